@@ -6,4 +6,5 @@
 
 #![forbid(unsafe_code)]
 
+pub mod attach;
 pub mod config;
