@@ -7,3 +7,9 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+pub mod config_file;
+pub mod exit;
+pub mod logging;
+pub mod ready;
+pub mod settings;
+pub mod signals;
