@@ -263,6 +263,15 @@ pub enum ConfigError {
 /// Smallest size of a ring: one huge page.
 pub const MIN_RING_BYTES: usize = 2 << 20;
 
+/// The settings that mean nothing without TLS.
+const TLS_KEYS: &[&str] = &[
+    "hunter.tls.ca_file",
+    "hunter.tls.cert_file",
+    "hunter.tls.key_file",
+    "hunter.tls.server_name",
+    "hunter.tls.skip_verify",
+];
+
 /// Room reckoned for one captured packet when a buffer is given in packets.
 const CAPTURED_PACKET_BYTES: usize = 2048;
 
@@ -341,20 +350,39 @@ impl Config {
         })
     }
 
-    /// Writes what was worked out (number of workers, name, run directory) into the values, so that a process that
-    /// reads them gets the very same configuration.
+    /// Writes what was worked out and chosen into the values and takes out what lost, so that a process that reads
+    /// them gets this very configuration. With [`Values::to_toml`] it makes the file for the daemons.
     pub fn pin(&self, values: &mut Values) {
-        let mut pin = |key: &str, value: Value| {
-            if let Some(setting) = by_key(key) {
-                values.set(setting, value, Origin::Derived);
-            }
-        };
-        pin("hunter.workers", Value::Integer(self.workers as i64));
-        pin("hunter.id", Value::Text(self.hunter_id.clone()));
-        pin(
+        set(
+            values,
+            "hunter.workers",
+            Value::Integer(self.workers as i64),
+        );
+        set(values, "hunter.id", Value::Text(self.hunter_id.clone()));
+        set(
+            values,
             "hunter.runtime_dir",
             Value::Text(self.runtime_dir.to_string_lossy().into_owned()),
         );
+        match self.source {
+            Source::Live(_) => unset(values, &["hunter.read_files", "hunter.replay_rate"]),
+            Source::Files(_) => unset(values, &["hunter.interfaces"]),
+        }
+        match self.embedded_sink {
+            Some(_) => unset(values, &["hunter.processor_addr"]),
+            None => {
+                unset(values, &["hunter.sink", "hunter.filters"]);
+                set(
+                    values,
+                    "hunter.processor_addr",
+                    Value::Address(self.processor.clone()),
+                );
+            }
+        }
+        if self.transport == Transport::Insecure {
+            unset(values, TLS_KEYS);
+            set(values, "hunter.insecure", Value::Switch(true));
+        }
     }
 
     /// Number of capture threads: one per interface, one for files.
@@ -624,6 +652,18 @@ fn needs(one: &str, other: &str) -> ConfigError {
 /// How to name a setting to a person.
 fn title(key: &str) -> String {
     by_key(key).map_or_else(|| key.to_owned(), |setting| setting.title())
+}
+
+fn set(values: &mut Values, key: &str, value: Value) {
+    if let Some(setting) = by_key(key) {
+        values.set(setting, value, Origin::Derived);
+    }
+}
+
+fn unset(values: &mut Values, keys: &[&str]) {
+    for setting in keys.iter().filter_map(|key| by_key(key)) {
+        values.unset(setting);
+    }
 }
 
 fn is_set(values: &Values, key: &str) -> bool {

@@ -617,24 +617,32 @@ impl Values {
             .map(|(value, origin)| (value, origin))
     }
 
-    /// The values as a TOML file with one dotted key per line. `annotate` adds where each comes from and masks secrets;
-    /// otherwise the text can be read back.
-    pub fn to_toml(&self, annotate: bool) -> String {
+    /// Everything that is not at its default as a TOML file, one dotted key per line, secrets included.
+    pub fn to_toml(&self) -> String {
+        let mut text = String::new();
+        for (setting, slot) in self.iter() {
+            if let Some((value, origin)) = slot
+                && *origin != Origin::Default
+            {
+                text += &format!("{} = {}\n", setting.key, value.to_toml());
+            }
+        }
+        text
+    }
+
+    /// All values as lines for a person, with where each comes from, without secrets. It is TOML too.
+    pub fn describe(&self) -> String {
         let mut text = String::new();
         for (setting, slot) in self.iter() {
             let Some((value, origin)) = slot else {
                 continue;
             };
-            let literal = if annotate && setting.secret {
+            let literal = if setting.secret {
                 "\"(not shown)\"".to_owned()
             } else {
                 value.to_toml()
             };
-            text += &format!("{} = {literal}", setting.key);
-            if annotate {
-                text += &format!("  # {origin}");
-            }
-            text.push('\n');
+            text += &format!("{} = {literal}  # {origin}\n", setting.key);
         }
         text
     }
