@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod attach;
 pub mod config;
 pub mod config_file;
 pub mod exit;
