@@ -112,6 +112,12 @@ impl Expression {
         (self, refused)
     }
 
+    /// The same with these connections left out instead.
+    pub fn with_exclusions(mut self, exclude: &[SocketAddr]) -> Self {
+        self.exclude = exclude.to_vec();
+        self
+    }
+
     /// The number of pushed filters in force.
     pub fn pushed(&self) -> usize {
         self.pushed.len()

@@ -5,11 +5,30 @@
 //! source ──batch──> filter (kernel, or here for files) ──> steer by flow hash ──> rx ring of worker w
 //! ```
 //!
-//! One thread per source. [`source`] says what a source is and holds the file and live ones, [`bpf`] builds and checks the capture filter,
-//! [`steer`] picks the worker.
+//! | module | what it does |
+//! |---|---|
+//! | [`source`] | what a source is; capture files; live interfaces |
+//! | [`bpf`] | builds and checks the capture filter |
+//! | [`steer`] | picks the worker |
+//! | `engine` | a capture thread: from source to rings |
+//! | `regions`, `broker` | makes the shared regions and hands them out |
+//! | `pushed`, `control` | filters from the processor, on their way to the capture threads |
+//! | `daemon` | puts it all together: [`run`] |
+//!
+//! One thread per source, one for the broker, and the main thread, which follows filters and signals.
 
 #![forbid(unsafe_code)]
 
 pub mod bpf;
 pub mod source;
 pub mod steer;
+
+mod broker;
+mod control;
+mod daemon;
+mod engine;
+mod pushed;
+mod regions;
+
+pub use broker::ListenError;
+pub use daemon::{StartError, open_sources, run};

@@ -1,23 +1,26 @@
 //! Capture files of every dialect, whole and damaged, through the public face of the file source.
 
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+
 use std::fs;
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lc_capd::bpf::{Expression, Pushed};
 use lc_capd::source::file::Files;
-use lc_capd::source::{FullRing, Interface, Interfaces, Pace, Poll, Source, SourceError, State};
+use lc_capd::source::{FullRing, Interfaces, Poll, Source, SourceError, State};
+use lc_daemon::config::ReplayRate;
 use proptest::prelude::*;
+use shm_layout::session::InterfaceInfo;
 
 /// A packet as it came out: time, original length, link type, interface name, bytes.
 type Seen = (u64, u32, u16, String, Vec<u8>);
 
 fn read(paths: &[PathBuf], expression: &Expression) -> (Vec<Seen>, Vec<SourceError>) {
-    let interfaces = Arc::new(Interfaces::default());
-    let mut files = match Files::open(paths, Arc::clone(&interfaces), Pace::Max) {
+    let interfaces = Interfaces::default();
+    let mut files = match Files::open(paths, interfaces.clone(), ReplayRate::Max) {
         Ok(files) => files,
         Err(error) => return (vec![], vec![error]),
     };
@@ -25,8 +28,9 @@ fn read(paths: &[PathBuf], expression: &Expression) -> (Vec<Seen>, Vec<SourceErr
     let (mut seen, mut errors) = (vec![], vec![]);
     loop {
         let polled = files.poll(7, &mut |packet| {
-            let Interface { name, link_type } =
-                interfaces.rows()[usize::from(packet.interface)].clone();
+            let InterfaceInfo {
+                name, link_type, ..
+            } = interfaces.rows()[usize::from(packet.interface)].clone();
             assert_eq!(link_type, packet.link_type);
             seen.push((
                 packet.timestamp_ns,
@@ -296,10 +300,14 @@ fn what_is_no_capture_is_refused_before_anything_is_delivered() {
         (dir.path().join("missing"), "No such file"),
         (dir.path().to_owned(), "directory"),
     ] {
-        let error = Files::open(&[good.clone(), bad.clone()], Arc::default(), Pace::Max)
-            .err()
-            .unwrap()
-            .to_string();
+        let error = Files::open(
+            &[good.clone(), bad.clone()],
+            Interfaces::default(),
+            ReplayRate::Max,
+        )
+        .err()
+        .unwrap()
+        .to_string();
         assert!(
             error.contains(words) && error.contains(bad.to_str().unwrap()),
             "{error}"
@@ -427,7 +435,7 @@ fn the_filter_applies_per_link_type() {
     let (expression, _) =
         Expression::new("not port 80", &[]).with_pushed(pushed(&["port 80", "port 53"]), &[1]);
     assert_eq!(ticks(&expression), [(53, 1), (53, 101)]);
-    let mut files = Files::open(&[path], Arc::default(), Pace::Max).unwrap();
+    let mut files = Files::open(&[path], Interfaces::default(), ReplayRate::Max).unwrap();
     let error = files
         .set_filter(&Expression::new("prot 80", &[]))
         .unwrap_err();
@@ -447,7 +455,7 @@ fn a_packet_that_is_not_taken_comes_again() {
             .chain(packets)
             .collect::<Vec<_>>(),
     );
-    let mut files = Files::open(&[path], Arc::default(), Pace::Max).unwrap();
+    let mut files = Files::open(&[path], Interfaces::default(), ReplayRate::Max).unwrap();
     assert_eq!(files.full_ring(), FullRing::Wait);
     let (mut seen, mut offered) = (vec![], 0);
     while files
@@ -477,7 +485,7 @@ fn replay_keeps_its_pace_and_stops_at_once() {
     ]
     .concat();
     let path = write(&dir, "p.pcap", &bytes);
-    let mut files = Files::open(&[path], Arc::default(), Pace::Speed(4.0)).unwrap();
+    let mut files = Files::open(&[path], Interfaces::default(), ReplayRate::Times(4.0)).unwrap();
     let start = Instant::now();
     let mut times = vec![];
     while times.len() < 2 {

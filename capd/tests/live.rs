@@ -1,9 +1,10 @@
 //! Live capture on a veth pair, each test in a network namespace of its own thread, which vanishes with it. Needs root.
 
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+
 use std::net::UdpSocket;
 use std::ops::ControlFlow;
 use std::process::Command;
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -68,7 +69,7 @@ fn options() -> LiveOptions {
 }
 
 fn open(device: &str, filter: &str) -> Live {
-    let mut live = Live::open(device, options(), Arc::default()).unwrap();
+    let mut live = Live::open(device, options(), Interfaces::default()).unwrap();
     live.set_filter(&Expression::new(filter, &[])).unwrap();
     live
 }
@@ -123,8 +124,8 @@ fn finish(mut live: Live, mut seen: Vec<Seen>, filtered: &mut Vec<Seen>) {
 #[test]
 fn packets_arrive_with_count_time_and_a_balanced_ledger() {
     in_namespace("arrival", || {
-        let interfaces = Arc::new(Interfaces::default());
-        let mut live = Live::open("far", options(), Arc::clone(&interfaces)).unwrap();
+        let interfaces = Interfaces::default();
+        let mut live = Live::open("far", options(), interfaces.clone()).unwrap();
         live.set_filter(&Expression::new("udp port 5060", &[]))
             .unwrap();
         assert_eq!((live.full_ring(), live.link_type()), (FullRing::Drop, 1));
@@ -283,20 +284,22 @@ fn what_cannot_be_opened_is_an_error() {
             "usbmon0",
             "near\0",
         ] {
-            let error = Live::open(device, options(), Arc::default()).err().unwrap();
+            let error = Live::open(device, options(), Interfaces::default())
+                .err()
+                .unwrap();
             assert!(
                 matches!(&error, SourceError::NoSuchInterface { name } if name == device),
                 "{error}"
             );
         }
-        let mut live = Live::open("near", options(), Arc::default()).unwrap();
+        let mut live = Live::open("near", options(), Interfaces::default()).unwrap();
         let error = live
             .set_filter(&Expression::new("host or or", &[]))
             .unwrap_err();
         assert!(error.to_string().contains("syntax error"), "{error}");
         // An interface that is down at the start is waited for.
         ip("link set near down");
-        let mut live = Live::open("near", options(), Arc::default()).unwrap();
+        let mut live = Live::open("near", options(), Interfaces::default()).unwrap();
         assert_ne!(live.status().state, State::Up);
         ip("link set near up");
         poll_until(&mut live, &mut vec![], |live, _| {

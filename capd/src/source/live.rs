@@ -13,7 +13,6 @@
 use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -70,7 +69,7 @@ impl Default for LiveOptions {
 pub struct Live {
     device: String,
     options: LiveOptions,
-    interfaces: Arc<Interfaces>,
+    interfaces: Interfaces,
     expression: Expression,
     handle: Option<Handle>,
     status: Status,
@@ -117,7 +116,7 @@ impl Live {
     pub fn open(
         device: &str,
         options: LiveOptions,
-        interfaces: Arc<Interfaces>,
+        interfaces: Interfaces,
     ) -> Result<Self, SourceError> {
         if options.promiscuous && device == ANY {
             tracing::warn!(

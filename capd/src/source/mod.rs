@@ -9,14 +9,13 @@
 
 mod defect;
 mod interfaces;
-mod pace;
+mod schedule;
 
 pub mod file;
 pub mod live;
 
 pub use defect::SourceError;
-pub use interfaces::{Interface, Interfaces};
-pub use pace::{Pace, PaceError};
+pub use interfaces::Interfaces;
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -74,6 +73,8 @@ pub struct Status {
     pub state: State,
     /// Packets the kernel saw for this source behind its filter, the dropped ones included; for other sources the packets delivered.
     pub received: u64,
+    /// Packets of a file that its filter expression did not let through; they do not count as received.
+    pub rejected: u64,
     /// Packets the kernel dropped because its buffer was full.
     pub dropped: u64,
     /// Packets that the interface or its driver dropped, as far as libpcap can tell. They were never received.

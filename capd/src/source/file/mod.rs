@@ -10,17 +10,17 @@ mod pcapng;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Instant;
 use std::{io, thread};
+
+use lc_daemon::config::ReplayRate;
 
 use self::input::Input;
 use self::pcap::Pcap;
 use self::pcapng::Pcapng;
-use super::pace::Schedule;
+use super::schedule::Schedule;
 use super::{
-    Deliver, FullRing, Interfaces, LONGEST_BLOCK, Pace, Packet, Poll, Source, SourceError, State,
-    Status,
+    Deliver, FullRing, Interfaces, LONGEST_BLOCK, Packet, Poll, Source, SourceError, State, Status,
 };
 use crate::bpf::{Expression, FilterError, OfflineFilter};
 
@@ -32,12 +32,13 @@ pub struct Files {
     /// Files still to be opened, the next one last.
     waiting: Vec<PathBuf>,
     current: Option<OpenFile>,
-    interfaces: Arc<Interfaces>,
+    interfaces: Interfaces,
     filter: OfflineFilter,
     schedule: Schedule,
     /// The last call reported [`Poll::Dry`] because a packet is not yet due.
     may_sleep: bool,
     delivered: u64,
+    rejected: u64,
     name: String,
 }
 
@@ -97,8 +98,8 @@ impl Files {
     /// [`SourceError::Open`] or [`SourceError::NotACapture`] for the first file at fault; nothing was delivered.
     pub fn open(
         paths: &[PathBuf],
-        interfaces: Arc<Interfaces>,
-        pace: Pace,
+        interfaces: Interfaces,
+        rate: ReplayRate,
     ) -> Result<Self, SourceError> {
         for path in paths {
             let open = |source| SourceError::Open {
@@ -119,9 +120,10 @@ impl Files {
             current: None,
             interfaces,
             filter: OfflineFilter::default(),
-            schedule: Schedule::new(pace),
+            schedule: Schedule::new(rate),
             may_sleep: false,
             delivered: 0,
+            rejected: 0,
             name: paths
                 .first()
                 .map(|path| base_name(path))
@@ -212,25 +214,27 @@ impl Source for Files {
                     .get(record.data.clone())
                     .unwrap_or_default(),
             };
-            if self.filter.matches(packet.link_type, packet.data) {
-                let wait = self.schedule.wait(packet.timestamp_ns, Instant::now);
-                if !wait.is_zero() {
-                    let first = left == max;
-                    file.pending = Some(record);
-                    if first && may_sleep {
-                        thread::sleep(wait.min(LONGEST_BLOCK));
-                    }
-                    self.may_sleep = true;
-                    return Ok(Poll::Dry);
-                }
-                if deliver(&packet).is_break() {
-                    file.pending = Some(record);
-                    return Ok(Poll::More);
-                }
-                self.schedule.sent();
-                self.delivered += 1;
-                left -= 1;
+            left -= 1;
+            if !self.filter.matches(packet.link_type, packet.data) {
+                self.rejected += 1;
+                file.input.consume(record.size);
+                continue;
             }
+            let wait = self.schedule.wait(packet.timestamp_ns, Instant::now);
+            if !wait.is_zero() {
+                file.pending = Some(record);
+                self.may_sleep = true;
+                if left + 1 == max && may_sleep {
+                    thread::sleep(wait.min(LONGEST_BLOCK));
+                }
+                return Ok(Poll::Dry);
+            }
+            if deliver(&packet).is_break() {
+                file.pending = Some(record);
+                return Ok(Poll::More);
+            }
+            self.schedule.sent();
+            self.delivered += 1;
             file.input.consume(record.size);
         }
         Ok(Poll::More)
@@ -249,6 +253,7 @@ impl Source for Files {
         Status {
             state: if finished { State::Finished } else { State::Up },
             received: self.delivered,
+            rejected: self.rejected,
             ..Status::default()
         }
     }
