@@ -133,6 +133,14 @@ impl Hunter {
         if ranges.get(at).is_some_and(|(first, _)| *first <= sequence) {
             return false;
         }
+        match (ranges.first(), ranges.last()) {
+            (Some((first, _)), _) if sequence < *first => {
+                self.missing_batches += first - sequence - 1
+            }
+            (_, Some((_, last))) if sequence > *last => self.missing_batches += sequence - last - 1,
+            (Some(_), _) => self.missing_batches -= 1,
+            (None, _) => {}
+        }
         let joins_left = at > 0 && ranges[at - 1].1.checked_add(1) == Some(sequence);
         let joins_right = ranges
             .get(at)
@@ -147,13 +155,10 @@ impl Hunter {
             (false, false) => ranges.insert(at, (sequence, sequence)),
         }
         if ranges.len() > MAX_RANGES {
+            self.missing_batches -= ranges[1].0 - ranges[0].1 - 1;
             ranges[0].1 = ranges[1].1;
             ranges.remove(1);
         }
-        self.missing_batches = ranges
-            .windows(2)
-            .map(|pair| pair[1].0 - pair[0].1 - 1)
-            .sum();
         true
     }
 }
@@ -308,5 +313,6 @@ mod tests {
             hunter.see(number * 2);
         }
         assert_eq!(hunter.sequences.len(), MAX_RANGES);
+        assert_eq!(hunter.missing_batches, MAX_RANGES as u64 - 1);
     }
 }
