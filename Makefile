@@ -8,7 +8,7 @@ PACKAGES := libpcap-dev iproute2
 
 DEMO := target/demo
 
-.PHONY: help setup build demo test lint unit loom conformance bench
+.PHONY: help setup build demo test lint unit loom conformance bench fuzz
 
 help:
 	@echo 'make demo         a generated capture through all processes into the embedded sink'
@@ -16,6 +16,7 @@ help:
 	@echo 'make build        the programs, in target/release'
 	@echo 'make conformance  every capture below $$LC_HUNT_TRACES (default ../shared/traces)'
 	@echo 'make bench        the measurements of bench/README.md'
+	@echo 'make fuzz         a minute of fuzzing per target'
 
 setup:
 	@missing=''; for package in $(PACKAGES); do \
@@ -60,3 +61,11 @@ bench: build
 	$(CARGO) bench --locked --package lc-bench
 	target/release/lc-bench ring
 	target/release/lc-bench throughput
+
+# SECONDS_EACH of fuzzing per target. Needs the sanitizers of the compiler, hence RUSTC_BOOTSTRAP.
+SECONDS_EACH ?= 60
+fuzz: setup
+	$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-fuzz
+	for target in capture_file headers filter_snapshot; do \
+	  RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run $$target -- -max_total_time=$(SECONDS_EACH) || exit 1; \
+	done
