@@ -86,9 +86,15 @@ impl Sink {
     pub async fn start(config: Config) -> Result<Self, Error> {
         config.check()?;
         let catalogue = Arc::new(catalogue::Catalogue::default());
-        if let Some(path) = &config.filters {
-            catalogue.replace(filter_file::load(path)?);
-        }
+        let filters = config
+            .filters
+            .clone()
+            .map(filter_file::WatchedFile::open)
+            .transpose()?;
+        let filters = filters.map(|(file, filters)| {
+            catalogue.replace(filters);
+            file
+        });
         let recorder = Arc::new(Recorder::open(&config)?);
         let registry = Arc::new(registry::Registry::default());
         let listener = listener::Listener::bind(config.listen, config.tls.as_ref())?;
@@ -128,10 +134,9 @@ impl Sink {
         );
 
         let mut helpers = vec![tokio::spawn(keep_summary(Arc::clone(&recorder)))];
-        if let Some(path) = config.filters {
-            helpers.push(tokio::spawn(filter_file::watch(path, move |filters| {
-                catalogue.replace(filters)
-            })));
+        if let Some(file) = filters {
+            let take = move |filters| catalogue.replace(filters);
+            helpers.push(tokio::spawn(filter_file::watch(file, take)));
         }
         tracing::info!(%local_addr, "listening");
         Ok(Self {

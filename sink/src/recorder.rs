@@ -147,18 +147,21 @@ impl Recorder {
     /// Brings the summary file up to date.
     pub(crate) fn save_summary(&self) -> Result<(), Error> {
         let mut state = self.state();
-        if state.closed || !std::mem::take(&mut state.changed) {
+        if state.closed || !state.changed {
             return Ok(());
         }
         let files = file_lengths(state.json.as_ref(), state.pcapng.as_ref());
         let State {
             summary,
             summary_file,
+            changed,
             ..
         } = &mut *state;
-        summary_file
-            .as_mut()
-            .map_or(Ok(()), |file| file.save(summary, files))
+        if let Some(file) = summary_file {
+            file.save(summary, files)?;
+        }
+        *changed = false;
+        Ok(())
     }
 
     /// Takes nothing any more, and writes the final summary.
