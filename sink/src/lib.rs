@@ -9,7 +9,7 @@
 //! A batch is acknowledged after its packets were handed to the operating system for every file that is open. They survive
 //! the death of this process, even by SIGKILL; they are not synced, so they may not survive the machine's. With a summary
 //! file, a journal beside it makes a batch all or nothing across the files: what a killed process wrote of a batch that it
-//! did not finish is cut off at the next start (see [`mod@summary`]).
+//! did not finish is cut off at the next start (see [`mod@summary`]). Without one, half a batch may stay at a file's end.
 //!
 //! # What differs from lippycat's processor
 //!
@@ -221,6 +221,14 @@ pub enum Error {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// A file that is to be continued is of another kind.
+    #[error("{} is not {expected}; move it away, or name another file", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What it would have to be.
+        expected: &'static str,
     },
     /// A summary or its journal is not what a sink wrote.
     #[error("{} is not a summary of lc-sink ({reason}); move it away to start a new one", path.display())]

@@ -15,7 +15,7 @@ use crate::Error;
 use crate::append_file::AppendFile;
 use crate::config::{Config, Output};
 use crate::json;
-use crate::pcapng::Section;
+use crate::pcapng::{self, Section};
 use crate::summary::{Commit, Summary, Tally};
 use crate::summary_file::{Left, SummaryFile};
 
@@ -284,6 +284,12 @@ impl State {
 impl Pcapng {
     fn open(path: &Path, committed: Option<u64>) -> Result<Self, Error> {
         let mut file = AppendFile::open(path, committed)?;
+        if !file.starts_with(&pcapng::MAGIC)? {
+            return Err(Error::Foreign {
+                path: path.to_owned(),
+                expected: "a pcapng file",
+            });
+        }
         let mut section = Section::new().map_err(|error| failed(path, error))?;
         // Written at once, so that the file is a valid one even if no packet ever comes.
         file.append(&section.take())?;

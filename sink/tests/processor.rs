@@ -618,6 +618,13 @@ async fn unusable_settings_are_refused_with_their_name() {
         ),
         (
             Config {
+                write_file: Some(at("foreign")),
+                ..config()
+            },
+            "is not a pcapng file",
+        ),
+        (
+            Config {
                 json_data: true,
                 ..config()
             },
