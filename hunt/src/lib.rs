@@ -1,1 +1,8 @@
-//! First commit pending.
+//! The parts of `lc-hunt` that other programs of this workspace use: running the daemons as children, and seeing how
+//! far they have come.
+
+#![forbid(unsafe_code)]
+
+pub mod delivery;
+pub mod notify;
+pub mod supervisor;
