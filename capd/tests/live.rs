@@ -4,14 +4,19 @@
 
 use std::net::UdpSocket;
 use std::ops::ControlFlow;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use lc_capd::bpf::{Expression, Pushed};
 use lc_capd::source::live::{Live, LiveOptions};
 use lc_capd::source::{FullRing, Interfaces, Poll, Source, SourceError, State};
+use lc_daemon::attach::WorkerRegions;
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use shm_layout::counters::CaptureCounter;
+use shm_layout::session::QueueState;
 
 /// Longest wait for anything to happen.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -306,4 +311,90 @@ fn what_cannot_be_opened_is_an_error() {
             live.status().state == State::Up
         });
     });
+}
+
+/// The program in a process of its own, which does not outlive the test.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Fails when the process has ended, which is what is wanted.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_daemon_captures_on_several_interfaces_and_tells_of_a_lost_one() {
+    in_namespace("daemon", || {
+        let dir = tempfile::tempdir().unwrap();
+        let run_dir = dir.path().join("run");
+        let config = dir.path().join("capd.toml");
+        let lines = format!(
+            "pcap_timeout_ms = 20\n[hunter]\nprocessor_addr = \"127.0.0.1:55555\"\ninsecure = true\nid = \"test\"\nworkers = 1\n\
+             buffer_size = 100\nbatch_queue_size = 1\ninterfaces = [\"near\", \"far\"]\nbpf_filter = \"udp port 5060\"\nruntime_dir = {run_dir:?}\n"
+        );
+        std::fs::write(&config, lines).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_lc-capd"))
+            .arg("--config")
+            .arg(config)
+            .stderr(Stdio::piped())
+            .spawn();
+        let mut process = Process(child.unwrap());
+        let worker = until(|| WorkerRegions::attach(&run_dir, 0).ok());
+        let session = &worker.session;
+        let captured = |queue| {
+            let commit = session.queue_commit(queue, 1).unwrap();
+            assert_eq!(commit.get(CaptureCounter::Captured), commit.steered(0));
+            commit.get(CaptureCounter::Captured)
+        };
+        let running = |queue| session.queue_state(queue).0 == QueueState::Running;
+        until(|| (running(0) && running(1)).then_some(()));
+        send(5060, 100);
+        send(53, 100);
+        until(|| (captured(0) == 100 && captured(1) == 100).then_some(()));
+        ip("link del near");
+        until(|| {
+            matches!(session.queue_state(1), (QueueState::Retrying, reason) if !reason.is_empty())
+                .then_some(())
+        });
+        make_pair();
+        until(|| (running(0) && running(1)).then_some(()));
+        send(5060, 100);
+        until(|| (captured(0) == 200 && captured(1) == 200).then_some(()));
+        let names: Vec<_> = (0..2)
+            .map(|index| session.interface(index).unwrap().name)
+            .collect();
+        assert_eq!(names, ["near", "far"]);
+        kill(Pid::from_raw(process.0.id() as i32), Signal::SIGTERM).unwrap();
+        let status = process.0.wait().unwrap();
+        assert_eq!(status.code(), Some(0));
+        for queue in 0..2 {
+            let commit = session.queue_commit(queue, 1).unwrap();
+            let count = |counter| commit.get(counter);
+            assert_eq!(session.queue_state(queue).0, QueueState::Stopped);
+            assert_eq!(
+                count(CaptureCounter::KernelReceived),
+                count(CaptureCounter::KernelDropped) + count(CaptureCounter::Captured)
+            );
+            assert_eq!(
+                (
+                    count(CaptureCounter::Captured),
+                    count(CaptureCounter::Reopened)
+                ),
+                (200, 1)
+            );
+        }
+    });
+}
+
+fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "gave up waiting");
+        thread::yield_now();
+    }
 }
