@@ -4,7 +4,7 @@
 
 use std::net::UdpSocket;
 use std::ops::ControlFlow;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -74,9 +74,13 @@ fn options() -> LiveOptions {
 }
 
 fn open(device: &str, filter: &str) -> Live {
-    let mut live = Live::open(device, options(), Interfaces::default()).unwrap();
-    live.set_filter(&Expression::new(filter, &[])).unwrap();
-    live
+    Live::open(
+        device,
+        options(),
+        &Expression::new(filter, &[]),
+        Interfaces::default(),
+    )
+    .unwrap()
 }
 
 /// A packet's time, link type and UDP payload.
@@ -130,7 +134,8 @@ fn finish(mut live: Live, mut seen: Vec<Seen>, filtered: &mut Vec<Seen>) {
 fn packets_arrive_with_count_time_and_a_balanced_ledger() {
     in_namespace("arrival", || {
         let interfaces = Interfaces::default();
-        let mut live = Live::open("far", options(), interfaces.clone()).unwrap();
+        let mut live =
+            Live::open("far", options(), &Expression::default(), interfaces.clone()).unwrap();
         live.set_filter(&Expression::new("udp port 5060", &[]))
             .unwrap();
         assert_eq!((live.full_ring(), live.link_type()), (FullRing::Drop, 1));
@@ -289,22 +294,39 @@ fn what_cannot_be_opened_is_an_error() {
             "usbmon0",
             "near\0",
         ] {
-            let error = Live::open(device, options(), Interfaces::default())
-                .err()
-                .unwrap();
+            let error = Live::open(
+                device,
+                options(),
+                &Expression::default(),
+                Interfaces::default(),
+            )
+            .err()
+            .unwrap();
             assert!(
                 matches!(&error, SourceError::NoSuchInterface { name } if name == device),
                 "{error}"
             );
         }
-        let mut live = Live::open("near", options(), Interfaces::default()).unwrap();
+        let mut live = Live::open(
+            "near",
+            options(),
+            &Expression::default(),
+            Interfaces::default(),
+        )
+        .unwrap();
         let error = live
             .set_filter(&Expression::new("host or or", &[]))
             .unwrap_err();
         assert!(error.to_string().contains("syntax error"), "{error}");
         // An interface that is down at the start is waited for.
         ip("link set near down");
-        let mut live = Live::open("near", options(), Interfaces::default()).unwrap();
+        let mut live = Live::open(
+            "near",
+            options(),
+            &Expression::default(),
+            Interfaces::default(),
+        )
+        .unwrap();
         assert_ne!(live.status().state, State::Up);
         ip("link set near up");
         poll_until(&mut live, &mut vec![], |live, _| {
@@ -338,7 +360,6 @@ fn the_daemon_captures_on_several_interfaces_and_tells_of_a_lost_one() {
         let child = Command::new(env!("CARGO_BIN_EXE_lc-capd"))
             .arg("--config")
             .arg(config)
-            .stderr(Stdio::piped())
             .spawn();
         let mut process = Process(child.unwrap());
         let worker = until(|| WorkerRegions::attach(&run_dir, 0).ok());
@@ -354,10 +375,8 @@ fn the_daemon_captures_on_several_interfaces_and_tells_of_a_lost_one() {
         send(53, 100);
         until(|| (captured(0) == 100 && captured(1) == 100).then_some(()));
         ip("link del near");
-        until(|| {
-            matches!(session.queue_state(1), (QueueState::Retrying, reason) if !reason.is_empty())
-                .then_some(())
-        });
+        let lost = |queue| matches!(session.queue_state(queue), (QueueState::Retrying, reason) if !reason.is_empty());
+        until(|| (lost(0) && lost(1)).then_some(()));
         make_pair();
         until(|| (running(0) && running(1)).then_some(()));
         send(5060, 100);
@@ -388,6 +407,7 @@ fn the_daemon_captures_on_several_interfaces_and_tells_of_a_lost_one() {
     });
 }
 
+#[track_caller]
 fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
