@@ -414,6 +414,8 @@ impl Supervisor {
         let name = &self.children[index].spec.name;
         match meaning(status) {
             Exit::Ok => tracing::debug!(child = %name, "ended"),
+            // The child has said what is wrong with the data.
+            Exit::BadData => self.worsen(Exit::BadData),
             exit => {
                 tracing::warn!(child = %name, %status, "did not end well");
                 self.worsen(exit);
