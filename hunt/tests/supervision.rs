@@ -19,7 +19,6 @@ const CHILD: &str = r#"
     use IO::Socket::UNIX;
     my ($log, $name, $conduct) = @ARGV;
     sub note { open(my $file, '>>', $log); syswrite($file, "$name $_[0]\n"); }
-    $SIG{HUP} = sub { note("hup") };
     $SIG{TERM} = sub { note("term"); exit($conduct =~ /^end (\d+)/ ? $1 : 0) unless $conduct eq 'stubborn' };
     note("start");
     exit($1) if $conduct =~ /^refuse (\d+)/;
@@ -186,23 +185,6 @@ fn a_request_to_stop_ends_all() {
         ),
         (1, 1, 1)
     );
-}
-
-#[test]
-fn a_reload_reaches_the_children() {
-    let stage = Stage::with("", "", "");
-    let mut asked = false;
-    let exit = stage.run(|children| {
-        if !asked && children.iter().all(|child| child.ready) {
-            asked = true;
-            kill_process(rustix::process::getpid(), Signal::HUP).unwrap();
-        }
-        let told = ["capd hup", "worker hup", "fwdd hup"]
-            .iter()
-            .all(|line| stage.count(line) > 0);
-        if told { Next::End } else { Next::Continue }
-    });
-    assert_eq!(exit, Exit::Ok);
 }
 
 #[test]
