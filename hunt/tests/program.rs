@@ -156,7 +156,7 @@ fn bad_input_is_refused_with_one_clear_message() {
         ),
         (
             &["hunt", "--sink", "o", "--esp-null"],
-            "--esp-null (from --esp-null): decapsulation of ESP is missing",
+            "--esp-null: decapsulation of ESP is missing",
         ),
         (
             &["hunt", "--sink", "o", "--disk-buffer"],
