@@ -1,1 +1,10 @@
-//! First commit pending.
+//! What every lc-hunt daemon does alike.
+//!
+//! One place for the things that must be the same in each process of a node: which settings exist and what they mean
+//! ([`settings`], [`config`]), how a process logs ([`logging`]), reports that it is ready ([`ready`]), is told to stop
+//! ([`signals`]) and says why it ended ([`exit`]). Nothing in here touches a packet.
+
+#![forbid(unsafe_code)]
+
+pub mod attach;
+pub mod config;

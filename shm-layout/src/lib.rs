@@ -1,1 +1,42 @@
-//! First commit pending.
+//! The shared-memory ABI of lc-hunt.
+//!
+//! capd, the workers and the forwarder share nothing but the regions defined here. Each region has
+//! one writing process; everybody else maps it read-only and believes nothing that it reads there.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`layout`] | header, kinds and limits of regions |
+//! | [`region`] | making, checking and mapping them |
+//! | [`ring`] | the single-producer, single-consumer byte ring, and waiting for it |
+//! | [`packet`], [`wire`] | what rx and tx rings carry |
+//! | [`frames`] | memory that packets stay in when they are not copied |
+//! | [`session`], [`worker`], [`forwarder`] | state and counters of each process |
+//! | [`counters`] | the table of all counters |
+//! | [`filters`] | immutable filter snapshots |
+//! | [`commit`] | many words published as one: counters and the redo log of a process |
+//! | [`peer`] | whether the process behind a region lives |
+//!
+//!
+//! All `unsafe` code of the inter-process communication is in this crate; each block says why it is
+//! sound whatever the peer writes.
+
+pub mod commit;
+pub mod counters;
+pub mod filters;
+pub mod forwarder;
+pub mod frames;
+pub mod layout;
+pub mod packet;
+pub mod peer;
+pub mod region;
+pub mod ring;
+pub mod session;
+pub mod wire;
+pub mod worker;
+
+mod clock;
+mod sync;
+mod text;
+mod wait;
+
+pub use clock::monotonic_ns;

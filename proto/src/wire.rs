@@ -1,0 +1,30 @@
+//! Sizes of protobuf primitives, shared by the hand-written encoders.
+
+/// Bytes of `value` as a varint: 1 to 10.
+#[inline]
+pub(crate) const fn varint_len(value: u64) -> usize {
+    // 7 payload bits per byte; `| 1` gives zero its one byte.
+    ((value | 1).ilog2() as usize * 9 + 73) / 64
+}
+
+/// Bytes of a scalar field with a one-byte tag. proto3 leaves out zero.
+#[inline]
+pub(crate) const fn scalar_field_len(value: u64) -> usize {
+    if value == 0 { 0 } else { 1 + varint_len(value) }
+}
+
+/// Bytes of a length-delimited field with a one-byte tag, empty or not.
+#[inline]
+pub(crate) const fn delimited_len(len: usize) -> usize {
+    1 + varint_len(len as u64) + len
+}
+
+/// Bytes of a string field with a one-byte tag. proto3 leaves out the empty string.
+#[inline]
+pub(crate) const fn string_field_len(text: &str) -> usize {
+    if text.is_empty() {
+        0
+    } else {
+        delimited_len(text.len())
+    }
+}

@@ -1,0 +1,138 @@
+//! The counters of each process: index, metric name and meaning in one table.
+//!
+//! Counters are lifetime totals; nothing resets them. Drops on purpose and losses are different
+//! counters. The names follow the Prometheus conventions without the `lc_hunt_` prefix.
+
+macro_rules! counters {
+    ($(#[$doc:meta])* $name:ident { $($(#[$help:meta])* $counter:ident = $metric:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[repr(usize)]
+        pub enum $name { $($(#[$help])* $counter,)* }
+
+        impl $name {
+            /// All of them, in the order of their indices.
+            pub const ALL: &[Self] = &[$(Self::$counter,)*];
+
+            /// Metric name without prefix.
+            #[must_use]
+            pub const fn metric(self) -> &'static str {
+                match self { $(Self::$counter => $metric,)* }
+            }
+        }
+    };
+}
+
+counters! {
+    /// What one capture thread counts.
+    CaptureCounter {
+        /// Packets that the kernel took in for this capture, dropped ones included.
+        KernelReceived = "capture_kernel_received_packets_total",
+        /// Packets that the kernel dropped because its buffer was full.
+        KernelDropped = "capture_kernel_dropped_packets_total",
+        /// Packets that the card or its driver dropped.
+        InterfaceDropped = "capture_interface_dropped_packets_total",
+        /// Packets taken over from the source and let through by the filter expression.
+        Captured = "capture_packets_total",
+        /// Bytes of those.
+        CapturedBytes = "capture_bytes_total",
+        /// Packets of a file that its filter expression did not let through.
+        Rejected = "capture_rejected_packets_total",
+        /// Packets dropped because a worker's rx ring was full.
+        RingFull = "capture_ring_full_packets_total",
+        /// Packets longer than half of an rx ring.
+        TooLong = "capture_too_long_packets_total",
+        /// Times that an interface was opened again.
+        Reopened = "capture_reopened_total",
+        /// Milliseconds without capture because the interface was gone.
+        DownMilliseconds = "capture_down_milliseconds_total",
+        /// Read errors of the source.
+        ReadErrors = "capture_read_errors_total",
+    }
+}
+
+counters! {
+    /// What one worker counts.
+    WorkerCounter {
+        /// Packets taken from the rx rings.
+        Received = "worker_received_packets_total",
+        /// Bytes of those.
+        ReceivedBytes = "worker_received_bytes_total",
+        /// Packets put into the tx ring.
+        Forwarded = "worker_forwarded_packets_total",
+        /// Packet bytes of those.
+        ForwardedBytes = "worker_forwarded_bytes_total",
+        /// Packets forwarded because a filter matched.
+        Matched = "worker_matched_packets_total",
+        /// Packets that no filter matched.
+        FilteredNoMatch = "worker_filtered_no_match_packets_total",
+        /// Packets refused by the no-filter policy.
+        FilteredByPolicy = "worker_filtered_by_policy_packets_total",
+        /// Packets whose encoding does not fit the tx ring.
+        LostTooLong = "worker_lost_too_long_packets_total",
+        /// rx records that were malformed.
+        CorruptRecords = "worker_corrupt_records_total",
+        /// Times that corrupt bytes made the worker give up what an rx ring held.
+        CorruptSkips = "worker_corrupt_skips_total",
+        /// Times that the worker waited for room in its tx ring.
+        TxFullWaits = "worker_tx_full_waits_total",
+        /// Filter generations put in force.
+        FilterGenerations = "worker_filter_generations_total",
+        /// Filters refused because their pattern is malformed.
+        FiltersRefused = "worker_filters_refused_total",
+        /// Packets of a link type that is not decoded.
+        UnknownLinkType = "worker_unknown_link_type_packets_total",
+        /// Packets that carry neither IPv4 nor IPv6.
+        NotIp = "worker_not_ip_packets_total",
+        /// Packets cut in a link-layer header.
+        TruncatedLink = "worker_truncated_link_packets_total",
+        /// Packets cut in an IP header.
+        TruncatedIp = "worker_truncated_ip_packets_total",
+        /// Packets cut in a transport header.
+        TruncatedTransport = "worker_truncated_transport_packets_total",
+        /// Packets with an impossible link-layer header (too many tags).
+        MalformedLink = "worker_malformed_link_packets_total",
+        /// Packets with an impossible IP header.
+        MalformedIp = "worker_malformed_ip_packets_total",
+        /// Packets with an impossible transport header.
+        MalformedTransport = "worker_malformed_transport_packets_total",
+        /// Packets that are IP fragments.
+        Fragments = "worker_fragment_packets_total",
+    }
+}
+
+counters! {
+    /// What the forwarder counts.
+    ForwardCounter {
+        /// Packets in batches that the processor acknowledged.
+        Acked = "forward_acked_packets_total",
+        /// Encoded bytes of those.
+        AckedBytes = "forward_acked_bytes_total",
+        /// Batches acknowledged.
+        AckedBatches = "forward_acked_batches_total",
+        /// Batches sent again after a reconnection.
+        ResentBatches = "forward_resent_batches_total",
+        /// Packets in those.
+        ResentPackets = "forward_resent_packets_total",
+        /// Packets dropped on purpose or for lack of room.
+        Dropped = "forward_dropped_packets_total",
+        /// tx records that were malformed.
+        CorruptRecords = "forward_corrupt_records_total",
+        /// Times that the memory for packets was full.
+        MemoryFull = "forward_memory_full_total",
+        /// Connections that reached registration.
+        Connections = "forward_connections_total",
+        /// Connection attempts that failed.
+        ConnectionFailures = "forward_connection_failures_total",
+        /// Empty batches sent while paused.
+        Probes = "forward_probes_total",
+        /// Acknowledgements that asked for a pause.
+        Pauses = "forward_pauses_total",
+        /// Acknowledgements that asked to slow down.
+        Slowdowns = "forward_slowdowns_total",
+        /// Acknowledgements for a batch that was not waiting for one.
+        UnexpectedAcks = "forward_unexpected_acks_total",
+        /// Filter updates taken from the processor.
+        FilterUpdates = "forward_filter_updates_total",
+    }
+}

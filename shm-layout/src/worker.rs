@@ -1,0 +1,144 @@
+//! The region of one worker: its commits, its filter generation, the packet in its hands.
+
+use crate::commit::{CommitSlots, Torn};
+use crate::counters::WorkerCounter;
+use crate::layout::{Kind, MAX_QUEUES};
+use crate::region::{Body, OwnedRegion, Region};
+use crate::sync::{AtomicU64, Ordering};
+
+const COUNTERS: usize = 48;
+const _: () = assert!(WorkerCounter::ALL.len() <= COUNTERS);
+const TX_HEAD: usize = COUNTERS;
+const RX_TAILS: usize = COUNTERS + 1;
+const WORDS: usize = RX_TAILS + MAX_QUEUES;
+
+/// Body of a worker's region.
+#[repr(C)]
+pub struct Worker {
+    filter_generation: AtomicU64,
+    in_progress: AtomicU64,
+    commit: CommitSlots<WORDS>,
+}
+
+// SAFETY: `repr(C)`, atomics only, aligned to at most 128.
+unsafe impl Body for Worker {
+    const KIND: Kind = Kind::Worker;
+}
+
+impl Worker {
+    /// Bytes to [`crate::region::create`] the region with.
+    pub const BYTES: u64 = size_of::<Self>() as u64;
+}
+
+/// One consistent state of a worker: "these packets are done, and this is what came of them". A
+/// successor goes on from here, so that no packet is lost and none is forwarded twice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerCommit {
+    words: [u64; WORDS],
+}
+
+impl Default for WorkerCommit {
+    fn default() -> Self {
+        Self { words: [0; WORDS] }
+    }
+}
+
+impl WorkerCommit {
+    /// A counter.
+    #[must_use]
+    #[inline]
+    pub fn get(&self, counter: WorkerCounter) -> u64 {
+        self.words[counter as usize]
+    }
+
+    /// Counts.
+    #[inline]
+    pub fn add(&mut self, counter: WorkerCounter, count: u64) {
+        self.words[counter as usize] += count;
+    }
+
+    /// Head of the tx ring.
+    #[must_use]
+    pub fn tx_head(&self) -> u64 {
+        self.words[TX_HEAD]
+    }
+
+    /// Notes the head of the tx ring.
+    #[inline]
+    pub fn set_tx_head(&mut self, head: u64) {
+        self.words[TX_HEAD] = head;
+    }
+
+    /// How far the rx ring of capture thread `queue` is done.
+    #[must_use]
+    pub fn rx_tail(&self, queue: usize) -> u64 {
+        self.words[RX_TAILS + queue]
+    }
+
+    /// Notes how far the rx ring of capture thread `queue` is done.
+    #[inline]
+    pub fn set_rx_tail(&mut self, queue: usize, tail: u64) {
+        self.words[RX_TAILS + queue] = tail;
+    }
+}
+
+/// A packet by its capture thread and sequence number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InProgress {
+    /// Capture thread.
+    pub queue: u8,
+    /// Sequence number, of which the low 48 bits are kept.
+    pub sequence: u64,
+}
+
+impl Region<Worker> {
+    /// The last commit.
+    ///
+    /// # Errors
+    /// [`Torn`]: try again later.
+    pub fn commit(&self) -> Result<WorkerCommit, Torn> {
+        let mut commit = WorkerCommit::default();
+        self.body().commit.read(&mut commit.words)?;
+        Ok(commit)
+    }
+
+    /// The filter generation by which packets are judged; 0 before the first.
+    #[must_use]
+    pub fn filter_generation(&self) -> u64 {
+        self.body().filter_generation.load(Ordering::Acquire) // pairs with `set_filter_generation`
+    }
+
+    /// The packet that the worker is parsing, for the quarantine of one that kills it.
+    #[must_use]
+    pub fn in_progress(&self) -> Option<InProgress> {
+        let word = self.body().in_progress.load(Ordering::Relaxed);
+        (word >> 63 == 1).then_some(InProgress {
+            queue: (word >> 48) as u8 & 0x7f,
+            sequence: word & 0xffff_ffff_ffff,
+        })
+    }
+}
+
+impl OwnedRegion<Worker> {
+    /// Publishes a commit.
+    #[inline]
+    pub fn publish(&self, commit: &WorkerCommit) {
+        self.body().commit.publish(&commit.words);
+    }
+
+    /// Says which filter generation is in force.
+    pub fn set_filter_generation(&self, generation: u64) {
+        self.body()
+            .filter_generation
+            .store(generation, Ordering::Release);
+    }
+
+    /// Notes the packet about to be parsed, or none.
+    #[inline]
+    pub fn set_in_progress(&self, packet: Option<InProgress>) {
+        let word = packet.map_or(0, |packet| {
+            1 << 63 | u64::from(packet.queue & 0x7f) << 48 | packet.sequence & 0xffff_ffff_ffff
+        });
+        self.body().in_progress.store(word, Ordering::Relaxed);
+    }
+}
