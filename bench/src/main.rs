@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use lc_bench::generate::{
     Flood, FloodSettings, FrameSize, Length, Mix, Order, Settings, Traffic, write_pcap,
 };
+use lc_bench::ring;
 
 /// Makes traffic and measures lc-hunt with it.
 #[derive(Parser)]
@@ -22,6 +23,46 @@ struct Cli {
 enum Command {
     /// Write a capture file whose every byte follows from the flags
     Generate(Generate),
+    /// Measure one ring between two processes against a plain copy of the same bytes
+    Ring(Ring),
+    /// The reading half of `ring`
+    #[command(hide = true)]
+    RingReader {
+        /// The ring's memory
+        ring: PathBuf,
+        /// The reader's cursor
+        cursor: PathBuf,
+    },
+}
+
+#[derive(Args)]
+struct Ring {
+    /// Bytes of a packet
+    #[arg(long, value_name = "BYTES", default_value_t = 350,
+        value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    size: u32,
+    /// Size of the ring in MiB: a power of two
+    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = ring_mib)]
+    ring: u64,
+    /// Packet bytes of each round, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 2_048,
+        value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
+    bytes: u64,
+    /// Rounds of each kind
+    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
+    /// Packets that the writer makes visible at a time
+    #[arg(long, value_name = "PACKETS", default_value_t = 64,
+        value_parser = clap::value_parser!(u64).range(1..))]
+    batch: u64,
+}
+
+/// A size of a ring.
+fn ring_mib(text: &str) -> Result<u64, String> {
+    text.parse()
+        .ok()
+        .filter(|mib: &u64| mib.is_power_of_two() && *mib <= 1_024)
+        .ok_or_else(|| "a ring has 1, 2, 4, ... or 1024 MiB".into())
 }
 
 #[derive(Args)]
@@ -72,6 +113,8 @@ enum FloodOrder {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Generate(flags) => generate(&flags),
+        Command::Ring(flags) => measure_ring(&flags),
+        Command::RingReader { ring, cursor } => ring::read(&ring, &cursor).map_err(Into::into),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -122,5 +165,26 @@ fn generate(flags: &Generate) -> Result<(), Box<dyn std::error::Error>> {
         }
     };
     println!("{written} packets written to {}", flags.out.display());
+    Ok(())
+}
+
+fn measure_ring(flags: &Ring) -> Result<(), Box<dyn std::error::Error>> {
+    let plan = ring::Plan {
+        packet_bytes: flags.size as usize,
+        ring_bytes: flags.ring << 20,
+        round_bytes: flags.bytes << 20,
+        rounds: usize::from(flags.rounds),
+        batch: flags.batch,
+    };
+    let report = ring::measure(&plan, &std::env::current_exe()?)?;
+    println!(
+        "{} bytes a packet, ring of {} MiB ({:?} pages), {} rounds of {} MiB; median (range)",
+        flags.size, flags.ring, report.backing, flags.rounds, flags.bytes
+    );
+    println!("ring                 {} GB/s", report.ring);
+    println!("memcpy, one core     {} GB/s", report.one_core);
+    println!("memcpy, two cores    {} GB/s", report.two_cores);
+    println!("ring / one core      {}", report.to_one_core);
+    println!("ring / two cores     {}", report.to_two_cores);
     Ok(())
 }
