@@ -5,13 +5,21 @@
 //! looking back.
 //!
 //! It does not look at the machine: that a file exists, an interface is there or a port can be bound is found out by
-//! the process that needs it.
+//! the process that needs it. It reads two things besides the values: the host name, as the default of the hunter's
+//! id, and `LIPPYCAT_PRODUCTION`, which forbids every connection without verified TLS.
 
+use std::env;
 use std::fmt;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::thread;
 use std::time::Duration;
+
+pub use crate::settings::Mode;
+
+use crate::config_file::FileError;
+use crate::settings::{EnvironmentError, Origin, Value, Values, by_key};
 
 /// Everything a daemon needs to know to run its part of a node.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,8 +34,10 @@ pub struct Config {
     pub source: Source,
     /// Base BPF expression, without the processor's filters and the self-exclusion. Empty: everything.
     pub bpf_filter: String,
-    /// The processor that packets go to.
+    /// The processor that packets go to. With an embedded sink: port 0 until the sink listens.
     pub processor: Address,
+    /// The processor that `lc-hunt` runs itself. Daemons never see one: `lc-hunt` gives them its address instead.
+    pub embedded_sink: Option<EmbeddedSink>,
     /// How the connection to the processor is protected.
     pub transport: Transport,
     /// Sent as `x-api-key` with every call, if present.
@@ -52,13 +62,6 @@ pub struct Config {
     pub shutdown_timeout: Duration,
 }
 
-/// What kind of traffic a node looks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// Packets that match address and BPF filters.
-    Hunt,
-}
-
 /// Where packets come from.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Source {
@@ -66,6 +69,15 @@ pub enum Source {
     Live(Live),
     /// Capture files, one after the other. A full ring waits.
     Files(Files),
+}
+
+/// A processor inside `lc-hunt`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EmbeddedSink {
+    /// Where it writes what arrives.
+    pub dir: PathBuf,
+    /// The filters that it distributes.
+    pub filters: Option<PathBuf>,
 }
 
 /// Settings of a live capture.
@@ -176,8 +188,89 @@ pub enum LogLevel {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
+/// Why a configuration was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A configuration file is wrong.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The environment is wrong.
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
+    /// The function is missing from this version.
+    #[error("{setting} (from {origin}): {why}")]
+    Missing {
+        /// The flag or key.
+        setting: String,
+        /// Where it was set.
+        origin: Origin,
+        /// What is missing.
+        why: &'static str,
+    },
+    /// The mode is missing from this version.
+    #[error(
+        "the {0} mode is missing from this version of lc-hunt; only the generic mode (lc-hunt hunt) runs"
+    )]
+    MissingMode(&'static str),
+    /// Two settings that exclude each other.
+    #[error("{one} and {other} exclude each other: give only one of them")]
+    Exclusive {
+        /// Flag or key.
+        one: String,
+        /// Flag or key.
+        other: String,
+    },
+    /// A setting that is of use only with another.
+    #[error("{one} needs {other} as well")]
+    Needs {
+        /// Flag or key.
+        one: String,
+        /// Flag or key.
+        other: String,
+    },
+    /// Nowhere to send packets.
+    #[error(
+        "no processor: give --processor HOST:PORT, or --sink DIR to run a processor inside lc-hunt"
+    )]
+    NoProcessor,
+    /// TLS without anything to check the processor's certificate with.
+    #[error(
+        "TLS needs to know whom to trust: give --tls-ca FILE, or --tls-skip-verify to accept any certificate, \
+         or --insecure to do without TLS"
+    )]
+    NoAuthority,
+    /// Not allowed in production.
+    #[error(
+        "{0} is refused because LIPPYCAT_PRODUCTION=true demands verified TLS: use --processor with --tls-ca FILE, or unset the variable"
+    )]
+    Production(&'static str),
+    /// The interface list is empty or names one twice.
+    #[error("{origin}: {reason}")]
+    Interfaces {
+        /// Where the list was set.
+        origin: Origin,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No name to register under.
+    #[error("the host name cannot be read; give --id NAME")]
+    NoName,
+    /// A daemon was given a configuration that only `lc-hunt` can run.
+    #[error("{0} works only with lc-hunt itself; a daemon needs hunter.processor_addr")]
+    OnlyLcHunt(&'static str),
+}
+
 /// Smallest size of a ring: one huge page.
 pub const MIN_RING_BYTES: usize = 2 << 20;
+
+/// The settings that mean nothing without TLS.
+const TLS_KEYS: &[&str] = &[
+    "hunter.tls.ca_file",
+    "hunter.tls.cert_file",
+    "hunter.tls.key_file",
+    "hunter.tls.server_name",
+    "hunter.tls.skip_verify",
+];
 
 /// Room reckoned for one captured packet when a buffer is given in packets.
 const CAPTURED_PACKET_BYTES: usize = 2048;
@@ -186,6 +279,112 @@ const CAPTURED_PACKET_BYTES: usize = 2048;
 const FORWARDED_PACKET_BYTES: usize = 512;
 
 impl Config {
+    /// Reads a daemon's configuration from a file: defaults and the file, nothing else.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let mut values = Values::defaults();
+        values.apply_file(path)?;
+        Self::for_daemon(&values)
+    }
+
+    /// The configuration of a daemon: as [`Config::from_values`], but without an embedded sink.
+    pub fn for_daemon(values: &Values) -> Result<Self, ConfigError> {
+        let config = Self::from_values(values)?;
+        match config.embedded_sink {
+            Some(_) => Err(ConfigError::OnlyLcHunt("hunter.sink")),
+            None => Ok(config),
+        }
+    }
+
+    /// Checks how the values fit together.
+    ///
+    /// Of two settings that exclude each other, one that was given with more weight (flag before environment before
+    /// file) wins; two of the same weight are an error.
+    pub fn from_values(values: &Values) -> Result<Self, ConfigError> {
+        let mode = mode(values);
+        if mode != Mode::Hunt {
+            return Err(ConfigError::MissingMode(mode.name()));
+        }
+        refuse_missing(values)?;
+        let (processor, embedded_sink) = destination(values)?;
+        let transport = if embedded_sink.is_some() {
+            embedded_transport()?
+        } else {
+            transport(values)?
+        };
+        Ok(Config {
+            mode,
+            runtime_dir: text(values, "hunter.runtime_dir")
+                .map_or_else(default_runtime_dir, PathBuf::from),
+            workers: integer(values, "hunter.workers").unwrap_or_else(default_workers),
+            source: source(values)?,
+            bpf_filter: text(values, "hunter.bpf_filter")
+                .unwrap_or_default()
+                .trim()
+                .to_owned(),
+            processor,
+            embedded_sink,
+            transport,
+            api_key: text(values, "hunter.api_key")
+                .filter(|key| !key.is_empty())
+                .map(Secret::new),
+            hunter_id: hunter_id(values)?,
+            batch_size: integer(values, "hunter.batch_size").unwrap_or(64),
+            batch_timeout: milliseconds(values, "hunter.batch_timeout_ms", 100),
+            buffer_packets: integer(values, "hunter.buffer_size").unwrap_or(10_000),
+            queue_batches: nonzero(values, "hunter.batch_queue_size", 1000),
+            no_filter_policy: match choice(values, "hunter.no_filter_policy") {
+                Some("allow") => NoFilterPolicy::Allow,
+                _ => NoFilterPolicy::Deny,
+            },
+            require_hugepages: switch(values, "hunter.require_hugepages"),
+            log_level: match choice(values, "hunter.log_level") {
+                Some("debug") => LogLevel::Debug,
+                Some("warn") => LogLevel::Warn,
+                Some("error") => LogLevel::Error,
+                _ => LogLevel::Info,
+            },
+            shutdown_timeout: match values.get("hunter.shutdown_timeout") {
+                Some((Value::Duration(time), _)) => *time,
+                _ => Duration::from_secs(10),
+            },
+        })
+    }
+
+    /// Writes what was worked out and chosen into the values and takes out what lost, so that a process that reads
+    /// them gets this very configuration. With [`Values::to_toml`] it makes the file for the daemons.
+    pub fn pin(&self, values: &mut Values) {
+        set(
+            values,
+            "hunter.workers",
+            Value::Integer(self.workers as i64),
+        );
+        set(values, "hunter.id", Value::Text(self.hunter_id.clone()));
+        set(
+            values,
+            "hunter.runtime_dir",
+            Value::Text(self.runtime_dir.to_string_lossy().into_owned()),
+        );
+        match self.source {
+            Source::Live(_) => unset(values, &["hunter.read_files", "hunter.replay_rate"]),
+            Source::Files(_) => unset(values, &["hunter.interfaces"]),
+        }
+        match self.embedded_sink {
+            Some(_) => unset(values, &["hunter.processor_addr"]),
+            None => {
+                unset(values, &["hunter.sink", "hunter.filters"]);
+                set(
+                    values,
+                    "hunter.processor_addr",
+                    Value::Address(self.processor.clone()),
+                );
+            }
+        }
+        if self.transport == Transport::Insecure {
+            unset(values, TLS_KEYS);
+            set(values, "hunter.insecure", Value::Switch(true));
+        }
+    }
+
     /// Number of capture threads: one per interface, one for files.
     pub fn capture_threads(&self) -> usize {
         match &self.source {
@@ -219,6 +418,303 @@ impl Config {
     }
 }
 
+/// The mode, from the sub-command or the file.
+fn mode(values: &Values) -> Mode {
+    let name = choice(values, "hunter.mode").unwrap_or("hunt");
+    Mode::ALL
+        .iter()
+        .copied()
+        .find(|mode| mode.name() == name)
+        .unwrap_or(Mode::Hunt)
+}
+
+/// Refuses settings whose function this version lacks, rather than to take them and do nothing.
+fn refuse_missing(values: &Values) -> Result<(), ConfigError> {
+    for (setting, slot) in values.iter() {
+        if let (Some(why), Some((value, origin))) = (setting.missing, slot)
+            && Some(value) != setting.default_value().as_ref()
+        {
+            return Err(ConfigError::Missing {
+                setting: setting.title(),
+                origin: origin.clone(),
+                why,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Where packets go: to a processor, or to one that lc-hunt runs itself.
+fn destination(values: &Values) -> Result<(Address, Option<EmbeddedSink>), ConfigError> {
+    let filters = text(values, "hunter.filters").map(PathBuf::from);
+    match choose(values, "hunter.processor_addr", "hunter.sink")? {
+        Chosen::Neither => Err(ConfigError::NoProcessor),
+        Chosen::First if filters.is_some() => Err(needs("hunter.filters", "hunter.sink")),
+        Chosen::First => match values.get("hunter.processor_addr") {
+            Some((Value::Address(address), _)) => Ok((address.clone(), None)),
+            _ => Err(ConfigError::NoProcessor),
+        },
+        Chosen::Second => {
+            let dir = text(values, "hunter.sink")
+                .map(PathBuf::from)
+                .unwrap_or_default();
+            let loopback = Address {
+                host: "127.0.0.1".to_owned(),
+                port: 0,
+            };
+            Ok((loopback, Some(EmbeddedSink { dir, filters })))
+        }
+    }
+}
+
+/// The embedded sink is reached over loopback without TLS.
+fn embedded_transport() -> Result<Transport, ConfigError> {
+    if in_production() {
+        Err(ConfigError::Production("--sink"))
+    } else {
+        Ok(Transport::Insecure)
+    }
+}
+
+/// How the connection to the processor is protected.
+fn transport(values: &Values) -> Result<Transport, ConfigError> {
+    let insecure = switch(values, "hunter.insecure");
+    let skip_verify = switch(values, "hunter.tls.skip_verify");
+    if in_production() && insecure {
+        return Err(ConfigError::Production("--insecure"));
+    }
+    if in_production() && skip_verify {
+        return Err(ConfigError::Production("--tls-skip-verify"));
+    }
+    let path = |key| text(values, key).map(PathBuf::from);
+    let identity = match (path("hunter.tls.cert_file"), path("hunter.tls.key_file")) {
+        (Some(cert), Some(key)) => Some(Identity { cert, key }),
+        (Some(_), None) => return Err(needs("hunter.tls.cert_file", "hunter.tls.key_file")),
+        (None, Some(_)) => return Err(needs("hunter.tls.key_file", "hunter.tls.cert_file")),
+        (None, None) => None,
+    };
+    if insecure {
+        for key in [
+            "hunter.tls.ca_file",
+            "hunter.tls.cert_file",
+            "hunter.tls.skip_verify",
+            "hunter.tls.server_name",
+        ] {
+            let set = values
+                .get(key)
+                .filter(|(value, _)| **value != Value::Switch(false));
+            if let (Some((_, tls)), Some((_, insecure))) = (set, values.get("hunter.insecure"))
+                && tls.strength() >= insecure.strength()
+            {
+                return Err(exclusive("hunter.insecure", key));
+            }
+        }
+        return Ok(Transport::Insecure);
+    }
+    let trust = match path("hunter.tls.ca_file") {
+        _ if skip_verify => Trust::Anyone,
+        Some(ca) => Trust::Ca(ca),
+        None => return Err(ConfigError::NoAuthority),
+    };
+    let server_name = text(values, "hunter.tls.server_name")
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned);
+    Ok(Transport::Tls(Tls {
+        trust,
+        identity,
+        server_name,
+    }))
+}
+
+/// Where packets come from.
+fn source(values: &Values) -> Result<Source, ConfigError> {
+    match choose(values, "hunter.read_files", "hunter.interfaces")? {
+        Chosen::First => Ok(Source::Files(Files {
+            paths: list(values, "hunter.read_files")
+                .iter()
+                .map(PathBuf::from)
+                .collect(),
+            rate: match values.get("hunter.replay_rate") {
+                Some((Value::Rate(rate), _)) => *rate,
+                _ => ReplayRate::Max,
+            },
+        })),
+        _ if is_set(values, "hunter.replay_rate") => {
+            Err(needs("hunter.replay_rate", "hunter.read_files"))
+        }
+        _ => Ok(Source::Live(Live {
+            interfaces: interfaces(values)?,
+            promiscuous: switch(values, "promiscuous"),
+            snaplen: integer(values, "hunter.snaplen").map_or(65_535, |bytes| bytes as u32),
+            kernel_buffer_bytes: nonzero(values, "pcap_buffer_size", 16 << 20) as u32,
+            read_timeout: Duration::from_millis(nonzero(values, "pcap_timeout_ms", 200) as u64),
+        })),
+    }
+}
+
+/// The interfaces, each one once.
+fn interfaces(values: &Values) -> Result<Vec<String>, ConfigError> {
+    let names = list(values, "hunter.interfaces");
+    let wrong = |reason| {
+        let origin = values
+            .get("hunter.interfaces")
+            .map_or(Origin::Default, |(_, origin)| origin.clone());
+        Err(ConfigError::Interfaces { origin, reason })
+    };
+    for (i, name) in names.iter().enumerate() {
+        if names[..i].contains(name) {
+            return wrong(format!(
+                "the interface {name} is named twice; its packets would be sent twice"
+            ));
+        }
+    }
+    match names {
+        [] => wrong("no interface is named; leave the setting out to capture on any".to_owned()),
+        [_, _, ..] if names.iter().any(|name| name == "any") => wrong(
+            "any already stands for all interfaces; name either any or single ones".to_owned(),
+        ),
+        _ => Ok(names.to_vec()),
+    }
+}
+
+/// The name to register under.
+fn hunter_id(values: &Values) -> Result<String, ConfigError> {
+    match text(values, "hunter.id") {
+        Some(id) if !id.is_empty() => Ok(id.to_owned()),
+        _ => {
+            let name = nix::unistd::gethostname()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            if name.is_empty() {
+                Err(ConfigError::NoName)
+            } else {
+                Ok(name)
+            }
+        }
+    }
+}
+
+/// Where run state is kept unless said otherwise.
+fn default_runtime_dir() -> PathBuf {
+    let uid = rustix::process::geteuid();
+    match env::var_os("XDG_RUNTIME_DIR") {
+        _ if uid.is_root() => PathBuf::from("/run/lc-hunt"),
+        Some(dir) if Path::new(&dir).is_absolute() => PathBuf::from(dir).join("lc-hunt"),
+        _ => PathBuf::from(format!("/tmp/lc-hunt-{}", uid.as_raw())),
+    }
+}
+
+/// One worker less than there are cores, for the capture side needs one.
+fn default_workers() -> usize {
+    thread::available_parallelism().map_or(1, |cores| (cores.get() - 1).clamp(1, 64))
+}
+
+/// Whether `LIPPYCAT_PRODUCTION` demands verified TLS.
+fn in_production() -> bool {
+    env::var_os("LIPPYCAT_PRODUCTION").is_some_and(|value| value == "true")
+}
+
+/// Which of two settings is to be used.
+enum Chosen {
+    Neither,
+    First,
+    Second,
+}
+
+/// Chooses between two settings that exclude each other: the one given with more weight. Defaults weigh nothing.
+fn choose(values: &Values, first: &str, second: &str) -> Result<Chosen, ConfigError> {
+    let weight = |key| values.get(key).map_or(0, |(_, origin)| origin.strength());
+    match (weight(first), weight(second)) {
+        (0, 0) => Ok(Chosen::Neither),
+        (a, b) if a > b => Ok(Chosen::First),
+        (a, b) if a < b => Ok(Chosen::Second),
+        _ => Err(exclusive(first, second)),
+    }
+}
+
+/// The error for two settings that exclude each other.
+fn exclusive(one: &str, other: &str) -> ConfigError {
+    ConfigError::Exclusive {
+        one: title(one),
+        other: title(other),
+    }
+}
+
+/// The error for a setting that needs another.
+fn needs(one: &str, other: &str) -> ConfigError {
+    ConfigError::Needs {
+        one: title(one),
+        other: title(other),
+    }
+}
+
+/// How to name a setting to a person.
+fn title(key: &str) -> String {
+    by_key(key).map_or_else(|| key.to_owned(), |setting| setting.title())
+}
+
+fn set(values: &mut Values, key: &str, value: Value) {
+    if let Some(setting) = by_key(key) {
+        values.set(setting, value, Origin::Derived);
+    }
+}
+
+fn unset(values: &mut Values, keys: &[&str]) {
+    for setting in keys.iter().filter_map(|key| by_key(key)) {
+        values.unset(setting);
+    }
+}
+
+fn is_set(values: &Values, key: &str) -> bool {
+    values
+        .get(key)
+        .is_some_and(|(_, origin)| *origin != Origin::Default)
+}
+
+fn switch(values: &Values, key: &str) -> bool {
+    matches!(values.get(key), Some((Value::Switch(true), _)))
+}
+
+fn integer(values: &Values, key: &str) -> Option<usize> {
+    match values.get(key) {
+        Some((Value::Integer(number), _)) => usize::try_from(*number).ok(),
+        _ => None,
+    }
+}
+
+/// A number for which 0 means `default`.
+fn nonzero(values: &Values, key: &str, default: usize) -> usize {
+    integer(values, key)
+        .filter(|number| *number != 0)
+        .unwrap_or(default)
+}
+
+fn milliseconds(values: &Values, key: &str, default: u64) -> Duration {
+    Duration::from_millis(integer(values, key).map_or(default, |number| number as u64))
+}
+
+fn text<'v>(values: &'v Values, key: &str) -> Option<&'v str> {
+    match values.get(key) {
+        Some((Value::Text(text), _)) => Some(text),
+        _ => None,
+    }
+}
+
+fn list<'v>(values: &'v Values, key: &str) -> &'v [String] {
+    match values.get(key) {
+        Some((Value::List(list), _)) => list,
+        _ => &[],
+    }
+}
+
+fn choice(values: &Values, key: &str) -> Option<&'static str> {
+    match values.get(key) {
+        Some((Value::Choice(word), _)) => Some(word),
+        _ => None,
+    }
+}
+
 /// Spreads room for `count` items of `item_bytes` over `rings` rings.
 fn ring_bytes(count: usize, item_bytes: usize, rings: usize) -> usize {
     let share = count.saturating_mul(item_bytes).div_ceil(rings.max(1));
@@ -226,15 +722,6 @@ fn ring_bytes(count: usize, item_bytes: usize, rings: usize) -> usize {
         .max(MIN_RING_BYTES)
         .checked_next_power_of_two()
         .unwrap_or(1 << (usize::BITS - 1))
-}
-
-impl Mode {
-    /// The name of the mode's sub-command.
-    pub fn name(self) -> &'static str {
-        match self {
-            Mode::Hunt => "hunt",
-        }
-    }
 }
 
 impl Secret {

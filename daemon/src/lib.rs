@@ -8,3 +8,9 @@
 
 pub mod attach;
 pub mod config;
+pub mod config_file;
+pub mod exit;
+pub mod logging;
+pub mod ready;
+pub mod settings;
+pub mod signals;

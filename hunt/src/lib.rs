@@ -1,1 +1,6 @@
-//! First commit pending.
+//! The parts of `lc-hunt` that other programs of this workspace use: running the daemons as children.
+
+#![forbid(unsafe_code)]
+
+pub mod notify;
+pub mod supervisor;

@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod emit;
+mod filter_type;
 pub mod passthrough;
 mod wire;
 

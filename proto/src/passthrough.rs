@@ -17,7 +17,9 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf, BufMut, Bytes};
 use prost::Message;
-use prost::encoding::{WireType, decode_key, decode_varint, encode_varint, skip_field};
+use prost::encoding::{
+    DecodeContext, WireType, decode_key, decode_varint, encode_varint, skip_field,
+};
 use tokio_stream::Stream;
 use tonic::client::GrpcService;
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder, Streaming};
@@ -145,8 +147,8 @@ pub struct BatchScan {
     pub timestamp_ns: i64,
     /// Number of packets.
     pub packets: u64,
-    /// Encoded bytes of all packets: frames, and what is said about them.
-    pub packet_bytes: u64,
+    /// Captured bytes of all packets, as their `capture_length` says.
+    pub captured_bytes: u64,
 }
 
 impl BatchScan {
@@ -154,40 +156,55 @@ impl BatchScan {
     ///
     /// # Errors
     ///
-    /// INTERNAL, as from any decoder, if the top level is not a valid `PacketBatch`. The packets' inside is not checked.
+    /// INTERNAL, as from any decoder, if the top level is not a valid `PacketBatch`. Packets are read up to their
+    /// `capture_length` only; what follows is not checked.
     pub fn read(mut batch: &[u8]) -> Result<Self, Status> {
         let mut scan = Self::default();
-        scan.merge(&mut batch)
-            .map_err(|error| Status::internal(format!("undecodable PacketBatch: {error}")))?;
+        while batch.has_remaining() {
+            scan.merge_field(&mut batch)
+                .map_err(|error| Status::internal(format!("undecodable PacketBatch: {error}")))?;
+        }
         Ok(scan)
     }
 
-    fn merge(&mut self, batch: &mut &[u8]) -> Result<(), prost::DecodeError> {
-        let context = prost::encoding::DecodeContext::default();
-        while batch.has_remaining() {
-            let (field, wire_type) = decode_key(batch)?;
-            match (field, wire_type) {
-                (1, WireType::LengthDelimited) => {
-                    prost::encoding::string::merge(
-                        wire_type,
-                        &mut self.hunter_id,
-                        batch,
-                        context.clone(),
-                    )?;
-                }
-                (2, WireType::Varint) => self.sequence = decode_varint(batch)?,
-                (3, WireType::Varint) => self.timestamp_ns = decode_varint(batch)? as i64,
-                (4, WireType::LengthDelimited) => {
-                    let before = batch.remaining();
-                    skip_field(wire_type, field, batch, context.clone())?;
-                    self.packets += 1;
-                    self.packet_bytes += (before - batch.remaining()) as u64;
-                }
-                _ => skip_field(wire_type, field, batch, context.clone())?,
+    fn merge_field(&mut self, batch: &mut &[u8]) -> Result<(), Box<dyn std::error::Error>> {
+        let (field, wire_type) = decode_key(batch)?;
+        match (field, wire_type) {
+            (1, WireType::LengthDelimited) => {
+                self.hunter_id = std::str::from_utf8(delimited(batch)?)?.to_owned()
             }
+            (2, WireType::Varint) => self.sequence = decode_varint(batch)?,
+            (3, WireType::Varint) => self.timestamp_ns = decode_varint(batch)? as i64,
+            (4, WireType::LengthDelimited) => {
+                self.captured_bytes += u64::from(capture_length(delimited(batch)?)?);
+                self.packets += 1;
+            }
+            _ => skip_field(wire_type, field, batch, DecodeContext::default())?,
         }
         Ok(())
     }
+}
+
+/// The `capture_length` of an encoded `CapturedPacket`; 0 if it has none.
+fn capture_length(mut packet: &[u8]) -> Result<u32, Box<dyn std::error::Error>> {
+    while packet.has_remaining() {
+        let (field, wire_type) = decode_key(&mut packet)?;
+        if (field, wire_type) == (3, WireType::Varint) {
+            return Ok(decode_varint(&mut packet)? as u32);
+        }
+        skip_field(wire_type, field, &mut packet, DecodeContext::default())?;
+    }
+    Ok(0)
+}
+
+/// Splits a length and that many bytes off `bytes`.
+fn delimited<'b>(bytes: &mut &'b [u8]) -> Result<&'b [u8], Box<dyn std::error::Error>> {
+    let len = usize::try_from(decode_varint(bytes)?)?;
+    let (head, tail) = bytes
+        .split_at_checked(len)
+        .ok_or("a length reaches beyond the message")?;
+    *bytes = tail;
+    Ok(head)
 }
 
 /// Takes the batches of StreamPackets undecoded.
@@ -213,7 +230,8 @@ pub struct StreamPacketsServer<R> {
 }
 
 impl<R: BatchReceiver> StreamPacketsServer<R> {
-    /// A service that hands every stream to `receiver`. Messages may be up to [`crate::MAX_MESSAGE_BYTES`] long.
+    /// A service that hands every stream to `receiver`. A message longer than [`crate::MAX_MESSAGE_BYTES`] reaches the
+    /// receiver as the stream's error, OUT_OF_RANGE; a lippycat processor answers RESOURCE_EXHAUSTED.
     pub fn new(receiver: Arc<R>) -> Self {
         Self { receiver }
     }

@@ -1,5 +1,7 @@
 //! The JSON form of packet metadata.
 
+#![allow(clippy::unwrap_used)]
+
 use lc_proto::data::{DnsMetadata, PacketMetadata, RtpMetadata, SipMetadata};
 use serde_json::json;
 

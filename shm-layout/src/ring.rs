@@ -185,19 +185,22 @@ impl RingWriter {
 
     fn new(ring: Ring) -> Self {
         let head = ring.mine().cursor.0.load(Ordering::Relaxed);
+        let tail = head.saturating_sub(ring.capacity);
         Self {
             ring,
             head,
             published: head,
-            tail: head,
-            seen: head,
+            tail,
+            seen: tail,
         }
     }
 
     /// Goes back, or on, to `head`: what a predecessor committed (see [`crate::commit`]).
     pub fn resume(&mut self, head: u64) {
-        (self.head, self.published, self.tail, self.seen) = (head, head, head, head);
         self.ring.mine().cursor.0.store(head, Ordering::Release);
+        (self.head, self.published) = (head, head);
+        // As full as can be, until the reader's cursor says otherwise.
+        self.tail = head.saturating_sub(self.ring.capacity);
     }
 
     /// Bytes of the ring.

@@ -1,0 +1,663 @@
+//! Configuration through its public face: files, precedence, cross checks.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use lc_daemon::config::{
+    Address, Config, ConfigError, Identity, Live, LogLevel, NoFilterPolicy, ReplayRate, Source,
+    Tls, Transport, Trust,
+};
+use lc_daemon::config_file::search_paths;
+use lc_daemon::settings::{Kind, Mode, Origin, SETTINGS, Value, Values, by_key};
+use proptest::prelude::*;
+
+/// The least that makes a complete configuration.
+const MINIMAL: &str = "hunter.processor_addr = \"processor:55555\"\nhunter.insecure = true\n";
+
+fn toml(text: &str) -> Result<Config, ConfigError> {
+    let mut values = Values::defaults();
+    values.apply_toml(Path::new("test.toml"), text)?;
+    Config::from_values(&values)
+}
+
+fn yaml(text: &str) -> Result<Config, ConfigError> {
+    let mut values = Values::defaults();
+    values.apply_yaml(Path::new("test.yaml"), text)?;
+    Config::from_values(&values)
+}
+
+fn with_flags(file: &str, flags: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let mut values = Values::defaults();
+    values.apply_toml(Path::new("test.toml"), file)?;
+    for (key, text) in flags {
+        let setting = by_key(key).unwrap();
+        values.set(
+            setting,
+            setting.kind.parse(text).unwrap(),
+            Origin::Flag(setting.flag.unwrap()),
+        );
+    }
+    Config::from_values(&values)
+}
+
+#[test]
+fn defaults_are_those_of_the_reference() {
+    let config = toml(MINIMAL).unwrap();
+    assert_eq!(config.mode, Mode::Hunt);
+    assert_eq!(
+        config.processor,
+        Address {
+            host: "processor".into(),
+            port: 55555
+        }
+    );
+    assert_eq!(config.transport, Transport::Insecure);
+    assert_eq!(
+        config.source,
+        Source::Live(Live {
+            interfaces: vec!["any".into()],
+            promiscuous: false,
+            snaplen: 65535,
+            kernel_buffer_bytes: 16 << 20,
+            read_timeout: Duration::from_millis(200),
+        })
+    );
+    assert_eq!(config.no_filter_policy, NoFilterPolicy::Deny);
+    assert_eq!(
+        (config.batch_size, config.batch_timeout),
+        (64, Duration::from_millis(100))
+    );
+    assert_eq!(
+        (config.buffer_packets, config.queue_batches),
+        (10_000, 1000)
+    );
+    assert_eq!(config.log_level, LogLevel::Info);
+    assert!(!config.hunter_id.is_empty());
+    assert!((1..=64).contains(&config.workers));
+    assert!(!config.waits_for_filters());
+}
+
+#[test]
+fn every_documented_key_works_in_both_formats() {
+    let from_toml = toml(
+        r#"
+promiscuous = true
+pcap_buffer_size = 1048576
+pcap_timeout_ms = 50
+[hunter]
+processor_addr = "[2001:db8::1]:443"
+id = "edge-1"
+interfaces = ["eth0", "eth1"]
+bpf_filter = "udp"
+buffer_size = 5000
+batch_size = 32
+batch_timeout_ms = 20
+batch_queue_size = 10
+no_filter_policy = "allow"
+workers = 3
+[hunter.tls]
+ca_file = "/ca.pem"
+cert_file = "/cert.pem"
+key_file = "/key.pem"
+server_name = "processor.example"
+"#,
+    )
+    .unwrap();
+    let from_yaml = yaml(
+        r#"
+# as written for lippycat
+promiscuous: true
+pcap_buffer_size: 1048576
+pcap_timeout_ms: 50
+processor:
+  listen_addr: ":55555"
+  anything: [1, 2, {a: b}]
+voip:
+  max_tcp_buffers: 5000
+  plugins_enabled: false
+hunter:
+  processor_addr: "[2001:db8::1]:443"
+  hunter_id: edge-1
+  interfaces: "eth0,eth1"
+  bpf_filter: udp
+  buffer_size: 5000
+  batch_size: 32
+  batch_timeout_ms: 20
+  batch_queue_size: 10
+  no_filter_policy: allow
+  workers: 3
+  voip:
+    sip_ports: 5060
+  tls:
+    ca_file: /ca.pem
+    cert_file: /cert.pem
+    key_file: /key.pem
+    server_name: processor.example
+"#,
+    )
+    .unwrap();
+    assert_eq!(from_toml, from_yaml);
+    assert_eq!(from_toml.processor.to_string(), "[2001:db8::1]:443");
+    assert_eq!(
+        from_toml.transport,
+        Transport::Tls(Tls {
+            trust: Trust::Ca("/ca.pem".into()),
+            identity: Some(Identity {
+                cert: "/cert.pem".into(),
+                key: "/key.pem".into()
+            }),
+            server_name: Some("processor.example".into()),
+        })
+    );
+    assert_eq!(from_toml.workers, 3);
+    assert_eq!(from_toml.hunter_id, "edge-1");
+    assert_eq!(from_toml.capture_threads(), 2);
+}
+
+#[test]
+fn both_spellings_of_insecure_work() {
+    for text in [
+        "insecure: true\nhunter: {processor_addr: 'p:1'}",
+        "hunter: {processor_addr: 'p:1', insecure: true}",
+    ] {
+        assert_eq!(yaml(text).unwrap().transport, Transport::Insecure, "{text}");
+    }
+    // In one file the setting's own key goes before its older name.
+    let text =
+        "insecure: true\nhunter: {processor_addr: 'p:1', insecure: false, tls: {ca_file: ca.pem}}";
+    assert!(matches!(yaml(text).unwrap().transport, Transport::Tls(_)));
+}
+
+#[test]
+fn wrong_files_are_refused_with_file_line_and_key() {
+    let cases: &[(&str, bool, &str)] = &[
+        (
+            "[hunter]\nbatch_sise = 3\n",
+            false,
+            "test.toml:2: unknown key \"hunter.batch_sise\"; did you mean \"hunter.batch_size\"?",
+        ),
+        (
+            "hunter:\n  id: a\n  batch_sise: 3\n",
+            true,
+            "test.yaml:3: unknown key \"hunter.batch_sise\"; did you mean \"hunter.batch_size\"?",
+        ),
+        (
+            "[colour]\nred = 1\n",
+            false,
+            "test.toml:2: unknown key \"colour.red\"",
+        ),
+        (
+            "processor = {listen_addr = \":1\"}\n",
+            false,
+            "test.toml:1: unknown key \"processor.listen_addr\"",
+        ),
+        (
+            "\nhunter.batch_size = \"many\"\n",
+            false,
+            "test.toml:2: hunter.batch_size: a whole number, 1 to 65536 is expected, this is a text",
+        ),
+        (
+            "hunter:\n  batch_size: many\n",
+            true,
+            "test.yaml:2: hunter.batch_size: a whole number, 1 to 65536 is expected, this is a text",
+        ),
+        (
+            "hunter.batch_size = 1.5\n",
+            false,
+            "test.toml:1: hunter.batch_size: a whole number, 1 to 65536 is expected, this is a fraction",
+        ),
+        (
+            "hunter.batch_size = 0\n",
+            false,
+            "test.toml:1: hunter.batch_size: 0 is out of range: 1 to 65536",
+        ),
+        (
+            "hunter.batch_size = 99999999999999999999\n",
+            false,
+            "too large a number",
+        ),
+        (
+            "hunter:\n  buffer_size: -5\n",
+            true,
+            "test.yaml:2: hunter.buffer_size: -5 is out of range",
+        ),
+        (
+            "hunter.insecure = \"yes\"\n",
+            false,
+            "test.toml:1: hunter.insecure: true or false is expected, this is a text",
+        ),
+        (
+            "hunter.insecure = 1\n",
+            false,
+            "true or false is expected, this is a number",
+        ),
+        (
+            "hunter.interfaces = [1]\n",
+            false,
+            "a list of texts is expected, an item is something else",
+        ),
+        (
+            "hunter.bpf_filter = [\"a\"]\n",
+            false,
+            "a text is expected, this is a list",
+        ),
+        (
+            "hunter.id = true\n",
+            false,
+            "a text is expected, this is true or false",
+        ),
+        (
+            "hunter.no_filter_policy = \"maybe\"\n",
+            false,
+            "test.toml:1: hunter.no_filter_policy: \"maybe\" is not one of allow, deny",
+        ),
+        (
+            "hunter.processor_addr = \"host\"\n",
+            false,
+            "\"host\" is not host:port",
+        ),
+        (
+            "hunter.processor_addr = \"host:0\"\n",
+            false,
+            "port \"0\" in \"host:0\" is not a number from 1 to 65535",
+        ),
+        (
+            "hunter.processor_addr = \"host:70000\"\n",
+            false,
+            "port \"70000\"",
+        ),
+        (
+            "hunter.processor_addr = \"::1:80\"\n",
+            false,
+            "an IPv6 address goes in brackets",
+        ),
+        (
+            "hunter.voip.sip_ports = \"5060,0\"\n",
+            false,
+            "\"0\" is not a port from 1 to 65535",
+        ),
+        (
+            "hunter.voip.rtp_port_ranges = \"20000-10000\"\n",
+            false,
+            "ends before it starts",
+        ),
+        ("hunter.shutdown_timeout = 10\n", false, "10 has no unit"),
+        (
+            "hunter.shutdown_timeout = \"ten\"\n",
+            false,
+            "is not a time with its unit",
+        ),
+        (
+            "hunter.replay_rate = \"-1x\"\n",
+            false,
+            "is not max, a speed",
+        ),
+        ("a = \n", false, "test.toml:1: "),
+        ("a = 1\n[b\n", false, "test.toml:2: "),
+        (
+            "hunter.id = \"a\"\nhunter.id = \"b\"\n",
+            false,
+            "test.toml:2: duplicate key",
+        ),
+        ("hunter:\n  id: [\n", true, "test.yaml:"),
+        (
+            "- a\n- b\n",
+            true,
+            "test.yaml:1: keys with values are expected",
+        ),
+        (
+            "hunter: {id: a}\n---\nhunter: {id: b}\n",
+            true,
+            "more than one YAML document",
+        ),
+        ("1: a\n", true, "test.yaml:1: a key must be a text"),
+    ];
+    for (text, is_yaml, expected) in cases {
+        let error = if *is_yaml { yaml(text) } else { toml(text) }
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains(expected),
+            "{text:?} gave {error:?}, expected {expected:?}"
+        );
+    }
+}
+
+#[test]
+fn settings_that_do_not_fit_together_are_refused() {
+    let cases: &[(&str, &str)] = &[
+        (
+            "",
+            "no processor: give --processor HOST:PORT, or --sink DIR",
+        ),
+        (
+            "hunter.processor_addr = \"p:1\"",
+            "--tls-ca FILE, or --tls-skip-verify to accept any certificate, or --insecure",
+        ),
+        (
+            "hunter.processor_addr = \"p:1\"\nhunter.sink = \"out\"",
+            "--processor and --sink exclude each other",
+        ),
+        (
+            "hunter.processor_addr = \"p:1\"\nhunter.insecure = true\nhunter.filters = \"f\"",
+            "--filters needs --sink as well",
+        ),
+        (
+            "hunter.processor_addr = \"p:1\"\nhunter.tls.ca_file = \"c\"\nhunter.tls.cert_file = \"x\"",
+            "--tls-cert needs --tls-key as well",
+        ),
+        (
+            "hunter.processor_addr = \"p:1\"\nhunter.tls.ca_file = \"c\"\nhunter.tls.key_file = \"x\"",
+            "--tls-key needs --tls-cert as well",
+        ),
+        (
+            "hunter.processor_addr = \"p:1\"\nhunter.insecure = true\nhunter.tls.ca_file = \"c\"",
+            "--insecure and --tls-ca exclude each other",
+        ),
+        (
+            "hunter.sink = \"o\"\nhunter.read_files = [\"a\"]\nhunter.interfaces = [\"b\"]",
+            "--read-file and --interface exclude each other",
+        ),
+        (
+            "hunter.sink = \"o\"\nhunter.replay_rate = \"1x\"",
+            "--replay-rate needs --read-file as well",
+        ),
+        (
+            "hunter.sink = \"o\"\nhunter.interfaces = [\"b\", \"b\"]",
+            "test.toml:2: the interface b is named twice",
+        ),
+        (
+            "hunter.sink = \"o\"\nhunter.interfaces = [\"any\", \"b\"]",
+            "any already stands for all interfaces",
+        ),
+        (
+            "hunter.sink = \"o\"\nhunter.interfaces = []",
+            "no interface is named",
+        ),
+        (
+            "hunter.sink = \"o\"\nhunter.mode = \"voip\"",
+            "the voip mode is missing from this version",
+        ),
+        (
+            "hunter.sink = \"o\"\nesp_null = true",
+            "--esp-null (from test.toml:2): decapsulation of ESP is missing",
+        ),
+        (
+            "hunter.sink = \"o\"\nhunter.disk_buffer.enabled = true",
+            "--disk-buffer (from test.toml:2): the disk buffer is missing",
+        ),
+    ];
+    for (text, expected) in cases {
+        let error = toml(text).unwrap_err().to_string();
+        assert!(
+            error.contains(expected),
+            "{text:?} gave {error:?}, expected {expected:?}"
+        );
+    }
+}
+
+#[test]
+fn a_flag_goes_before_a_file() {
+    let config = with_flags(
+        MINIMAL,
+        &[("hunter.batch_size", "7"), ("hunter.insecure", "true")],
+    )
+    .unwrap();
+    assert_eq!(config.batch_size, 7);
+    // A choice made on the command line sets aside what a file says about the other side of the choice.
+    let file = "hunter.processor_addr = \"p:1\"\nhunter.interfaces = [\"eth0\"]\nhunter.tls.ca_file = \"ca\"";
+    let config = with_flags(
+        file,
+        &[("hunter.sink", "out"), ("hunter.read_files", "a.pcap")],
+    )
+    .unwrap();
+    assert!(config.embedded_sink.is_some() && matches!(config.source, Source::Files(_)));
+    assert_eq!(config.transport, Transport::Insecure);
+    assert_eq!(
+        with_flags(file, &[("hunter.insecure", "true")])
+            .unwrap()
+            .transport,
+        Transport::Insecure
+    );
+    assert!(
+        with_flags(
+            file,
+            &[("hunter.insecure", "true"), ("hunter.tls.ca_file", "x")]
+        )
+        .is_err()
+    );
+}
+
+#[test]
+fn daemons_read_what_lc_hunt_resolved() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("effective.toml");
+    let file = "hunter.processor_addr = \"p:1\"\nhunter.interfaces = [\"eth0\"]\nhunter.tls.ca_file = \"ca\"\nhunter.api_key = \"k\\\"ey\"";
+    let mut values = Values::defaults();
+    values.apply_toml(Path::new("test.toml"), file).unwrap();
+    for (key, text) in [
+        ("hunter.sink", "out"),
+        ("hunter.read_files", "a b.pcap"),
+        ("hunter.replay_rate", "2.5x"),
+    ] {
+        let setting = by_key(key).unwrap();
+        values.set(
+            setting,
+            setting.kind.parse(text).unwrap(),
+            Origin::Flag(setting.flag.unwrap()),
+        );
+    }
+    let mut config = Config::from_values(&values).unwrap();
+    config.processor.port = 4711;
+    config.embedded_sink = None;
+    config.pin(&mut values);
+    fs::write(&path, values.to_toml()).unwrap();
+    assert_eq!(Config::load(&path).unwrap(), config);
+    assert_eq!(config.api_key.as_ref().unwrap().reveal(), "k\"ey");
+    assert!(!values.describe().contains("k\\\"ey"), "a secret is shown");
+    assert!(
+        !format!("{config:?}").contains("k\\\"ey"),
+        "a secret is shown"
+    );
+
+    fs::write(&path, "hunter.sink = \"out\"").unwrap();
+    let error = Config::load(&path).unwrap_err().to_string();
+    assert!(
+        error.contains("hunter.sink works only with lc-hunt itself"),
+        "{error}"
+    );
+}
+
+#[test]
+fn unreadable_files_are_errors() {
+    let dir = tempfile::tempdir().unwrap();
+    for (path, expected) in [
+        (dir.path().join("absent.toml"), "No such file"),
+        (
+            dir.path().join("config.txt"),
+            "must end in .toml, .yaml or .yml",
+        ),
+        (PathBuf::from("/dev/zero.toml"), "No such file"),
+    ] {
+        let error = Config::load(&path).unwrap_err().to_string();
+        assert!(
+            error.contains(expected) && error.contains(path.to_str().unwrap()),
+            "{error}"
+        );
+    }
+    let directory = dir.path().join("directory.toml");
+    fs::create_dir(&directory).unwrap();
+    assert!(
+        Config::load(&directory)
+            .unwrap_err()
+            .to_string()
+            .contains("not a regular file")
+    );
+    let binary = dir.path().join("binary.toml");
+    fs::write(&binary, b"\xff\xfe\0").unwrap();
+    assert!(
+        Config::load(&binary)
+            .unwrap_err()
+            .to_string()
+            .contains("UTF-8")
+    );
+}
+
+#[test]
+fn files_are_searched_in_the_documented_order() {
+    let paths = search_paths(Some(Path::new("/h")));
+    let paths: Vec<&str> = paths
+        .iter()
+        .map(|path| path.to_str().unwrap())
+        .filter(|path| !path.ends_with(".yml"))
+        .collect();
+    assert_eq!(
+        paths,
+        [
+            "/h/.config/lc-hunt/config.toml",
+            "/etc/lc-hunt/config.toml",
+            "/h/.config/lippycat/config.yaml",
+            "/h/.config/config.yaml",
+            "/h/config.yaml",
+            "/h/.config/lippycat/lippycat.yaml",
+            "/h/.config/lippycat.yaml",
+            "/h/lippycat.yaml",
+        ]
+    );
+}
+
+#[test]
+fn rings_are_powers_of_two_and_share_the_room() {
+    for (size, workers, rx, tx) in [
+        (10_000, 1, 32 << 20, 32 << 20),
+        (10_000, 4, 8 << 20, 8 << 20),
+        (1, 1, 2 << 20, 32 << 20),
+    ] {
+        let config = toml(&format!(
+            "{MINIMAL}hunter.buffer_size = {size}\nhunter.workers = {workers}"
+        ))
+        .unwrap();
+        assert_eq!(
+            (config.rx_ring_bytes(), config.tx_ring_bytes()),
+            (rx, tx),
+            "{size} packets, {workers} workers"
+        );
+    }
+}
+
+#[test]
+fn the_table_is_sound() {
+    for (i, setting) in SETTINGS.iter().enumerate() {
+        if let Some(default) = setting.default {
+            let value = setting
+                .kind
+                .parse(default)
+                .unwrap_or_else(|reason| panic!("{}: {reason}", setting.key));
+            assert_eq!(
+                setting.kind.parse(&value.to_string()),
+                Ok(value),
+                "{}",
+                setting.key
+            );
+        }
+        for other in &SETTINGS[i + 1..] {
+            assert_ne!(setting.key, other.key);
+            let shared = setting.modes.iter().any(|mode| other.modes.contains(mode));
+            assert!(
+                !shared || setting.flag.is_none() || setting.flag != other.flag,
+                "--{:?} twice",
+                setting.flag
+            );
+            assert!(
+                !shared || setting.short.is_none() || setting.short != other.short,
+                "-{:?} twice",
+                setting.short
+            );
+            for variable in setting.environment() {
+                assert!(!other.environment().contains(&variable), "{variable} twice");
+            }
+        }
+    }
+}
+
+#[test]
+fn environment_names_are_those_of_the_reference_and_settable_ones() {
+    let names = |key: &str| by_key(key).unwrap().environment();
+    assert_eq!(
+        names("hunter.batch_size"),
+        ["LC_HUNT_BATCH_SIZE", "HUNTER.BATCH_SIZE"]
+    );
+    assert_eq!(names("promiscuous"), ["LC_HUNT_PROMISCUOUS", "PROMISCUOUS"]);
+    assert_eq!(
+        names("hunter.insecure"),
+        ["LC_HUNT_INSECURE", "HUNTER.INSECURE", "INSECURE"]
+    );
+    assert!(names("hunter.log_level").contains(&"LOG_LEVEL".to_owned()));
+    assert!(names("hunter.api_key").contains(&"LC_HUNT_API_KEY".to_owned()));
+}
+
+#[test]
+fn texts_become_values_once() {
+    let ok = |kind: Kind, text: &str| kind.parse(text).unwrap();
+    assert_eq!(
+        ok(Kind::Duration, "1m30s"),
+        Value::Duration(Duration::from_secs(90))
+    );
+    assert_eq!(
+        ok(Kind::Duration, "1.5s"),
+        Value::Duration(Duration::from_millis(1500))
+    );
+    assert_eq!(ok(Kind::Ports, "80, 443"), Value::Ports(vec![80, 443]));
+    assert_eq!(
+        ok(Kind::PortRanges, "1-2,3-3"),
+        Value::PortRanges(vec![(1, 2), (3, 3)])
+    );
+    assert_eq!(ok(Kind::Rate, "10x"), Value::Rate(ReplayRate::Times(10.0)));
+    assert_eq!(
+        ok(Kind::Rate, "5000pps"),
+        Value::Rate(ReplayRate::PacketsPerSecond(5000.0))
+    );
+    for (kind, text) in [
+        (Kind::Duration, ""),
+        (Kind::Duration, "5"),
+        (Kind::Duration, "1e30s"),
+        (Kind::Duration, "-1s"),
+        (Kind::Rate, "nanx"),
+        (Kind::Rate, "infpps"),
+        (Kind::Rate, "0x"),
+        (Kind::Address, "a b:1"),
+        (Kind::Address, "http://a:1"),
+        (Kind::Address, ":1"),
+        (Kind::Address, "[nonsense]:1"),
+        (Kind::Path, ""),
+        (Kind::Text, "a\0b"),
+    ] {
+        assert!(kind.parse(text).is_err(), "{kind:?} took {text:?}");
+    }
+}
+
+proptest! {
+    /// Whatever stands in a file, the answer is a configuration or an error with a text.
+    #[test]
+    fn no_file_breaks_the_reader(text in "(hunter|voip|dns|insecure|esp_null|[a-z.\\[\\]{}:=\"' \n0-9-]){0,60}") {
+        for result in [toml(&text), yaml(&text)] {
+            if let Err(error) = result {
+                prop_assert!(!error.to_string().is_empty());
+            }
+        }
+    }
+
+    /// What a kind accepts, it accepts again in the form in which it is written out.
+    #[test]
+    fn values_survive_writing(index in 0..SETTINGS.len(), text in "[0-9a-z.:,x -]{0,12}") {
+        let kind = SETTINGS[index].kind;
+        if let Ok(value) = kind.parse(&text)
+            && !matches!(value, Value::List(_))
+        {
+            prop_assert_eq!(kind.parse(&value.to_string()), Ok(value));
+        }
+    }
+}
