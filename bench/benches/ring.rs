@@ -27,19 +27,22 @@ fn ring(criterion: &mut Criterion) {
             flow_hash: 0,
         };
         group.throughput(Throughput::Elements(BATCH));
-        group.bench_function(BenchmarkId::new("batch of 64 in and out", size), |bencher| {
-            bencher.iter(|| {
-                for _ in 0..BATCH {
-                    push_inline(&mut writer, &header, &bytes).expect("room for a batch");
-                }
-                writer.publish();
-                while let Some(record) = reader.read().expect("a sound ring") {
-                    let packet = Packet::read(&record, None).expect("a packet");
-                    packet.data.copy_to(black_box(&mut out));
-                }
-                reader.release();
-            });
-        });
+        group.bench_function(
+            BenchmarkId::new("batch of 64 in and out", size),
+            |bencher| {
+                bencher.iter(|| {
+                    for _ in 0..BATCH {
+                        push_inline(&mut writer, &header, &bytes).expect("room for a batch");
+                    }
+                    writer.publish();
+                    while let Some(record) = reader.read().expect("a sound ring") {
+                        let packet = Packet::read(&record, None).expect("a packet");
+                        packet.data.copy_to(black_box(&mut out));
+                    }
+                    reader.release();
+                });
+            },
+        );
     }
     group.finish();
 }

@@ -4,12 +4,16 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use lc_bench::generate::{
     Flood, FloodSettings, FrameSize, Length, Mix, Order, Settings, Traffic, write_pcap,
 };
 use lc_bench::ring;
+use lc_bench::throughput::{self, Cell, Load, Measured};
+use lc_daemon::exit::Exit;
+use lc_daemon::signals::Signals;
 
 /// Makes traffic and measures lc-hunt with it.
 #[derive(Parser)]
@@ -25,6 +29,21 @@ enum Command {
     Generate(Generate),
     /// Measure one ring between two processes against a plain copy of the same bytes
     Ring(Ring),
+    /// Measure the whole packet path as real processes, fed from memory
+    Throughput(Throughput),
+    /// The capture daemon of `throughput`
+    #[command(hide = true)]
+    Capture {
+        /// Configuration of the daemons
+        #[arg(long)]
+        config: PathBuf,
+        /// Bytes of a frame
+        #[arg(long)]
+        size: u16,
+        /// Flows
+        #[arg(long)]
+        flows: usize,
+    },
     /// The reading half of `ring`
     #[command(hide = true)]
     RingReader {
@@ -55,6 +74,33 @@ struct Ring {
     #[arg(long, value_name = "PACKETS", default_value_t = 64,
         value_parser = clap::value_parser!(u64).range(1..))]
     batch: u64,
+}
+
+#[derive(Args)]
+struct Throughput {
+    /// Frame sizes in bytes
+    #[arg(long, value_delimiter = ',', default_value = "64,350,1000,1500",
+        value_parser = clap::value_parser!(u16).range(64..=9216))]
+    sizes: Vec<u16>,
+    /// Numbers of flows
+    #[arg(long, value_delimiter = ',', default_value = "1000,100000,1000000")]
+    flows: Vec<usize>,
+    /// Address filters in force, none of which matches: nothing is forwarded
+    #[arg(long, value_name = "COUNT", default_value_t = 1_000, conflicts_with = "allow",
+        value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    filters: u32,
+    /// No filters: everything is forwarded to a processor that discards it
+    #[arg(long)]
+    allow: bool,
+    /// Worker processes
+    #[arg(long, default_value_t = 1)]
+    workers: usize,
+    /// Measured seconds of each size and number of flows
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    seconds: u64,
+    /// A further line of the daemons' configuration, such as `hunter.batch_size = 512`; repeatable
+    #[arg(long, value_name = "LINE")]
+    set: Vec<String>,
 }
 
 /// A size of a ring.
@@ -111,13 +157,22 @@ enum FloodOrder {
 }
 
 fn main() -> ExitCode {
+    let done = |()| Exit::Ok;
     let result = match Cli::parse().command {
-        Command::Generate(flags) => generate(&flags),
-        Command::Ring(flags) => measure_ring(&flags),
-        Command::RingReader { ring, cursor } => ring::read(&ring, &cursor).map_err(Into::into),
+        Command::Generate(flags) => generate(&flags).map(done),
+        Command::Ring(flags) => measure_ring(&flags).map(done),
+        Command::Throughput(flags) => measure_throughput(&flags).map(done),
+        Command::Capture {
+            config,
+            size,
+            flows,
+        } => throughput::capture(&config, Cell { size, flows }),
+        Command::RingReader { ring, cursor } => {
+            ring::read(&ring, &cursor).map(done).map_err(Into::into)
+        }
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(exit) => exit.into(),
         Err(error) => {
             eprintln!("lc-bench: {error}");
             ExitCode::FAILURE
@@ -187,4 +242,48 @@ fn measure_ring(flags: &Ring) -> Result<(), Box<dyn std::error::Error>> {
     println!("ring / one core      {}", report.to_one_core);
     println!("ring / two cores     {}", report.to_two_cores);
     Ok(())
+}
+
+fn measure_throughput(flags: &Throughput) -> Result<(), Box<dyn std::error::Error>> {
+    let own_program = std::env::current_exe()?;
+    let plan = throughput::Plan {
+        programs: own_program.parent().map(PathBuf::from).unwrap_or_default(),
+        own_program,
+        load: if flags.allow {
+            Load::Allow
+        } else {
+            Load::Filters(flags.filters as usize)
+        },
+        workers: flags.workers,
+        time: Duration::from_secs(flags.seconds),
+        settings: flags.set.clone(),
+    };
+    let signals = Signals::install()?;
+    println!(
+        "{:>5} {:>8} {:>8} {:>8} {:>8} {:>8}  ns a packet by process",
+        "bytes", "flows", "Gbit/s", "Mpkt/s", "acked/s", "dropped"
+    );
+    for &size in &flags.sizes {
+        for &flows in &flags.flows {
+            let measured = throughput::measure(&plan, Cell { size, flows }, &signals)?;
+            print_cell(size, flows, &measured);
+        }
+    }
+    Ok(())
+}
+
+fn print_cell(size: u16, flows: usize, measured: &Measured) {
+    let stages: Vec<String> = measured
+        .stages
+        .iter()
+        .map(|(name, time)| format!("{name} {time:.0}"))
+        .collect();
+    println!(
+        "{size:>5} {flows:>8} {:>8.2} {:>8.3} {:>8.0} {:>8}  {}",
+        measured.gbit_per_second,
+        measured.packets_per_second / 1e6,
+        measured.acked_per_second,
+        measured.dropped,
+        stages.join(", ")
+    );
 }

@@ -161,7 +161,10 @@ fn filter_file(count: usize) -> String {
     let mut text = String::new();
     for number in 0..count as u32 {
         let pattern = match number % 8 {
-            7 => format!("{}", Ipv6Addr::from_bits(0xfd00 << 112 | u128::from(number))),
+            7 => format!(
+                "{}",
+                Ipv6Addr::from_bits(0xfd00 << 112 | u128::from(number))
+            ),
             even if even % 2 == 0 => format!("{}", Ipv4Addr::from_bits(0x6440_0000 + number)),
             _ => format!("{}/24", Ipv4Addr::from_bits(0x6500_0000 + (number << 8))),
         };
