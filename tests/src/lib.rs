@@ -6,11 +6,14 @@
 //! - [`capture`] reads capture files (with the crate `pcap-parser`);
 //! - [`flow`] says which packets must keep their order;
 //! - [`compare`] tells whether one capture holds exactly the packets of another;
-//! - [`process`] runs the product's programs with a deadline;
+//! - [`process`] runs the product's programs with a deadline, [`node`] and [`processor`] the two
+//!   ends of the wire;
+//! - [`generated`] makes captures with `lc-bench`;
 //! - [`conformance`] runs lc-hunt over a folder of captures and compares what arrived.
 //!
-//! The programs `lc-compare` and `lc-conformance` are thin faces of two of them. The folder
-//! `tests/` of this crate holds the tests that run real processes.
+//! The programs `lc-compare` and `lc-conformance` are thin faces of two of them; `lc-send` puts a
+//! capture on a wire. The folder `tests/` of this crate holds the tests that run real processes;
+//! they need the whole workspace built first (`cargo build --workspace`).
 
 #![forbid(unsafe_code)]
 
@@ -18,4 +21,7 @@ pub mod capture;
 pub mod compare;
 pub mod conformance;
 pub mod flow;
+pub mod generated;
+pub mod node;
 pub mod process;
+pub mod processor;
