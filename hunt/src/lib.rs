@@ -1,6 +1,8 @@
-//! The parts of `lc-hunt` that other programs of this workspace use: running the daemons as children.
+//! The parts of `lc-hunt` that other programs of this workspace use: running the daemons as children, and seeing how
+//! far they have come.
 
 #![forbid(unsafe_code)]
 
+pub mod delivery;
 pub mod notify;
 pub mod supervisor;

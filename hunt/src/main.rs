@@ -1,0 +1,74 @@
+//! `lc-hunt`: what a person types.
+//!
+//! With a mode (`lc-hunt hunt ...`) it resolves the configuration, runs the daemons as children and ends with them.
+//! The other commands look at the machine and the configuration and start nothing.
+
+#![forbid(unsafe_code)]
+
+mod check;
+mod command_line;
+mod embedded_sink;
+mod interfaces;
+mod progress;
+mod reference;
+mod resolve;
+mod run;
+mod run_dir;
+mod tls_files;
+
+use std::process::ExitCode;
+
+use command_line::Order;
+use lc_daemon::config::{Config, LogLevel};
+use lc_daemon::exit::Exit;
+use lc_daemon::logging;
+
+/// The program's name in log lines.
+const PROGRAM: &str = "lc-hunt";
+
+fn main() -> ExitCode {
+    let order = match command_line::parse(std::env::args_os()) {
+        Ok(order) => order,
+        Err(error) => {
+            // Help and version come this way too, and go to standard output. A closed output is nothing to report.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code()));
+        }
+    };
+    let exit = match order {
+        Order::Run(flags) => match resolve::resolve(&flags)
+            .and_then(|values| Ok((Config::from_values(&values)?, values)))
+        {
+            Ok((config, values)) => {
+                logging::init(PROGRAM, config.log_level);
+                flags.warn_deprecated();
+                run::run(config, values)
+            }
+            Err(error) => refuse(&error),
+        },
+        Order::ShowConfig(flags) => match resolve::resolve(&flags) {
+            Ok(values) => {
+                print!("{}", values.describe());
+                Exit::Ok
+            }
+            Err(error) => refuse(&error),
+        },
+        Order::Check { flags, json } => check::check(&flags, json),
+        Order::ListInterfaces { json } => {
+            logging::init(PROGRAM, LogLevel::Info);
+            interfaces::list(json)
+        }
+        Order::Reference => {
+            print!("{}", reference::markdown());
+            Exit::Ok
+        }
+    };
+    exit.into()
+}
+
+/// Says why nothing is started.
+fn refuse(error: &dyn std::error::Error) -> Exit {
+    logging::init(PROGRAM, LogLevel::Info);
+    tracing::error!("{error}");
+    Exit::Refused
+}

@@ -1,0 +1,247 @@
+//! A run: the daemons as children, from the resolved configuration to the exit code.
+
+use std::env;
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use lc_daemon::config::{Address, Config, ConfigError, Source, Transport, Trust};
+use lc_daemon::exit::Exit;
+use lc_daemon::settings::Values;
+use lc_daemon::signals::Signals;
+use lc_hunt::delivery::Delivery;
+use lc_hunt::supervisor::{
+    ChildSpec, ChildStatus, Next, Supervisor, SupervisorConfig, SupervisorError,
+};
+
+use crate::embedded_sink::{EmbeddedSink, EmbeddedSinkError};
+use crate::progress::Progress;
+use crate::run_dir::{RunDir, RunDirError};
+
+/// Why a run was refused or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(
+        "{0} was found neither beside lc-hunt nor in PATH; install all programs of lc-hunt together"
+    )]
+    NoProgram(&'static str),
+    #[error(transparent)]
+    RunDir(#[from] RunDirError),
+    #[error(transparent)]
+    Sink(#[from] EmbeddedSinkError),
+    #[error("signals: {0}")]
+    Signals(io::Error),
+    #[error(transparent)]
+    Supervisor(#[from] SupervisorError),
+}
+
+impl RunError {
+    /// Whether the same run would be refused again.
+    fn exit(&self) -> Exit {
+        match self {
+            RunError::Signals(_) | RunError::Supervisor(SupervisorError::Watch(_)) => Exit::Failure,
+            _ => Exit::Refused,
+        }
+    }
+}
+
+/// Runs until a signal, the end of the input or a failure; the outcome as exit code.
+pub fn run(config: Config, values: Values) -> Exit {
+    match try_run(config, values) {
+        Ok(exit) => exit,
+        Err(error) => {
+            tracing::error!("{error}");
+            error.exit()
+        }
+    }
+}
+
+fn try_run(mut config: Config, mut values: Values) -> Result<Exit, RunError> {
+    let signals = Signals::install().map_err(RunError::Signals)?;
+    let programs = Programs::find()?;
+    let run_dir = RunDir::create(&config.runtime_dir)?;
+    config.runtime_dir = run_dir.path().to_owned();
+    let sink = match config.embedded_sink.take() {
+        Some(settings) => Some(EmbeddedSink::start(&settings)?),
+        None => None,
+    };
+    if let Some(sink) = &sink {
+        let address = sink.address();
+        config.processor = Address {
+            host: address.ip().to_string(),
+            port: address.port(),
+        };
+    }
+    config.pin(&mut values);
+    // What the daemons will read must be what was checked here.
+    Config::for_daemon(&values)?;
+    let file = run_dir.write_config(&values.to_toml())?;
+    announce(&config, sink.is_some());
+
+    let mut supervisor = Supervisor::new(SupervisorConfig {
+        children: children(&config, &programs, &file),
+        notify_socket: run_dir.path().join("notify.sock"),
+        shutdown_timeout: config.shutdown_timeout,
+    })?;
+    let mut watch = Watch::new(&config);
+    let exit = supervisor.run(&signals, |children| watch.look(children))?;
+    watch.finish();
+    if let Some(sink) = sink {
+        sink.end()?;
+    }
+    Ok(exit)
+}
+
+/// The executables of the daemons.
+pub struct Programs {
+    capd: PathBuf,
+    workerd: PathBuf,
+    fwdd: PathBuf,
+}
+
+impl Programs {
+    /// Looks for all of them.
+    pub fn find() -> Result<Self, RunError> {
+        Ok(Programs {
+            capd: program("lc-capd")?,
+            workerd: program("lc-workerd")?,
+            fwdd: program("lc-fwdd")?,
+        })
+    }
+}
+
+/// Finds an executable beside this one, else in `PATH`.
+fn program(name: &'static str) -> Result<PathBuf, RunError> {
+    let own_dir = env::current_exe()
+        .ok()
+        .and_then(|exe| exe.parent().map(Path::to_owned));
+    let path = env::var_os("PATH").unwrap_or_default();
+    own_dir
+        .into_iter()
+        .chain(env::split_paths(&path))
+        .map(|dir| dir.join(name))
+        .find(|candidate| candidate.is_file())
+        .ok_or(RunError::NoProgram(name))
+}
+
+/// The daemons in the order of ending: each stage passes what it holds to the next.
+fn children(config: &Config, programs: &Programs, file: &Path) -> Vec<ChildSpec> {
+    let args = |more: &[&str]| -> Vec<OsString> {
+        let mut args: Vec<OsString> = vec!["--config".into(), file.into()];
+        args.extend(more.iter().map(OsString::from));
+        args
+    };
+    let capd = ChildSpec {
+        name: "lc-capd".to_owned(),
+        program: programs.capd.clone(),
+        args: args(&[]),
+        stage: 0,
+        // A new capd would read the files from their beginning and deliver packets twice.
+        restart: matches!(config.source, Source::Live(_)),
+    };
+    let workers = (0..config.workers).map(|index| ChildSpec {
+        name: format!("lc-workerd {index}"),
+        program: programs.workerd.clone(),
+        args: args(&["--index", &index.to_string()]),
+        stage: 1,
+        restart: true,
+    });
+    let fwdd = ChildSpec {
+        name: "lc-fwdd".to_owned(),
+        program: programs.fwdd.clone(),
+        args: args(&[]),
+        stage: 2,
+        restart: true,
+    };
+    std::iter::once(capd).chain(workers).chain([fwdd]).collect()
+}
+
+/// Says at the start where packets go and how well they are protected on the way.
+fn announce(config: &Config, embedded: bool) {
+    let (processor, id) = (config.processor.to_string(), &config.hunter_id);
+    match &config.transport {
+        _ if embedded => tracing::info!(
+            processor,
+            id,
+            workers = config.workers,
+            "packets go to the embedded sink"
+        ),
+        Transport::Insecure => tracing::warn!(
+            processor,
+            id,
+            workers = config.workers,
+            "packets travel in clear text, readable and changeable on the way; use TLS outside of trusted networks"
+        ),
+        Transport::Tls(tls) if tls.trust == Trust::Anyone => tracing::warn!(
+            processor,
+            id,
+            workers = config.workers,
+            "the processor's certificate is not checked: anyone in between can read and change the packets"
+        ),
+        Transport::Tls(_) => tracing::info!(
+            processor,
+            id,
+            workers = config.workers,
+            "packets travel by TLS"
+        ),
+    }
+}
+
+/// Watches a run through shared memory: shows the progress of a replay and ends it when all is delivered.
+struct Watch {
+    /// `None` for a live capture, which has no end of its own.
+    replay: Option<Delivery>,
+    progress: Progress,
+    /// An error is reported once, not ten times a second.
+    complained: bool,
+}
+
+impl Watch {
+    fn new(config: &Config) -> Self {
+        let replay = match config.source {
+            Source::Files(_) => Some(Delivery::new(&config.runtime_dir)),
+            Source::Live(_) => None,
+        };
+        Watch {
+            progress: Progress::start(replay.is_some()),
+            replay,
+            complained: false,
+        }
+    }
+
+    fn look(&mut self, children: &[ChildStatus<'_>]) -> Next {
+        let (Some(delivery), Some(capd)) =
+            (&mut self.replay, children.first().filter(|capd| capd.ready))
+        else {
+            return Next::Continue;
+        };
+        let Some(pid) = capd.pid else {
+            return Next::Continue;
+        };
+        match delivery.look(pid) {
+            Ok(Some(standing)) => {
+                self.progress.show(&standing);
+                if standing.complete {
+                    Next::End
+                } else {
+                    Next::Continue
+                }
+            }
+            Ok(None) => Next::Continue,
+            Err(error) => {
+                if !std::mem::replace(&mut self.complained, true) {
+                    tracing::error!(
+                        "the state of the run cannot be seen, so its end will not be noticed: {error}"
+                    );
+                }
+                Next::Continue
+            }
+        }
+    }
+
+    fn finish(self) {
+        self.progress.finish();
+    }
+}
