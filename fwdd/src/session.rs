@@ -1,0 +1,802 @@
+//! The session with the processor, over as many connections as it takes.
+//!
+//! ```text
+//!   connect -> register -> [ StreamPackets | Heartbeat | SubscribeFilters ] -> lost -> wait -> connect ...
+//! ```
+//!
+//! What it guarantees:
+//! - a batch is settled, and its bytes in the rings released, only when the processor has acknowledged it;
+//! - after a loss every batch without an acknowledgement is sent again, in order, under its old number, before
+//!   anything new; so packets arrive at least once, and twice only if their acknowledgement was lost;
+//! - one connection at a time; the next one begins when the last is closed, and never at once;
+//! - what the processor sends can end a connection, but not the process.
+//!
+//! A batch that the processor itself calls undecodable, on several connections in a row, is given up, and its packets
+//! count as dropped: it would hold up everything behind it for ever.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use lc_daemon::config::{Config, Source};
+use lc_proto::data::{BatchStats, FlowControl, StreamControl};
+use lc_proto::management::management_service_client::ManagementServiceClient;
+use lc_proto::management::{FilterRequest, RegistrationResponse};
+use lc_proto::passthrough::stream_packets;
+use shm_layout::counters::ForwardCounter;
+use shm_layout::forwarder::{Connection, Endpoints, Forwarder};
+use shm_layout::region::OwnedRegion;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{interval, sleep, sleep_until, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Request, Status};
+
+use crate::backoff::{Backoff, Outage};
+use crate::batch::{Batch, Message, Origin};
+use crate::bell::Bell;
+use crate::collector::Orders;
+use crate::filters::Filters;
+use crate::flow::{Flow, Gate};
+use crate::ledger::{Ledger, Outcome};
+use crate::node::Node;
+use crate::shutdown::Shutdown;
+use crate::transport::{Calls, Link, Transport, causes};
+use crate::window::{Ack, Numbered, Window};
+
+/// For the answer to a registration.
+const REGISTER_PATIENCE: Duration = Duration::from_secs(10);
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
+/// Between looks at the clock and at the memory.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// The wall clock may drift this far from the steady one before the node registers again.
+const CLOCK_STEP: Duration = Duration::from_secs(10);
+/// Before the filters are subscribed to again.
+const RESUBSCRIBE_DELAY: Duration = Duration::from_millis(200);
+const RESUBSCRIBE_LONGEST: Duration = Duration::from_secs(5);
+/// For capture to exclude the processor's addresses, before the first byte goes there.
+const EXCLUSION_PATIENCE: Duration = Duration::from_millis(500);
+/// For the last answers of a connection that is going away or was half-closed.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+/// Messages between the session and the send buffer. Few, because what is here is late for a pause.
+const OUTGOING: usize = 4;
+/// Connections in a row that the oldest batch may end as undecodable before it is given up.
+const STRIKES: u32 = 5;
+
+/// Everything that the session works on.
+pub(crate) struct Session {
+    pub(crate) config: Arc<Config>,
+    pub(crate) transport: Transport,
+    pub(crate) node: Arc<Node>,
+    pub(crate) region: Arc<OwnedRegion<Forwarder>>,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) filters: Arc<Filters>,
+    pub(crate) origin: Arc<Origin>,
+    pub(crate) window: Window,
+    pub(crate) batches: mpsc::Receiver<Batch>,
+    /// Whether the collector has handed over its last batch.
+    pub(crate) drained: bool,
+    pub(crate) orders: Arc<Orders>,
+    pub(crate) bell: Bell,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) strikes: Strikes,
+}
+
+/// How often the oldest batch ended a connection.
+#[derive(Debug, Default)]
+pub(crate) struct Strikes {
+    sequence: u64,
+    count: u32,
+}
+
+/// Where the node stands with the processor, for the tasks of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Working,
+    Stopping,
+    /// Everything is sent and answered.
+    Done,
+}
+
+/// How a connection ended.
+#[derive(Debug)]
+struct End {
+    reason: String,
+    /// What the processor said about the packets, if it said anything.
+    code: Option<Code>,
+    /// Whether it was our wish.
+    wanted: bool,
+}
+
+/// What the tasks of a connection end with.
+enum Ended {
+    Packets(Result<(), Status>),
+    Heartbeat(Result<(), Status>),
+    Registration(Result<RegistrationResponse, Status>),
+}
+
+impl Session {
+    /// Works until the shutdown is over, then says what was not acknowledged: batches and packets.
+    pub(crate) async fn run(mut self) -> (usize, usize) {
+        let mut backoff = Backoff::default();
+        let mut outage = Outage::default();
+        loop {
+            let acked = self.acked();
+            let began = Instant::now();
+            let shutdown = self.shutdown.clone();
+            let reason = tokio::select! {
+                () = shutdown.expired() => break,
+                ended = self.one_connection(&mut outage) => ended,
+            };
+            self.window.reconnect();
+            self.settle_idle();
+            if self.is_finished() {
+                break;
+            }
+            backoff.connection_ended(began.elapsed(), self.acked() > acked);
+            let delay = backoff.next_delay();
+            self.region.set_error(&reason);
+            if let Some(attempts) = outage.failed(&reason, Instant::now()) {
+                let processor = self.config.processor.to_string();
+                tracing::warn!(
+                    processor,
+                    attempts,
+                    "no session with the processor: {reason}"
+                );
+            }
+            self.wait(delay).await;
+            if self.is_finished() {
+                break;
+            }
+        }
+        self.orders.end();
+        self.bell.ring();
+        self.filters.end();
+        self.region.set_connection(Connection::Waiting);
+        self.window.unacked()
+    }
+
+    fn acked(&self) -> u64 {
+        self.ledger.commit().get(ForwardCounter::AckedBatches)
+    }
+
+    fn is_finished(&self) -> bool {
+        self.drained && self.window.is_empty()
+    }
+
+    /// Waits between connections. A shutdown shortens the wait, and takes in what the collector still has.
+    async fn wait(&mut self, delay: Duration) {
+        self.set_connection(Connection::Waiting);
+        let until = tokio::time::Instant::now() + delay;
+        tokio::select! {
+            () = sleep_until(until) => return,
+            () = self.shutdown.begun() => self.flush(),
+        }
+        let soon = tokio::time::Instant::now() + Duration::from_millis(100).min(delay);
+        loop {
+            tokio::select! {
+                () = sleep_until(soon) => return,
+                batch = self.batches.recv(), if !self.drained => self.take_in(batch),
+            }
+        }
+    }
+
+    /// Connects, registers and works until the connection ends. Says why it ended.
+    async fn one_connection(&mut self, outage: &mut Outage) -> String {
+        self.set_connection(Connection::Connecting);
+        let (mut link, response) = match self.connect().await {
+            Ok(connected) => connected,
+            Err(reason) => {
+                self.ledger.count(ForwardCounter::ConnectionFailures, 1);
+                return reason;
+            }
+        };
+        self.ledger.count(ForwardCounter::Connections, 1);
+        let processor = response.config.map_or_else(String::new, |c| c.processor_id);
+        let name = match processor.as_str() {
+            "" => self.config.processor.to_string(),
+            id => id.to_owned(),
+        };
+        self.region.set_peer(&name);
+        self.filters.reset(response.filters);
+        self.set_connection(Connection::Streaming);
+        let failures = outage.ended();
+        let (batches, packets) = self.window.unacked();
+        tracing::info!(
+            processor = name,
+            failures,
+            batches,
+            packets,
+            "registered with the processor; batches without an acknowledgement are sent again"
+        );
+        let end = self.stream(&mut link).await;
+        link.close().await;
+        if !end.wanted {
+            self.judge_oldest(end.code);
+        }
+        end.reason
+    }
+
+    fn set_connection(&self, connection: Connection) {
+        let connection = match self.shutdown.has_begun() {
+            true => Connection::Stopping,
+            false => connection,
+        };
+        self.region.set_connection(connection);
+    }
+
+    async fn connect(&self) -> Result<(Link, RegistrationResponse), String> {
+        let said = |error: &dyn std::error::Error| causes(error);
+        let addresses = self.transport.resolve().await.map_err(|e| said(&e))?;
+        self.announce(&addresses).await;
+        let mut link = self
+            .transport
+            .connect(&addresses)
+            .await
+            .map_err(|e| said(&e))?;
+        match register(link.calls(), &self.node).await {
+            Ok(response) if response.accepted => Ok((link, response)),
+            refused => {
+                let reason = match refused {
+                    Ok(response) => format!("the processor refused this node: {}", response.error),
+                    Err(status) => {
+                        let mut reason = format!("registration: {}", describe(&status));
+                        // The connection knows better why it broke, such as a TLS alert.
+                        if let Ok(cause) = timeout(Duration::from_millis(100), link.ended()).await {
+                            reason = format!("{reason} ({cause})");
+                        }
+                        reason
+                    }
+                };
+                link.close().await;
+                Err(reason)
+            }
+        }
+    }
+
+    /// Lets capture exclude the processor's addresses before anything goes there.
+    async fn announce(&self, addresses: &[SocketAddr]) {
+        let known = self.region.endpoints().unwrap_or_default();
+        let mut addresses = addresses.to_vec();
+        addresses.sort_unstable();
+        addresses.dedup();
+        addresses.truncate(shm_layout::forwarder::MAX_ENDPOINTS);
+        let mut revision = known.revision;
+        if known.addresses != addresses {
+            revision += 1;
+            self.region.set_endpoints(&Endpoints {
+                revision,
+                addresses,
+            });
+        }
+        if matches!(self.config.source, Source::Files(_)) {
+            return;
+        }
+        let excluded = async {
+            while self.node.excluded_endpoints() < revision {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        if timeout(EXCLUSION_PATIENCE, excluded).await.is_err() {
+            tracing::debug!("capture has not excluded the processor's addresses in time");
+        }
+    }
+
+    /// Sends and receives until the connection ends.
+    async fn stream(&mut self, link: &mut Link) -> End {
+        let (phase, phases) = watch::channel(Phase::Working);
+        let (outgoing, messages) = mpsc::channel(OUTGOING);
+        let (answer, answers) = mpsc::channel(64);
+        let mut tasks = JoinSet::new();
+        let id = self.config.hunter_id.clone();
+        tasks.spawn(packets(link.calls(), messages, answer));
+        tasks.spawn(heartbeat(link.calls(), Arc::clone(&self.node), phases));
+        let updates = subscribe(
+            link.calls(),
+            id,
+            Arc::clone(&self.filters),
+            Arc::clone(&self.ledger),
+        );
+        let updates = tokio::spawn(updates);
+        let end = Streaming {
+            flow: Flow::default(),
+            stats: self.node.batch_stats(),
+            phase,
+            outgoing: Some(outgoing),
+            answers,
+            clock: Clock::now(),
+            blocked_since: None,
+            session: self,
+        }
+        .run(link, &mut tasks)
+        .await;
+        updates.abort();
+        let _ = updates.await;
+        tasks.shutdown().await;
+        end
+    }
+
+    /// Takes in what the collector hands over; `None` after its last batch.
+    fn take_in(&mut self, batch: Option<Batch>) {
+        let Some(batch) = batch else {
+            self.drained = true;
+            return;
+        };
+        let sequence = match batch.packets {
+            0 => 0,
+            _ => self.ledger.next_sequence(),
+        };
+        self.window.push(sequence, batch);
+        self.settle_idle();
+        // It may have room for the next one now.
+        self.bell.ring();
+    }
+
+    fn flush(&mut self) {
+        self.node.set_stopping();
+        self.region.set_connection(Connection::Stopping);
+        self.orders.flush();
+        self.bell.ring();
+    }
+
+    /// Settles batches that only release something, as far as it is their turn.
+    fn settle_idle(&mut self) {
+        while let Some(idle) = self.window.pop_idle() {
+            self.settle(&idle, Outcome::Acked);
+        }
+    }
+
+    /// First the commit, then the release.
+    fn settle(&mut self, numbered: &Numbered, outcome: Outcome) {
+        self.ledger.settle(&numbered.batch, outcome);
+        for tail in &numbered.batch.tails {
+            self.orders.release(tail.worker, tail.position);
+        }
+        self.bell.ring();
+    }
+
+    /// Gives the oldest batch up if the processor has called it undecodable too often.
+    fn judge_oldest(&mut self, code: Option<Code>) {
+        let undecodable = matches!(
+            code,
+            Some(Code::Internal | Code::OutOfRange | Code::ResourceExhausted)
+        );
+        let Some(oldest) = self.window.oldest().filter(|_| undecodable) else {
+            return;
+        };
+        if !oldest.batch.was_sent() {
+            return;
+        }
+        if self.strikes.sequence != oldest.sequence {
+            self.strikes = Strikes {
+                sequence: oldest.sequence,
+                count: 0,
+            };
+        }
+        self.strikes.count += 1;
+        if self.strikes.count >= STRIKES
+            && let Some(bad) = self.window.give_up()
+        {
+            let (sequence, packets) = (bad.sequence, bad.batch.packets);
+            tracing::error!(
+                sequence,
+                packets,
+                "the processor does not take this batch; its packets are dropped"
+            );
+            self.settle(&bad, Outcome::Dropped);
+        }
+    }
+}
+
+/// A session while it has a connection.
+struct Streaming<'s> {
+    session: &'s mut Session,
+    flow: Flow,
+    stats: BatchStats,
+    phase: watch::Sender<Phase>,
+    /// `None` after the half-close.
+    outgoing: Option<mpsc::Sender<Message>>,
+    answers: mpsc::Receiver<StreamControl>,
+    clock: Clock,
+    /// Since when the send buffer has taken nothing.
+    blocked_since: Option<Instant>,
+}
+
+impl Streaming<'_> {
+    async fn run(&mut self, link: &mut Link, tasks: &mut JoinSet<Ended>) -> End {
+        let shutdown = self.session.shutdown.clone();
+        let mut stopping = false;
+        let mut leaving: Option<(tokio::time::Instant, String)> = None;
+        let mut look = interval(LOOK_INTERVAL);
+        let mut permit: Option<mpsc::OwnedPermit<Message>> = None;
+        loop {
+            if self.session.is_finished() && self.outgoing.is_some() {
+                // The half-close: the processor answers what it has, then ends the stream.
+                (permit, self.outgoing) = (None, None);
+                let _ = self.phase.send(Phase::Done);
+                let until = tokio::time::Instant::now() + LAST_ANSWERS;
+                leaving = Some((until, String::from("done")));
+            }
+            let gate = self.flow.gate(Instant::now());
+            if gate == Gate::Open
+                && leaving.is_none()
+                && self.session.window.has_unsent()
+                && let Some(ready) = permit.take()
+            {
+                permit = self.send_next(ready);
+                continue;
+            }
+            let take = gate == Gate::Open
+                && leaving.is_none()
+                && permit.is_some()
+                && !self.session.drained
+                && self.session.window.has_room();
+            let later = match gate {
+                Gate::Open => None,
+                Gate::BatchAt(at) | Gate::ProbeAt(at) => Some(at),
+            };
+            tokio::select! {
+                biased;
+                answer = self.answers.recv(), if !self.answers.is_closed() || !self.answers.is_empty() => {
+                    if let Some(answer) = answer
+                        && let Err(reason) = self.take_answer(&answer)
+                    {
+                        return End::lost(reason, None);
+                    }
+                }
+                Some(ended) = tasks.join_next() => {
+                    if let Some(end) = self.task_ended(ended, leaving.is_some()) {
+                        return end;
+                    }
+                }
+                reason = link.ended(), if leaving.is_none() => {
+                    // GOAWAY leaves calls alive for a while: the answers under way are worth having.
+                    let until = tokio::time::Instant::now() + LAST_ANSWERS;
+                    leaving = Some((until, reason));
+                }
+                () = sleep_until(leaving.as_ref().map_or_else(tokio::time::Instant::now, |l| l.0)), if leaving.is_some() => {
+                    let reason = leaving.take().map_or_else(String::new, |l| l.1);
+                    return End { wanted: self.outgoing.is_none(), reason, code: None };
+                }
+                () = shutdown.begun(), if !stopping => {
+                    stopping = true;
+                    self.session.flush();
+                    let _ = self.phase.send(Phase::Stopping);
+                }
+                ready = reserve(self.outgoing.clone()), if permit.is_none() && self.outgoing.is_some() => {
+                    permit = ready;
+                    self.blocked_since = None;
+                }
+                batch = self.session.batches.recv(), if take => self.session.take_in(batch),
+                () = sleep_until(later.unwrap_or_else(Instant::now).into()), if later.is_some() => {
+                    if matches!(gate, Gate::ProbeAt(_)) && leaving.is_none() {
+                        permit = match permit.take() {
+                            Some(ready) => self.send_probe(ready),
+                            None => {
+                                // The send buffer is full: the probe waits its time anew.
+                                self.flow.sent(Instant::now());
+                                None
+                            }
+                        };
+                    }
+                }
+                _ = look.tick() => self.look(link, tasks, permit.is_none()),
+            }
+            if leaving.is_some() && self.session.window.is_empty() && self.outgoing.is_some() {
+                // Going away with everything answered.
+                if let Some((_, reason)) = leaving.take() {
+                    return End::lost(reason, None);
+                }
+            }
+        }
+    }
+
+    fn send_next(
+        &mut self,
+        permit: mpsc::OwnedPermit<Message>,
+    ) -> Option<mpsc::OwnedPermit<Message>> {
+        let session = &mut *self.session;
+        let Some(next) = session.window.send_next() else {
+            return Some(permit);
+        };
+        if next.batch.was_sent() {
+            session.ledger.count(ForwardCounter::ResentBatches, 1);
+            let packets = next.batch.packets as u64;
+            session.ledger.count(ForwardCounter::ResentPackets, packets);
+        }
+        permit.send(self.message(next.sequence, Some(next.batch)));
+        self.flow.sent(Instant::now());
+        None
+    }
+
+    fn send_probe(
+        &mut self,
+        permit: mpsc::OwnedPermit<Message>,
+    ) -> Option<mpsc::OwnedPermit<Message>> {
+        let sequence = self.session.ledger.next_sequence();
+        self.session.window.send_probe(sequence);
+        self.session.ledger.count(ForwardCounter::Probes, 1);
+        permit.send(self.message(sequence, None));
+        self.flow.sent(Instant::now());
+        None
+    }
+
+    fn message(&self, sequence: u64, batch: Option<Arc<Batch>>) -> Message {
+        Message {
+            batch,
+            sequence,
+            stats: self.stats,
+            origin: Arc::clone(&self.session.origin),
+        }
+    }
+
+    /// Takes in an answer; an error if it can't be explained.
+    fn take_answer(&mut self, answer: &StreamControl) -> Result<(), String> {
+        let session = &mut *self.session;
+        match session.window.acknowledge(answer.ack_sequence) {
+            Ack::Batch(numbered) => {
+                session.settle(&numbered, Outcome::Acked);
+                session.settle_idle();
+            }
+            Ack::Probe => {}
+            Ack::Repeated => session.ledger.count(ForwardCounter::UnexpectedAcks, 1),
+            Ack::Unexplained { expected } => {
+                session.ledger.count(ForwardCounter::UnexpectedAcks, 1);
+                let got = answer.ack_sequence;
+                return Err(match expected {
+                    Some(due) => {
+                        format!("the processor acknowledged batch {got} instead of {due}")
+                    }
+                    None => format!("the processor acknowledged batch {got}, which was not sent"),
+                });
+            }
+        }
+        if !answer.error.is_empty() {
+            tracing::warn!(error = answer.error, "the processor reports an error");
+        }
+        // A signal of the future is no reason to hold back.
+        let signal =
+            FlowControl::try_from(answer.flow_control).unwrap_or(FlowControl::FlowContinue);
+        match signal {
+            FlowControl::FlowPause => session.ledger.count(ForwardCounter::Pauses, 1),
+            FlowControl::FlowSlow => session.ledger.count(ForwardCounter::Slowdowns, 1),
+            FlowControl::FlowContinue | FlowControl::FlowResume => {}
+        }
+        let was_paused = self.flow.is_paused();
+        self.flow.heed(signal, Instant::now());
+        if was_paused != self.flow.is_paused() {
+            let (state, text) = match was_paused {
+                false => (Connection::Paused, "the processor asks for a pause"),
+                true => (Connection::Streaming, "the pause is over"),
+            };
+            session.set_connection(state);
+            tracing::info!("{text}");
+        }
+        Ok(())
+    }
+
+    /// What the end of a task means for the connection.
+    fn task_ended(
+        &mut self,
+        ended: Result<Ended, tokio::task::JoinError>,
+        leaving: bool,
+    ) -> Option<End> {
+        let half_closed = self.outgoing.is_none();
+        match ended {
+            Ok(Ended::Packets(result)) => Some(match result {
+                // Processors answer a half-close with UNKNOWN "EOF".
+                Ok(()) | Err(_) if half_closed => End {
+                    reason: String::from("done"),
+                    code: None,
+                    wanted: true,
+                },
+                Ok(()) => End::lost("the processor ended the packet stream".to_owned(), None),
+                Err(status) => End::lost(
+                    format!("packet stream: {}", describe(&status)),
+                    Some(status.code()),
+                ),
+            }),
+            Ok(Ended::Heartbeat(_)) if half_closed || leaving => None,
+            Ok(Ended::Heartbeat(Ok(()))) => Some(End::lost(
+                "the processor ended the heartbeats".to_owned(),
+                None,
+            )),
+            Ok(Ended::Heartbeat(Err(status))) => {
+                Some(End::lost(format!("heartbeat: {}", describe(&status)), None))
+            }
+            Ok(Ended::Registration(Ok(response))) if response.accepted => {
+                self.session.filters.reset(response.filters);
+                None
+            }
+            Ok(Ended::Registration(Ok(response))) => Some(End::lost(
+                format!("the processor refused this node: {}", response.error),
+                None,
+            )),
+            Ok(Ended::Registration(Err(status))) => Some(End::lost(
+                format!("registration: {}", describe(&status)),
+                None,
+            )),
+            Err(error) => Some(End::lost(format!("a task failed: {error}"), None)),
+        }
+    }
+
+    /// Looks at the clock and at the memory.
+    fn look(&mut self, link: &Link, tasks: &mut JoinSet<Ended>, blocked: bool) {
+        self.stats = self.session.node.batch_stats();
+        let now = Instant::now();
+        if blocked {
+            self.blocked_since.get_or_insert(now);
+        }
+        let stuck = self
+            .blocked_since
+            .is_some_and(|since| now - since >= LOOK_INTERVAL);
+        let sending = !stuck && !self.flow.is_paused() && self.session.window.has_room();
+        self.session.node.watch_memory(sending);
+        if self.clock.stepped() {
+            tracing::warn!("the clock was set; registering again");
+            let (calls, node) = (link.calls(), Arc::clone(&self.session.node));
+            tasks.spawn(async move { Ended::Registration(register(calls, &node).await) });
+        }
+    }
+}
+
+impl End {
+    fn lost(reason: String, code: Option<Code>) -> Self {
+        Self {
+            reason,
+            code,
+            wanted: false,
+        }
+    }
+}
+
+/// The wall clock against the steady one.
+struct Clock {
+    wall: SystemTime,
+    steady: Instant,
+}
+
+impl Clock {
+    fn now() -> Self {
+        Self {
+            wall: SystemTime::now(),
+            steady: Instant::now(),
+        }
+    }
+
+    /// Whether the wall clock was set, or the machine slept, since the last time that this was said.
+    fn stepped(&mut self) -> bool {
+        let now = Self::now();
+        let expected = self.wall + (now.steady - self.steady);
+        let off = match now.wall.duration_since(expected) {
+            Ok(ahead) => ahead,
+            Err(behind) => behind.duration(),
+        };
+        if off > CLOCK_STEP {
+            *self = now;
+            return true;
+        }
+        false
+    }
+}
+
+async fn reserve(outgoing: Option<mpsc::Sender<Message>>) -> Option<mpsc::OwnedPermit<Message>> {
+    match outgoing {
+        // An error means that the stream has ended, which its task reports.
+        Some(outgoing) => match outgoing.reserve_owned().await {
+            Ok(permit) => Some(permit),
+            Err(_) => std::future::pending().await,
+        },
+        None => None,
+    }
+}
+
+async fn register(calls: Calls, node: &Node) -> Result<RegistrationResponse, Status> {
+    let mut client = ManagementServiceClient::new(calls);
+    match timeout(
+        REGISTER_PATIENCE,
+        client.register_hunter(node.registration()),
+    )
+    .await
+    {
+        Ok(response) => Ok(response?.into_inner()),
+        Err(_) => Err(Status::deadline_exceeded("no answer within 10 s")),
+    }
+}
+
+/// StreamPackets: the response may begin with the first answer only, so sending must not wait for it.
+async fn packets(
+    calls: Calls,
+    messages: mpsc::Receiver<Message>,
+    answer: mpsc::Sender<StreamControl>,
+) -> Ended {
+    let work = async {
+        let request = Request::new(ReceiverStream::new(messages));
+        let mut answers = stream_packets(calls, request).await?.into_inner();
+        while let Some(control) = answers.message().await? {
+            if answer.send(control).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    };
+    Ended::Packets(work.await)
+}
+
+/// Heartbeats: one at once, one every 5 s, and one at each change of phase.
+async fn heartbeat(calls: Calls, node: Arc<Node>, mut phase: watch::Receiver<Phase>) -> Ended {
+    let (beat, beats) = mpsc::channel(1);
+    let send = async {
+        let mut interval = interval(HEARTBEAT_INTERVAL);
+        loop {
+            tokio::select! {
+                _ = interval.tick() => {}
+                changed = phase.changed() => if changed.is_err() { break },
+            }
+            if beat.send(node.heartbeat()).await.is_err() || *phase.borrow() == Phase::Done {
+                break;
+            }
+        }
+        // The half-close; the answers tell the rest.
+        drop(beat);
+        std::future::pending().await
+    };
+    let receive = async {
+        let mut client = ManagementServiceClient::new(calls);
+        let mut answers = client
+            .heartbeat(ReceiverStream::new(beats))
+            .await?
+            .into_inner();
+        while answers.message().await?.is_some() {}
+        Ok(())
+    };
+    Ended::Heartbeat(tokio::select! {
+        result = receive => result,
+        never = send => never,
+    })
+}
+
+/// SubscribeFilters, again and again: its end alone means nothing. Never ends by itself.
+async fn subscribe(calls: Calls, hunter_id: String, filters: Arc<Filters>, ledger: Arc<Ledger>) {
+    let mut client = ManagementServiceClient::new(calls);
+    let request = || FilterRequest {
+        hunter_id: hunter_id.clone(),
+    };
+    let mut delay = RESUBSCRIBE_DELAY;
+    loop {
+        let updates = async {
+            let mut updates = client.subscribe_filters(request()).await?.into_inner();
+            while let Some(update) = updates.message().await? {
+                ledger.count(ForwardCounter::FilterUpdates, 1);
+                filters.apply(update);
+            }
+            Ok::<(), Status>(())
+        };
+        match updates.await {
+            Ok(()) => delay = RESUBSCRIBE_DELAY,
+            Err(status) => {
+                tracing::debug!("filter updates: {}", describe(&status));
+                delay = (2 * delay).min(RESUBSCRIBE_LONGEST);
+            }
+        }
+        sleep(delay).await;
+        // Filters that were deleted meanwhile are not reported to a new subscription.
+        if let Ok(now) = client.get_filters(request()).await {
+            filters.reset(now.into_inner().filters);
+        }
+    }
+}
+
+fn describe(status: &Status) -> String {
+    let mut text = format!("{:?}: {}", status.code(), status.message());
+    let mut source = std::error::Error::source(status);
+    while let Some(cause) = source {
+        let next = cause.to_string();
+        if !text.contains(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        source = cause.source();
+    }
+    text
+}
