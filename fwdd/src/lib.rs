@@ -242,6 +242,7 @@ fn assemble(
         window: Window::new(most),
         batches,
         drained: false,
+        flushing: false,
         orders,
         bell,
         shutdown: shutdown.clone(),

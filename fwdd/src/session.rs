@@ -76,6 +76,8 @@ pub(crate) struct Session {
     pub(crate) batches: mpsc::Receiver<Batch>,
     /// Whether the collector has handed over its last batch.
     pub(crate) drained: bool,
+    /// Whether the collector was told to hand over what there is.
+    pub(crate) flushing: bool,
     pub(crate) orders: Arc<Orders>,
     pub(crate) bell: Bell,
     pub(crate) shutdown: Shutdown,
@@ -175,7 +177,7 @@ impl Session {
             () = self.shutdown.begun() => self.flush(),
         }
         let soon = tokio::time::Instant::now() + Duration::from_millis(100).min(delay);
-        loop {
+        while !self.is_finished() {
             tokio::select! {
                 () = sleep_until(soon) => return,
                 batch = self.batches.recv(), if !self.drained => self.take_in(batch),
@@ -186,7 +188,13 @@ impl Session {
     /// Connects, registers and works until the connection ends. Says why it ended.
     async fn one_connection(&mut self, outage: &mut Outage) -> String {
         self.set_connection(Connection::Connecting);
-        let (mut link, response) = match self.connect().await {
+        let shutdown = self.shutdown.clone();
+        let connected = tokio::select! {
+            connected = self.connect() => connected,
+            // There may be nothing left to connect for.
+            () = shutdown.begun(), if !self.flushing => return "stopping".to_owned(),
+        };
+        let (mut link, response) = match connected {
             Ok(connected) => connected,
             Err(reason) => {
                 self.ledger.count(ForwardCounter::ConnectionFailures, 1);
@@ -334,6 +342,7 @@ impl Session {
     }
 
     fn flush(&mut self) {
+        self.flushing = true;
         self.node.set_stopping();
         self.region.set_connection(Connection::Stopping);
         self.orders.flush();

@@ -394,11 +394,28 @@ fn the_end_is_bounded_when_the_processor_is_gone_or_silent() {
 }
 
 #[test]
+fn the_end_is_quick_when_there_is_nothing_to_deliver() {
+    let node = Node::new(1);
+    // A port that takes connections and never answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let more = "insecure = true\nshutdown_timeout = \"60s\"";
+    let running = Running::start(node.config(&address, more));
+    until("it is connecting", || {
+        node.observer.forwarder.connection() == Connection::Connecting
+    });
+    let begin = std::time::Instant::now();
+    assert_eq!(running.stop().unacked_packets, 0);
+    assert!(begin.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
 fn heartbeats_tell_the_truth() {
     let mut node = Node::new(1);
     let status_with = |node: &Node, processor: &mut Processor| {
         processor.shared().heartbeats.lock().unwrap().clear();
-        let running = Running::start(node.config(&processor.address.to_string(), INSECURE));
+        let more = format!("shutdown_timeout = \"10ms\"\n{INSECURE}");
+        let running = Running::start(node.config(&processor.address.to_string(), &more));
         let _stream = processor.stream();
         until("a heartbeat", || {
             !processor.shared().heartbeats.lock().unwrap().is_empty()
