@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use lc_daemon::config::{Config, Source};
 use lc_proto::data::BatchStats;
@@ -35,6 +35,9 @@ const FULL_PERCENT: u64 = 80;
 const MEMORY_FULL_PERCENT: u64 = 95;
 /// Packets dropped since the last look, in percent of those captured, that are worth a warning.
 const DROP_PERCENT: u64 = 10;
+
+/// Between looks at the memory.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The node as seen from here.
 pub(crate) struct Node {
@@ -125,8 +128,10 @@ impl Node {
     fn address(&self) -> String {
         let addresses: Vec<(String, Ipv4Addr)> = getifaddrs()
             .map(|all| {
-                all.filter_map(|one| Some((one.interface_name, one.address?.as_sockaddr_in()?.ip())))
-                    .collect()
+                all.filter_map(|one| {
+                    Some((one.interface_name, one.address?.as_sockaddr_in()?.ip()))
+                })
+                .collect()
             })
             .unwrap_or_default();
         let only = match &self.config.source {
@@ -193,10 +198,7 @@ impl Node {
             return (HunterStatus::StatusStopping, String::new());
         }
         if is_dead(self.session.owner()) {
-            return (
-                HunterStatus::StatusError,
-                "lc-capd does not run".to_owned(),
-            );
+            return (HunterStatus::StatusError, "lc-capd does not run".to_owned());
         }
         let queues: Vec<_> = (0..usize::from(self.geometry.queues))
             .map(|queue| self.session.queue_state(queue))
@@ -267,7 +269,9 @@ impl Node {
     }
 
     fn worker_commits(&self) -> impl Iterator<Item = WorkerCommit> {
-        self.workers.iter().filter_map(|worker| worker.commit().ok())
+        self.workers
+            .iter()
+            .filter_map(|worker| worker.commit().ok())
     }
 
     /// Bytes in each tx ring that are not acknowledged.
@@ -302,18 +306,26 @@ impl Node {
         used.min(self.geometry.rx_bytes) * 100 / self.geometry.rx_bytes.max(1)
     }
 
-    /// Looks whether the memory for packets is full while `sending` is not possible; counts each such episode once.
-    pub(crate) fn watch_memory(&self, sending: bool) {
-        let fill = self.tx_fill();
-        if fill > MEMORY_FULL_PERCENT && !sending {
-            if !self.memory_full.swap(true, Ordering::Relaxed) {
-                self.ledger.count(ForwardCounter::MemoryFull, 1);
-                tracing::warn!(
-                    "memory for packets is full and the processor takes none; workers wait"
-                );
+    /// Looks again and again whether the memory for packets is full while nothing is acknowledged. Each such episode
+    /// is counted once.
+    pub(crate) async fn watch_memory(self: Arc<Self>) {
+        let mut look = tokio::time::interval(LOOK_INTERVAL);
+        let mut acked = 0;
+        loop {
+            look.tick().await;
+            let before = std::mem::replace(
+                &mut acked,
+                self.ledger.commit().get(ForwardCounter::AckedBatches),
+            );
+            let fill = self.tx_fill();
+            if fill > MEMORY_FULL_PERCENT && acked == before {
+                if !self.memory_full.swap(true, Ordering::Relaxed) {
+                    self.ledger.count(ForwardCounter::MemoryFull, 1);
+                    tracing::warn!("memory for packets is full and the processor takes none");
+                }
+            } else if fill < FULL_PERCENT && self.memory_full.swap(false, Ordering::Relaxed) {
+                tracing::info!("memory for packets has room again");
             }
-        } else if fill < FULL_PERCENT && self.memory_full.swap(false, Ordering::Relaxed) {
-            tracing::info!("memory for packets has room again");
         }
     }
 
@@ -366,7 +378,9 @@ fn is_dead(owner: Identity) -> bool {
 fn cpu_ticks(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The command name is in brackets and may itself hold spaces and brackets.
-    let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace().skip(11);
+    let mut fields = stat[stat.rfind(')')? + 1..]
+        .split_ascii_whitespace()
+        .skip(11);
     let user: u64 = fields.next()?.parse().ok()?;
     let system: u64 = fields.next()?.parse().ok()?;
     Some(user + system)
@@ -412,7 +426,10 @@ fn limit_in(mount: &Path, groups: &str) -> u64 {
         };
         let group = root.join(path.trim_start_matches('/'));
         // Each group above sets a limit too.
-        for group in group.ancestors().take_while(|group| group.starts_with(&root)) {
+        for group in group
+            .ancestors()
+            .take_while(|group| group.starts_with(&root))
+        {
             let text = fs::read_to_string(group.join(file)).unwrap_or_default();
             if let Ok(limit) = text.trim().parse::<u64>() {
                 least = least.min(limit);
