@@ -489,6 +489,32 @@ fn a_start_that_cannot_work_is_refused() {
 }
 
 #[test]
+fn capture_without_permission_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("capd.toml");
+    let lines = configuration(dir.path(), 1, "interfaces = [\"lo\"]");
+    fs::write(&path, lines).unwrap();
+    // A new user namespace takes away all rights over this network namespace.
+    let output = Command::new("unshare")
+        .arg("--user")
+        .arg(env!("CARGO_BIN_EXE_lc-capd"))
+        .arg("--config")
+        .arg(path)
+        .output()
+        .unwrap();
+    let log = String::from_utf8_lossy(&output.stderr);
+    if log.contains("unshare:") {
+        eprintln!("SKIPPED: no user namespace can be made ({})", log.trim());
+        return;
+    }
+    assert_eq!(output.status.code(), Some(78), "{log}");
+    assert!(
+        log.contains("no permission to capture on lo") && log.contains("CAP_NET_RAW"),
+        "{log}"
+    );
+}
+
+#[test]
 fn a_truncated_file_is_delivered_then_reported() {
     let dir = tempfile::tempdir().unwrap();
     let mut bytes = [
