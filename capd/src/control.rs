@@ -49,7 +49,7 @@ impl Control {
         self.opened.notify_all();
     }
 
-    /// Waits until the sources may begin, or for `timeout`; whether they may.
+    /// Waits until the sources may begin or something else changed, or for `timeout`; whether they may begin.
     pub(crate) fn wait_open(&self, timeout: Duration) -> bool {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if *open || self.stopping() {
@@ -67,7 +67,10 @@ impl Control {
             .unwrap_or_else(PoisonError::into_inner);
         *current = Arc::new(expression);
         // Pairs with the Acquire load in `version`.
-        self.version.fetch_add(1, Ordering::AcqRel) + 1
+        let version = self.version.fetch_add(1, Ordering::AcqRel) + 1;
+        // A thread that is held back applies it at once, too.
+        self.opened.notify_all();
+        version
     }
 
     /// The current version: one load, for every batch.
