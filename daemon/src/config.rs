@@ -595,8 +595,8 @@ fn hunter_id(values: &Values) -> Result<String, ConfigError> {
     }
 }
 
-/// Where run state is kept unless said otherwise.
-fn default_runtime_dir() -> PathBuf {
+/// Where run state is kept unless said otherwise: `/run/lc-hunt` for root, else the user's own place.
+pub fn default_runtime_dir() -> PathBuf {
     let uid = rustix::process::geteuid();
     match env::var_os("XDG_RUNTIME_DIR") {
         _ if uid.is_root() => PathBuf::from("/run/lc-hunt"),

@@ -112,7 +112,10 @@ struct Ring {
 /// What one look at a ring gave.
 enum Found {
     Nothing,
-    Packet { bytes: usize, ordinal: u64 },
+    Packet {
+        bytes: usize,
+        ordinal: u64,
+    },
     /// A good record that holds no packet.
     Corrupt,
     /// Bytes that are no records.
@@ -232,7 +235,12 @@ impl Collector {
             ring.errors += 1;
             if ring.errors.is_power_of_two() {
                 let errors = ring.errors;
-                tracing::warn!(worker, bytes, errors, "a packet too long to be sent is dropped");
+                tracing::warn!(
+                    worker,
+                    bytes,
+                    errors,
+                    "a packet too long to be sent is dropped"
+                );
             }
             self.forming.skip(worker, end, 1);
             return;

@@ -226,7 +226,12 @@ impl Publisher {
             .map_err(|error| error.to_string())?;
         let enabled = filters.iter().filter(|filter| filter.enabled).count();
         self.region.set_filters(generation, enabled as u64);
-        tracing::info!(generation, filters = filters.len(), enabled, "filters published");
+        tracing::info!(
+            generation,
+            filters = filters.len(),
+            enabled,
+            "filters published"
+        );
         Ok(())
     }
 

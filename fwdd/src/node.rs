@@ -125,8 +125,10 @@ impl Node {
     fn address(&self) -> String {
         let addresses: Vec<(String, Ipv4Addr)> = getifaddrs()
             .map(|all| {
-                all.filter_map(|one| Some((one.interface_name, one.address?.as_sockaddr_in()?.ip())))
-                    .collect()
+                all.filter_map(|one| {
+                    Some((one.interface_name, one.address?.as_sockaddr_in()?.ip()))
+                })
+                .collect()
             })
             .unwrap_or_default();
         let only = match &self.config.source {
@@ -193,10 +195,7 @@ impl Node {
             return (HunterStatus::StatusStopping, String::new());
         }
         if is_dead(self.session.owner()) {
-            return (
-                HunterStatus::StatusError,
-                "lc-capd does not run".to_owned(),
-            );
+            return (HunterStatus::StatusError, "lc-capd does not run".to_owned());
         }
         let queues: Vec<_> = (0..usize::from(self.geometry.queues))
             .map(|queue| self.session.queue_state(queue))
@@ -267,7 +266,9 @@ impl Node {
     }
 
     fn worker_commits(&self) -> impl Iterator<Item = WorkerCommit> {
-        self.workers.iter().filter_map(|worker| worker.commit().ok())
+        self.workers
+            .iter()
+            .filter_map(|worker| worker.commit().ok())
     }
 
     /// Bytes in each tx ring that are not acknowledged.
@@ -366,7 +367,9 @@ fn is_dead(owner: Identity) -> bool {
 fn cpu_ticks(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The command name is in brackets and may itself hold spaces and brackets.
-    let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace().skip(11);
+    let mut fields = stat[stat.rfind(')')? + 1..]
+        .split_ascii_whitespace()
+        .skip(11);
     let user: u64 = fields.next()?.parse().ok()?;
     let system: u64 = fields.next()?.parse().ok()?;
     Some(user + system)
@@ -412,7 +415,10 @@ fn limit_in(mount: &Path, groups: &str) -> u64 {
         };
         let group = root.join(path.trim_start_matches('/'));
         // Each group above sets a limit too.
-        for group in group.ancestors().take_while(|group| group.starts_with(&root)) {
+        for group in group
+            .ancestors()
+            .take_while(|group| group.starts_with(&root))
+        {
             let text = fs::read_to_string(group.join(file)).unwrap_or_default();
             if let Ok(limit) = text.trim().parse::<u64>() {
                 least = least.min(limit);

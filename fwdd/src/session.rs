@@ -491,7 +491,10 @@ impl Streaming<'_> {
         }
     }
 
-    fn send_next(&mut self, permit: mpsc::OwnedPermit<Message>) -> Option<mpsc::OwnedPermit<Message>> {
+    fn send_next(
+        &mut self,
+        permit: mpsc::OwnedPermit<Message>,
+    ) -> Option<mpsc::OwnedPermit<Message>> {
         let session = &mut *self.session;
         let Some(next) = session.window.send_next() else {
             return Some(permit);
@@ -506,7 +509,10 @@ impl Streaming<'_> {
         None
     }
 
-    fn send_probe(&mut self, permit: mpsc::OwnedPermit<Message>) -> Option<mpsc::OwnedPermit<Message>> {
+    fn send_probe(
+        &mut self,
+        permit: mpsc::OwnedPermit<Message>,
+    ) -> Option<mpsc::OwnedPermit<Message>> {
         let sequence = self.session.ledger.next_sequence();
         self.session.window.send_probe(sequence);
         self.session.ledger.count(ForwardCounter::Probes, 1);
@@ -595,10 +601,9 @@ impl Streaming<'_> {
                 "the processor ended the heartbeats".to_owned(),
                 None,
             )),
-            Ok(Ended::Heartbeat(Err(status))) => Some(End::lost(
-                format!("heartbeat: {}", describe(&status)),
-                None,
-            )),
+            Ok(Ended::Heartbeat(Err(status))) => {
+                Some(End::lost(format!("heartbeat: {}", describe(&status)), None))
+            }
             Ok(Ended::Registration(Ok(response))) if response.accepted => {
                 self.session.filters.reset(response.filters);
                 None
@@ -688,7 +693,12 @@ async fn reserve(outgoing: Option<mpsc::Sender<Message>>) -> Option<mpsc::OwnedP
 
 async fn register(calls: Calls, node: &Node) -> Result<RegistrationResponse, Status> {
     let mut client = ManagementServiceClient::new(calls);
-    match timeout(REGISTER_PATIENCE, client.register_hunter(node.registration())).await {
+    match timeout(
+        REGISTER_PATIENCE,
+        client.register_hunter(node.registration()),
+    )
+    .await
+    {
         Ok(response) => Ok(response?.into_inner()),
         Err(_) => Err(Status::deadline_exceeded("no answer within 10 s")),
     }

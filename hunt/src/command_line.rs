@@ -30,6 +30,13 @@ pub enum Order {
         /// For programs instead of people.
         json: bool,
     },
+    /// Print what the running nodes do.
+    Status {
+        /// `--runtime-dir`, if it was given.
+        runtime_dir: Option<PathBuf>,
+        /// For programs instead of people.
+        json: bool,
+    },
     /// Print the reference of settings.
     Reference,
 }
@@ -86,6 +93,10 @@ fn order(matches: &ArgMatches) -> Result<Order, clap::Error> {
         Some(("check", check)) => Ok(Order::Check {
             flags: flags(&[(None, matches), (None, check)])?,
             json: check.get_flag("json"),
+        }),
+        Some(("status", status)) => no_flags(matches, "status").map(|()| Order::Status {
+            runtime_dir: status.get_one::<PathBuf>("base").cloned(),
+            json: status.get_flag("json"),
         }),
         Some(("reference", _)) => no_flags(matches, "reference").map(|()| Order::Reference),
         Some((name, below)) => {
@@ -219,6 +230,18 @@ fn command() -> Command {
                 .about("Look whether a run with these flags would work, and say what to do if not")
                 .arg(json())
                 .args(mode_args(Mode::Hunt)),
+        )
+        .subcommand(
+            Command::new("status")
+                .about("Show what the running nodes do and where their packets went")
+                .arg(json())
+                .arg(
+                    Arg::new("base")
+                        .long("runtime-dir")
+                        .value_name("PATH")
+                        .value_parser(value_parser!(PathBuf))
+                        .help("Base directory of the runs, as given to them"),
+                ),
         )
         .subcommand(
             Command::new("reference")

@@ -68,17 +68,37 @@ impl Ledger {
             .map(|worker| worker.commit())
             .collect::<Result<Vec<_>, _>>()?;
         let queues = 0..usize::from(observer.geometry.queues);
-        let ended = queues.clone().all(|queue| observer.session.queue_state(queue).0.has_ended());
+        let ended = queues
+            .clone()
+            .all(|queue| observer.session.queue_state(queue).0.has_ended());
         let captures = queues
-            .map(|queue| observer.session.queue_commit(queue, observer.geometry.workers))
+            .map(|queue| {
+                observer
+                    .session
+                    .queue_commit(queue, observer.geometry.workers)
+            })
             .collect::<Result<Vec<_>, _>>()?;
 
-        let capture = |counter| captures.iter().map(|commit| commit.get(counter)).sum::<u64>();
-        let worker = |counter| workers.iter().map(|commit| commit.get(counter)).sum::<u64>();
+        let capture = |counter| {
+            captures
+                .iter()
+                .map(|commit| commit.get(counter))
+                .sum::<u64>()
+        };
+        let worker = |counter| {
+            workers
+                .iter()
+                .map(|commit| commit.get(counter))
+                .sum::<u64>()
+        };
         let worker_count = workers.len();
         let steered = captures
             .iter()
-            .map(|commit| (0..worker_count).map(|worker| commit.steered(worker)).sum::<u64>())
+            .map(|commit| {
+                (0..worker_count)
+                    .map(|worker| commit.steered(worker))
+                    .sum::<u64>()
+            })
             .sum::<u64>();
 
         let captured = capture(CaptureCounter::Captured);
@@ -130,13 +150,21 @@ impl Ledger {
         });
         let balanced = stages.iter().all(|stage| stage.balanced);
         let quiet = rings_empty && stages.iter().all(|stage| stage.waiting == 0);
-        Ok(Self { stages, balanced, quiet, complete: ended && rings_empty })
+        Ok(Self {
+            stages,
+            balanced,
+            quiet,
+            complete: ended && rings_empty,
+        })
     }
 
     /// Packets captured so far.
     #[must_use]
     pub fn captured(&self) -> u64 {
-        self.stages.iter().find(|stage| stage.name == "captured").map_or(0, |stage| stage.incoming)
+        self.stages
+            .iter()
+            .find(|stage| stage.name == "captured")
+            .map_or(0, |stage| stage.incoming)
     }
 
     /// Packets of [`Ledger::captured`] whose end is known.
@@ -155,16 +183,28 @@ impl Ledger {
 impl Stage {
     fn new(name: &'static str, incoming: u64, outcomes: Vec<(&'static str, u64)>) -> Self {
         let outgoing = outcomes.iter().map(|(_, packets)| packets).sum::<u64>();
-        let outcomes =
-            outcomes.into_iter().map(|(name, packets)| Outcome { name, packets }).collect();
+        let outcomes = outcomes
+            .into_iter()
+            .map(|(name, packets)| Outcome { name, packets })
+            .collect();
         let waiting = incoming.saturating_sub(outgoing);
-        Self { name, incoming, outcomes, waiting, balanced: outgoing <= incoming }
+        Self {
+            name,
+            incoming,
+            outcomes,
+            waiting,
+            balanced: outgoing <= incoming,
+        }
     }
 
     /// The kernel's counters are read about once a second, so that capture may be ahead of them.
     fn of_kernel(received: u64, dropped: u64, captured: u64) -> Self {
         let received = received.max(captured + dropped);
-        Self::new("received", received, vec![("dropped by kernel", dropped), ("captured", captured)])
+        Self::new(
+            "received",
+            received,
+            vec![("dropped by kernel", dropped), ("captured", captured)],
+        )
     }
 }
 
@@ -179,7 +219,15 @@ impl fmt::Display for Ledger {
             if stage.waiting > 0 {
                 write!(f, " + {} waiting", stage.waiting)?;
             }
-            writeln!(f, "{}", if stage.balanced { "" } else { "   DOES NOT BALANCE" })?;
+            writeln!(
+                f,
+                "{}",
+                if stage.balanced {
+                    ""
+                } else {
+                    "   DOES NOT BALANCE"
+                }
+            )?;
         }
         let verdict = match (self.balanced, self.quiet) {
             (false, _) => "the ledger does not balance",

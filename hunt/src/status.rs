@@ -132,7 +132,12 @@ impl Status {
     }
 
     fn try_read(run_dir: PathBuf, observer: &Observer) -> Result<Self, shm_layout::commit::Torn> {
-        let Observer { session, forwarder, workers, geometry } = observer;
+        let Observer {
+            session,
+            forwarder,
+            workers,
+            geometry,
+        } = observer;
         let ledger = Ledger::read(observer)?;
         let mut processes = vec![Process::of("lc-capd".to_owned(), session)];
         for (index, worker) in workers.iter().enumerate() {
@@ -142,8 +147,9 @@ impl Status {
 
         let mut counters = BTreeMap::new();
         let mut captures = Vec::new();
-        let interfaces: Vec<_> =
-            (0..session.interface_count()).filter_map(|n| session.interface(n)).collect();
+        let interfaces: Vec<_> = (0..session.interface_count())
+            .filter_map(|n| session.interface(n))
+            .collect();
         for queue in 0..usize::from(geometry.queues) {
             let commit = session.queue_commit(queue, geometry.workers)?;
             let (state, reason) = session.queue_state(queue);
@@ -187,7 +193,10 @@ impl Status {
             },
             filters: Filters {
                 generation: forwarder.filter_generation(),
-                workers: workers.iter().map(|worker| worker.filter_generation()).collect(),
+                workers: workers
+                    .iter()
+                    .map(|worker| worker.filter_generation())
+                    .collect(),
                 enabled: forwarder.filter_count(),
                 bpf_active: bpf.active,
                 bpf_refused: bpf.refused,
@@ -220,7 +229,11 @@ impl Process {
 
 /// Directories below `base`, and `base` itself, where a capd has listened.
 fn run_dirs(base: &Path) -> Vec<PathBuf> {
-    let below = std::fs::read_dir(base).into_iter().flatten().flatten().map(|entry| entry.path());
+    let below = std::fs::read_dir(base)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
     let mut found: Vec<_> = std::iter::once(base.to_owned())
         .chain(below)
         .filter(|path| path.join(SOCKET).exists())
@@ -256,22 +269,67 @@ impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.run_dir.display())?;
         for process in &self.processes {
-            let Process { name, pid, epoch, version, heartbeat_age_ms: age, .. } = process;
-            let state = if process.alive { "running" } else { "NOT RUNNING" };
-            writeln!(f, "  {name:<14} {state}, pid {pid}, version {version}, start {epoch}, heartbeat {age} ms ago")?;
+            let Process {
+                name,
+                pid,
+                epoch,
+                version,
+                heartbeat_age_ms: age,
+                ..
+            } = process;
+            let state = if process.alive {
+                "running"
+            } else {
+                "NOT RUNNING"
+            };
+            writeln!(
+                f,
+                "  {name:<14} {state}, pid {pid}, version {version}, start {epoch}, heartbeat {age} ms ago"
+            )?;
         }
         for (index, capture) in self.captures.iter().enumerate() {
             let interfaces = capture.interfaces.join(", ");
-            write!(f, "  {:<14} {}: {interfaces}", format!("capture {index}"), capture.state)?;
+            write!(
+                f,
+                "  {:<14} {}: {interfaces}",
+                format!("capture {index}"),
+                capture.state
+            )?;
             let reason = &capture.reason;
-            writeln!(f, "{}", if reason.is_empty() { String::new() } else { format!(" ({reason})") })?;
+            writeln!(
+                f,
+                "{}",
+                if reason.is_empty() {
+                    String::new()
+                } else {
+                    format!(" ({reason})")
+                }
+            )?;
         }
-        let Processor { connection, peer, last_error } = &self.processor;
+        let Processor {
+            connection,
+            peer,
+            last_error,
+        } = &self.processor;
         write!(f, "  {:<14} {connection} {peer}", "processor")?;
-        let error = if last_error.is_empty() { String::new() } else { format!(" (last error: {last_error})") };
+        let error = if last_error.is_empty() {
+            String::new()
+        } else {
+            format!(" (last error: {last_error})")
+        };
         writeln!(f, "{error}")?;
-        let Filters { generation, enabled, bpf_active, bpf_refused, .. } = &self.filters;
-        writeln!(f, "  {:<14} generation {generation}, {enabled} enabled, BPF {bpf_active} in force, {bpf_refused} refused", "filters")?;
+        let Filters {
+            generation,
+            enabled,
+            bpf_active,
+            bpf_refused,
+            ..
+        } = &self.filters;
+        writeln!(
+            f,
+            "  {:<14} generation {generation}, {enabled} enabled, BPF {bpf_active} in force, {bpf_refused} refused",
+            "filters"
+        )?;
         writeln!(f, "  {:<14} {} pages", "rings", self.ring_memory)?;
         write!(f, "{}", self.ledger)
     }
