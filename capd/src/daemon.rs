@@ -66,10 +66,12 @@ pub fn open_sources(
                 kernel_buffer: live.kernel_buffer_bytes,
                 timeout: live.read_timeout,
             };
+            let expression = Expression::new(&config.bpf_filter, &[]);
             let open = |(queue, device): (u16, &String)| -> Result<Box<dyn Source>, SourceError> {
                 Ok(Box::new(Live::open(
                     device,
                     options,
+                    &expression,
                     interfaces.of_queue(queue),
                 )?))
             };
@@ -136,7 +138,12 @@ pub fn run(
         snapshots,
     )?;
     let threads = start(sources, &regions, &session, &control)?;
-    ready::ready("capturing");
+    let mut held_back = config.waits_for_filters();
+    ready::ready(if held_back {
+        "waiting for filters"
+    } else {
+        "capturing"
+    });
     tracing::info!(
         workers = geometry.workers,
         capture_threads = geometry.queues,
@@ -144,7 +151,6 @@ pub fn run(
         "ready"
     );
 
-    let mut held_back = config.waits_for_filters();
     let stop = signals.stop();
     while !stop.requested() {
         session.beat();
@@ -158,6 +164,7 @@ pub fn run(
             {
                 control.open();
                 held_back = false;
+                ready::status("capturing");
                 tracing::info!(generation, "filters are in force; reading begins");
             }
         }

@@ -510,6 +510,12 @@ fn replay_keeps_its_pace_and_stops_at_once() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
+    #[test]
+    fn any_bytes_end(magic in 0usize..4, bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let start = &[LITTLE.section(), BIG.section(), LITTLE.pcap_header(0xa1b2_c3d4, 1), vec![]][magic];
+        lc_capd::source::file::fuzz(&[start, &bytes[..]].concat());
+    }
+
     /// Damage anywhere in a file costs at most an error: reading ends, and what stands before the damage is unchanged.
     #[test]
     fn damaged_files_end_in_an_error_or_in_packets(big: bool, ng: bool, at in 0usize..600, bytes in proptest::collection::vec(any::<u8>(), 1..8)) {

@@ -4,14 +4,19 @@
 
 use std::net::UdpSocket;
 use std::ops::ControlFlow;
-use std::process::Command;
+use std::process::{Child, Command};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use lc_capd::bpf::{Expression, Pushed};
 use lc_capd::source::live::{Live, LiveOptions};
 use lc_capd::source::{FullRing, Interfaces, Poll, Source, SourceError, State};
+use lc_daemon::attach::WorkerRegions;
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use shm_layout::counters::CaptureCounter;
+use shm_layout::session::QueueState;
 
 /// Longest wait for anything to happen.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -69,9 +74,13 @@ fn options() -> LiveOptions {
 }
 
 fn open(device: &str, filter: &str) -> Live {
-    let mut live = Live::open(device, options(), Interfaces::default()).unwrap();
-    live.set_filter(&Expression::new(filter, &[])).unwrap();
-    live
+    Live::open(
+        device,
+        options(),
+        &Expression::new(filter, &[]),
+        Interfaces::default(),
+    )
+    .unwrap()
 }
 
 /// A packet's time, link type and UDP payload.
@@ -125,7 +134,8 @@ fn finish(mut live: Live, mut seen: Vec<Seen>, filtered: &mut Vec<Seen>) {
 fn packets_arrive_with_count_time_and_a_balanced_ledger() {
     in_namespace("arrival", || {
         let interfaces = Interfaces::default();
-        let mut live = Live::open("far", options(), interfaces.clone()).unwrap();
+        let mut live =
+            Live::open("far", options(), &Expression::default(), interfaces.clone()).unwrap();
         live.set_filter(&Expression::new("udp port 5060", &[]))
             .unwrap();
         assert_eq!((live.full_ring(), live.link_type()), (FullRing::Drop, 1));
@@ -284,26 +294,127 @@ fn what_cannot_be_opened_is_an_error() {
             "usbmon0",
             "near\0",
         ] {
-            let error = Live::open(device, options(), Interfaces::default())
-                .err()
-                .unwrap();
+            let error = Live::open(
+                device,
+                options(),
+                &Expression::default(),
+                Interfaces::default(),
+            )
+            .err()
+            .unwrap();
             assert!(
                 matches!(&error, SourceError::NoSuchInterface { name } if name == device),
                 "{error}"
             );
         }
-        let mut live = Live::open("near", options(), Interfaces::default()).unwrap();
+        let mut live = Live::open(
+            "near",
+            options(),
+            &Expression::default(),
+            Interfaces::default(),
+        )
+        .unwrap();
         let error = live
             .set_filter(&Expression::new("host or or", &[]))
             .unwrap_err();
         assert!(error.to_string().contains("syntax error"), "{error}");
         // An interface that is down at the start is waited for.
         ip("link set near down");
-        let mut live = Live::open("near", options(), Interfaces::default()).unwrap();
+        let mut live = Live::open(
+            "near",
+            options(),
+            &Expression::default(),
+            Interfaces::default(),
+        )
+        .unwrap();
         assert_ne!(live.status().state, State::Up);
         ip("link set near up");
         poll_until(&mut live, &mut vec![], |live, _| {
             live.status().state == State::Up
         });
     });
+}
+
+/// The program in a process of its own, which does not outlive the test.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Fails when the process has ended, which is what is wanted.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_daemon_captures_on_several_interfaces_and_tells_of_a_lost_one() {
+    in_namespace("daemon", || {
+        let dir = tempfile::tempdir().unwrap();
+        let run_dir = dir.path().join("run");
+        let config = dir.path().join("capd.toml");
+        let lines = format!(
+            "pcap_timeout_ms = 20\n[hunter]\nprocessor_addr = \"127.0.0.1:55555\"\ninsecure = true\nid = \"test\"\nworkers = 1\n\
+             buffer_size = 100\nbatch_queue_size = 1\ninterfaces = [\"near\", \"far\"]\nbpf_filter = \"udp port 5060\"\nruntime_dir = {run_dir:?}\n"
+        );
+        std::fs::write(&config, lines).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_lc-capd"))
+            .arg("--config")
+            .arg(config)
+            .spawn();
+        let mut process = Process(child.unwrap());
+        let worker = until(|| WorkerRegions::attach(&run_dir, 0).ok());
+        let session = &worker.session;
+        let captured = |queue| {
+            let commit = session.queue_commit(queue, 1).unwrap();
+            assert_eq!(commit.get(CaptureCounter::Captured), commit.steered(0));
+            commit.get(CaptureCounter::Captured)
+        };
+        let running = |queue| session.queue_state(queue).0 == QueueState::Running;
+        until(|| (running(0) && running(1)).then_some(()));
+        send(5060, 100);
+        send(53, 100);
+        until(|| (captured(0) == 100 && captured(1) == 100).then_some(()));
+        ip("link del near");
+        let lost = |queue| matches!(session.queue_state(queue), (QueueState::Retrying, reason) if !reason.is_empty());
+        until(|| (lost(0) && lost(1)).then_some(()));
+        make_pair();
+        until(|| (running(0) && running(1)).then_some(()));
+        send(5060, 100);
+        until(|| (captured(0) == 200 && captured(1) == 200).then_some(()));
+        let names: Vec<_> = (0..2)
+            .map(|index| session.interface(index).unwrap().name)
+            .collect();
+        assert_eq!(names, ["near", "far"]);
+        kill(Pid::from_raw(process.0.id() as i32), Signal::SIGTERM).unwrap();
+        let status = process.0.wait().unwrap();
+        assert_eq!(status.code(), Some(0));
+        for queue in 0..2 {
+            let commit = session.queue_commit(queue, 1).unwrap();
+            let count = |counter| commit.get(counter);
+            assert_eq!(session.queue_state(queue).0, QueueState::Stopped);
+            assert_eq!(
+                count(CaptureCounter::KernelReceived),
+                count(CaptureCounter::KernelDropped) + count(CaptureCounter::Captured)
+            );
+            assert_eq!(
+                (
+                    count(CaptureCounter::Captured),
+                    count(CaptureCounter::Reopened)
+                ),
+                (200, 1)
+            );
+        }
+    });
+}
+
+#[track_caller]
+fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "gave up waiting");
+        thread::yield_now();
+    }
 }

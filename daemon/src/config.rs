@@ -198,7 +198,7 @@ pub enum ConfigError {
     #[error(transparent)]
     Environment(#[from] EnvironmentError),
     /// The function is missing from this version.
-    #[error("{setting} (from {origin}): {why}")]
+    #[error("{setting}{}: {why}", set_by(.origin))]
     Missing {
         /// The flag or key.
         setting: String,
@@ -630,6 +630,14 @@ fn choose(values: &Values, first: &str, second: &str) -> Result<Chosen, ConfigEr
         (a, b) if a > b => Ok(Chosen::First),
         (a, b) if a < b => Ok(Chosen::Second),
         _ => Err(exclusive(first, second)),
+    }
+}
+
+/// Where a setting was set, unless naming its flag says it all.
+fn set_by(origin: &Origin) -> String {
+    match origin {
+        Origin::Flag(_) => String::new(),
+        other => format!(" (set in {other})"),
     }
 }
 

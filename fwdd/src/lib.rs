@@ -225,11 +225,11 @@ fn assemble(
         Arc::clone(&region),
         Arc::clone(&ledger),
     );
-    // Half of the rings may be in flight, so that workers can go on while the answers are under way.
+    // What is in flight stays in the rings: it needs no room of its own.
     let rings = u64::from(geometry.workers) * geometry.tx_bytes;
     let most = Most {
         batches: config.queue_batches.max(1),
-        bytes: (rings / 2).min(IN_FLIGHT_BYTES) as usize,
+        bytes: rings.min(IN_FLIGHT_BYTES) as usize,
     };
     let session = Session {
         config,
@@ -242,6 +242,7 @@ fn assemble(
         window: Window::new(most),
         batches,
         drained: false,
+        flushing: false,
         orders,
         bell,
         shutdown: shutdown.clone(),

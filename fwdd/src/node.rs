@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use lc_daemon::config::{Config, Source};
 use lc_proto::data::BatchStats;
@@ -35,6 +35,9 @@ const FULL_PERCENT: u64 = 80;
 const MEMORY_FULL_PERCENT: u64 = 95;
 /// Packets dropped since the last look, in percent of those captured, that are worth a warning.
 const DROP_PERCENT: u64 = 10;
+
+/// Between looks at the memory.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The node as seen from here.
 pub(crate) struct Node {
@@ -303,18 +306,26 @@ impl Node {
         used.min(self.geometry.rx_bytes) * 100 / self.geometry.rx_bytes.max(1)
     }
 
-    /// Looks whether the memory for packets is full while `sending` is not possible; counts each such episode once.
-    pub(crate) fn watch_memory(&self, sending: bool) {
-        let fill = self.tx_fill();
-        if fill > MEMORY_FULL_PERCENT && !sending {
-            if !self.memory_full.swap(true, Ordering::Relaxed) {
-                self.ledger.count(ForwardCounter::MemoryFull, 1);
-                tracing::warn!(
-                    "memory for packets is full and the processor takes none; workers wait"
-                );
+    /// Looks again and again whether the memory for packets is full while nothing is acknowledged. Each such episode
+    /// is counted once.
+    pub(crate) async fn watch_memory(self: Arc<Self>) {
+        let mut look = tokio::time::interval(LOOK_INTERVAL);
+        let mut acked = 0;
+        loop {
+            look.tick().await;
+            let before = std::mem::replace(
+                &mut acked,
+                self.ledger.commit().get(ForwardCounter::AckedBatches),
+            );
+            let fill = self.tx_fill();
+            if fill > MEMORY_FULL_PERCENT && acked == before {
+                if !self.memory_full.swap(true, Ordering::Relaxed) {
+                    self.ledger.count(ForwardCounter::MemoryFull, 1);
+                    tracing::warn!("memory for packets is full and the processor takes none");
+                }
+            } else if fill < FULL_PERCENT && self.memory_full.swap(false, Ordering::Relaxed) {
+                tracing::info!("memory for packets has room again");
             }
-        } else if fill < FULL_PERCENT && self.memory_full.swap(false, Ordering::Relaxed) {
-            tracing::info!("memory for packets has room again");
         }
     }
 

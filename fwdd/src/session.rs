@@ -47,7 +47,7 @@ use crate::window::{Ack, Numbered, Window};
 /// For the answer to a registration.
 const REGISTER_PATIENCE: Duration = Duration::from_secs(10);
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
-/// Between looks at the clock and at the memory.
+/// Between looks at the clock and at the counters.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// The wall clock may drift this far from the steady one before the node registers again.
 const CLOCK_STEP: Duration = Duration::from_secs(10);
@@ -76,6 +76,8 @@ pub(crate) struct Session {
     pub(crate) batches: mpsc::Receiver<Batch>,
     /// Whether the collector has handed over its last batch.
     pub(crate) drained: bool,
+    /// Whether the collector was told to hand over what there is.
+    pub(crate) flushing: bool,
     pub(crate) orders: Arc<Orders>,
     pub(crate) bell: Bell,
     pub(crate) shutdown: Shutdown,
@@ -120,6 +122,7 @@ impl Session {
     pub(crate) async fn run(mut self) -> (usize, usize) {
         let mut backoff = Backoff::default();
         let mut outage = Outage::default();
+        let memory = tokio::spawn(Arc::clone(&self.node).watch_memory());
         loop {
             let acked = self.acked();
             let began = Instant::now();
@@ -149,6 +152,7 @@ impl Session {
                 break;
             }
         }
+        memory.abort();
         self.orders.end();
         self.bell.ring();
         self.filters.end();
@@ -173,7 +177,7 @@ impl Session {
             () = self.shutdown.begun() => self.flush(),
         }
         let soon = tokio::time::Instant::now() + Duration::from_millis(100).min(delay);
-        loop {
+        while !self.is_finished() {
             tokio::select! {
                 () = sleep_until(soon) => return,
                 batch = self.batches.recv(), if !self.drained => self.take_in(batch),
@@ -184,7 +188,13 @@ impl Session {
     /// Connects, registers and works until the connection ends. Says why it ended.
     async fn one_connection(&mut self, outage: &mut Outage) -> String {
         self.set_connection(Connection::Connecting);
-        let (mut link, response) = match self.connect().await {
+        let shutdown = self.shutdown.clone();
+        let connected = tokio::select! {
+            connected = self.connect() => connected,
+            // There may be nothing left to connect for.
+            () = shutdown.begun(), if !self.flushing => return "stopping".to_owned(),
+        };
+        let (mut link, response) = match connected {
             Ok(connected) => connected,
             Err(reason) => {
                 self.ledger.count(ForwardCounter::ConnectionFailures, 1);
@@ -305,7 +315,6 @@ impl Session {
             outgoing: Some(outgoing),
             answers,
             clock: Clock::now(),
-            blocked_since: None,
             session: self,
         }
         .run(link, &mut tasks)
@@ -333,6 +342,7 @@ impl Session {
     }
 
     fn flush(&mut self) {
+        self.flushing = true;
         self.node.set_stopping();
         self.region.set_connection(Connection::Stopping);
         self.orders.flush();
@@ -398,8 +408,6 @@ struct Streaming<'s> {
     outgoing: Option<mpsc::Sender<Message>>,
     answers: mpsc::Receiver<StreamControl>,
     clock: Clock,
-    /// Since when the send buffer has taken nothing.
-    blocked_since: Option<Instant>,
 }
 
 impl Streaming<'_> {
@@ -465,7 +473,6 @@ impl Streaming<'_> {
                 }
                 ready = reserve(self.outgoing.clone()), if permit.is_none() && self.outgoing.is_some() => {
                     permit = ready;
-                    self.blocked_since = None;
                 }
                 batch = self.session.batches.recv(), if take => self.session.take_in(batch),
                 () = sleep_until(later.unwrap_or_else(Instant::now).into()), if later.is_some() => {
@@ -480,10 +487,10 @@ impl Streaming<'_> {
                         };
                     }
                 }
-                _ = look.tick() => self.look(link, tasks, permit.is_none()),
+                _ = look.tick() => self.look(link, tasks),
             }
-            if leaving.is_some() && self.session.window.is_empty() && self.outgoing.is_some() {
-                // Going away with everything answered.
+            if leaving.is_some() && self.session.window.is_quiet() && self.outgoing.is_some() {
+                // Going away, and everything that was sent is answered.
                 if let Some((_, reason)) = leaving.take() {
                     return End::lost(reason, None);
                 }
@@ -620,18 +627,9 @@ impl Streaming<'_> {
         }
     }
 
-    /// Looks at the clock and at the memory.
-    fn look(&mut self, link: &Link, tasks: &mut JoinSet<Ended>, blocked: bool) {
+    /// Brings the counters up to date, and looks at the clock.
+    fn look(&mut self, link: &Link, tasks: &mut JoinSet<Ended>) {
         self.stats = self.session.node.batch_stats();
-        let now = Instant::now();
-        if blocked {
-            self.blocked_since.get_or_insert(now);
-        }
-        let stuck = self
-            .blocked_since
-            .is_some_and(|since| now - since >= LOOK_INTERVAL);
-        let sending = !stuck && !self.flow.is_paused() && self.session.window.has_room();
-        self.session.node.watch_memory(sending);
         if self.clock.stepped() {
             tracing::warn!("the clock was set; registering again");
             let (calls, node) = (link.calls(), Arc::clone(&self.session.node));

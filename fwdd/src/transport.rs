@@ -242,7 +242,7 @@ impl Transport {
                 sender,
                 origin: self.origin.clone(),
             },
-            end: tokio::spawn(connection),
+            end: Some(tokio::spawn(connection)),
             tasks,
         })
     }
@@ -251,7 +251,8 @@ impl Transport {
 /// One connection.
 pub(crate) struct Link {
     calls: Calls,
-    end: JoinHandle<hyper::Result<()>>,
+    /// `None` once its end was told.
+    end: Option<JoinHandle<hyper::Result<()>>>,
     tasks: Tasks,
 }
 
@@ -264,7 +265,12 @@ impl Link {
     /// Waits until the connection takes no more calls: the peer said so (GOAWAY), or it broke. Calls under way may
     /// still be answered in the first case.
     pub(crate) async fn ended(&mut self) -> String {
-        match (&mut self.end).await {
+        let Some(end) = &mut self.end else {
+            return std::future::pending().await;
+        };
+        let ended = end.await;
+        self.end = None;
+        match ended {
             Ok(Ok(())) => "the processor is going away".to_owned(),
             Ok(Err(error)) => format!("the connection broke: {}", causes(&error)),
             Err(error) => format!("the connection broke: {error}"),
@@ -275,13 +281,15 @@ impl Link {
     pub(crate) async fn close(self) {
         let Self { calls, end, tasks } = self;
         drop(calls);
-        let abort = end.abort_handle();
         let orderly = async {
-            let _ = end.await;
-            tasks.finished().await;
+            while end.as_ref().is_some_and(|end| !end.is_finished()) || !tasks.are_finished() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
         };
         if timeout(FAREWELL, orderly).await.is_err() {
-            abort.abort();
+            if let Some(end) = end {
+                end.abort();
+            }
             tasks.abort();
         }
     }
@@ -343,12 +351,6 @@ impl Tasks {
     fn are_finished(&self) -> bool {
         let tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         tasks.iter().all(AbortHandle::is_finished)
-    }
-
-    async fn finished(&self) {
-        while !self.are_finished() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
     }
 
     fn abort(&self) {

@@ -72,6 +72,11 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Order, clap::Er
     order(&matches).map_err(|error| error.format(&mut command))
 }
 
+/// The overview of commands.
+pub fn help() -> String {
+    command().render_help().to_string()
+}
+
 /// Makes an order of what clap found.
 fn order(matches: &ArgMatches) -> Result<Order, clap::Error> {
     match matches.subcommand() {
@@ -186,7 +191,6 @@ fn command() -> Command {
         .version(version())
         .disable_version_flag(true)
         .disable_help_subcommand(true)
-        .arg_required_else_help(true)
         .arg(
             Arg::new("version")
                 .long("version")
@@ -270,7 +274,7 @@ fn mode_args(mode: Mode) -> impl Iterator<Item = Arg> {
             let current = setting.flag.map(|flag| {
                 let arg = Arg::new(setting.key)
                     .long(flag)
-                    .help(help(setting))
+                    .help(flag_help(setting))
                     .hide(setting.hidden);
                 value_of(
                     if let Some(short) = setting.short {
@@ -331,7 +335,7 @@ fn value_name(kind: Kind) -> &'static str {
 }
 
 /// The help of a flag: what it does, what it takes, its default.
-fn help(setting: &Setting) -> String {
+fn flag_help(setting: &Setting) -> String {
     let mut text = setting.help.to_owned();
     if let Kind::Choice(words) = setting.kind {
         text += &format!(" ({})", words.join(", "));

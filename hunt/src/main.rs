@@ -30,6 +30,11 @@ use lc_hunt::status::Status;
 const PROGRAM: &str = "lc-hunt";
 
 fn main() -> ExitCode {
+    if std::env::args_os().len() < 2 {
+        // Like lippycat: no arguments are a question, not a mistake.
+        print!("{}", command_line::help());
+        return Exit::Ok.into();
+    }
     let order = match command_line::parse(std::env::args_os()) {
         Ok(order) => order,
         Err(error) => {

@@ -32,6 +32,8 @@ pub enum RunError {
     RunDir(#[from] RunDirError),
     #[error(transparent)]
     Sink(#[from] EmbeddedSinkError),
+    #[error(transparent)]
+    SinkEnd(EmbeddedSinkError),
     #[error("signals: {0}")]
     Signals(io::Error),
     #[error(transparent)]
@@ -42,7 +44,9 @@ impl RunError {
     /// Whether the same run would be refused again.
     fn exit(&self) -> Exit {
         match self {
-            RunError::Signals(_) | RunError::Supervisor(SupervisorError::Watch(_)) => Exit::Failure,
+            RunError::Signals(_)
+            | RunError::SinkEnd(_)
+            | RunError::Supervisor(SupervisorError::Watch(_)) => Exit::Failure,
             _ => Exit::Refused,
         }
     }
@@ -87,11 +91,14 @@ fn try_run(mut config: Config, mut values: Values) -> Result<Exit, RunError> {
         shutdown_timeout: config.shutdown_timeout,
     })?;
     let mut watch = Watch::new(&config);
-    let exit = supervisor.run(&signals, |children| watch.look(children))?;
+    let outcome = supervisor.run(&signals, |children| watch.look(children));
+    // Ends what may still run after an error, so that the sink gets no more packets and the counters stand still.
+    drop(supervisor);
     let balanced = watch.finish();
     if let Some(sink) = sink {
-        sink.end()?;
+        sink.end().map_err(RunError::SinkEnd)?;
     }
+    let exit = outcome?;
     Ok(if exit == Exit::Ok && !balanced {
         Exit::Failure
     } else {

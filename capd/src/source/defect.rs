@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::bpf::FilterError;
+
 /// An error of a source. Each names the file or interface and the cause.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
@@ -74,6 +76,9 @@ pub enum SourceError {
         /// libpcap's message.
         cause: String,
     },
+    /// The capture filter does not compile for the interface.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
     /// libpcap refuses the interface for another reason.
     #[error("cannot capture on {name}: {cause}")]
     Device {

@@ -109,13 +109,15 @@ struct Screen {
 }
 
 impl Live {
-    /// Opens `device` and puts `expression` in force. A device that exists but is down is waited for, see [`State::Retrying`].
+    /// Opens `device`; no packet that `expression` does not accept is ever delivered. A device that exists but is down is waited for, see
+    /// [`State::Retrying`].
     ///
     /// # Errors
-    /// The device does not exist, the process may not capture on it, or libpcap refuses it.
+    /// The device does not exist, the process may not capture on it, libpcap refuses it, or the expression does not compile.
     pub fn open(
         device: &str,
         options: LiveOptions,
+        expression: &Expression,
         interfaces: Interfaces,
     ) -> Result<Self, SourceError> {
         if options.promiscuous && device == ANY {
@@ -129,7 +131,7 @@ impl Live {
             device: device.to_owned(),
             options,
             interfaces,
-            expression: Expression::default(),
+            expression: expression.clone(),
             handle: None,
             status: Status::default(),
             link_type: if device == ANY { LINUX_SLL } else { ETHERNET },
@@ -140,6 +142,7 @@ impl Live {
             may_block: false,
             stop_by: None,
         };
+        expression.compile(live.link_type)?;
         match live.try_open() {
             Ok(()) => {}
             Err(SourceError::Device { cause, .. })
@@ -207,17 +210,15 @@ impl Live {
             index,
             link_type,
             interface,
-            screen: None,
+            screen: Some(Screen {
+                verdict: Verdict::Nothing,
+                until_ns: u64::MAX,
+            }),
             counted: (0, 0, 0),
             on_the_way: 0,
             screened: 0,
         };
-        handle
-            .first_filter(&self.expression)
-            .map_err(|error| SourceError::Device {
-                name: name(),
-                cause: error.to_string(),
-            })?;
+        handle.replace_filter(&self.expression)?;
         self.handle = Some(handle);
         Ok(())
     }
@@ -347,6 +348,9 @@ impl Source for Live {
     }
 
     fn set_filter(&mut self, expression: &Expression) -> Result<(), FilterError> {
+        if *expression == self.expression {
+            return Ok(());
+        }
         match &mut self.handle {
             Some(handle) if self.stop_by.is_none() => handle.replace_filter(expression)?,
             _ => drop(expression.compile(self.link_type)?),
@@ -474,21 +478,6 @@ impl Handle {
         self.on_the_way <= 0
     }
 
-    /// The filter of a handle just opened: until it is attached the kernel accepts everything, so those packets are screened here.
-    fn first_filter(&mut self, expression: &Expression) -> Result<(), FilterError> {
-        self.replace_filter(expression)?;
-        if self.screen.is_none() {
-            let now = SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .unwrap_or_default();
-            self.screen = Some(Screen {
-                verdict: expression.compile(self.link_type)?,
-                until_ns: now.as_nanos() as u64,
-            });
-        }
-        Ok(())
-    }
-
     /// Replaces the kernel's program in one step.
     fn replace_filter(&mut self, expression: &Expression) -> Result<(), FilterError> {
         let verdict = expression.compile(self.link_type)?;
@@ -504,7 +493,13 @@ impl Handle {
             )),
         };
         match attached {
-            Ok(()) => self.screen = None,
+            // What the kernel accepted while it had no program of ours is screened until it is through.
+            Ok(()) => {
+                self.screen = self.screen.take().map(|screen| Screen {
+                    verdict,
+                    until_ns: screen.until_ns.min(now_ns()),
+                });
+            }
             Err(cause) => {
                 tracing::warn!(%cause, "the kernel cannot run the capture filter; it is applied in user space, which costs time");
                 let refuse = |error: io::Error| FilterError::new("", self.link_type, error);
@@ -555,6 +550,12 @@ impl Handle {
         }
         SockRef::from(&fd).attach_filter(&program)
     }
+}
+
+/// The kernel's packet clock.
+fn now_ns() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.unwrap_or_default().as_nanos() as u64
 }
 
 /// One instruction of classic BPF.

@@ -8,7 +8,7 @@ mod input;
 mod pcap;
 mod pcapng;
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use std::{io, thread};
@@ -136,13 +136,17 @@ impl Files {
         let Some(path) = self.waiting.pop() else {
             return Ok(false);
         };
-        let mut input = Input::open(&path).map_err(|source| SourceError::Open {
-            path: path.clone(),
-            source,
-        })?;
+        match Input::open(&path) {
+            Ok(input) => self.begin(path, input).map(|()| true),
+            Err(source) => Err(SourceError::Open { path, source }),
+        }
+    }
+
+    /// Makes an opened file the current one.
+    fn begin(&mut self, path: PathBuf, mut input: Input) -> Result<(), SourceError> {
         self.name = base_name(&path);
         self.schedule.rebase();
-        let format = recognise(&path, &mut input)?;
+        let kind = recognise(&path, &mut input)?;
         let mut file = OpenFile {
             path,
             input,
@@ -150,18 +154,36 @@ impl Files {
             pending: None,
             packets: 0,
         };
-        if format == Kind::Pcap {
-            let (interfaces, name) = (&self.interfaces, &self.name);
-            match Pcap::open(&mut file.input, &mut |_, link_type| {
-                interfaces.register(name, link_type)
-            }) {
-                Ok(pcap) => file.format = Format::Pcap(pcap),
+        if kind == Kind::Pcap {
+            let mut register =
+                |_: Option<&str>, link_type| self.interfaces.register(&self.name, link_type);
+            file.format = match Pcap::open(&mut file.input, &mut register) {
+                Ok(pcap) => Format::Pcap(pcap),
                 Err(defect) => return Err(file.error(defect)),
-            }
+            };
         }
         self.current = Some(file);
-        Ok(true)
+        Ok(())
     }
+}
+
+/// Body of the fuzz target: reading any bytes as a capture file must end, without a panic.
+pub fn fuzz(bytes: &[u8]) {
+    let Ok(mut files) = Files::open(&[], Interfaces::default(), ReplayRate::Max) else {
+        return;
+    };
+    let input = Input::new(Box::new(io::Cursor::new(bytes.to_vec())));
+    if files.begin("fuzz".into(), input).is_err() {
+        return;
+    }
+    let mut deliver = |packet: &Packet<'_>| {
+        assert!(packet.data.len() <= MAX_PACKET);
+        ControlFlow::Continue(())
+    };
+    while files
+        .poll(64, &mut deliver)
+        .is_ok_and(|poll| poll != Poll::Finished)
+    {}
 }
 
 impl Source for Files {

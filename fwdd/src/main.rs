@@ -1,0 +1,91 @@
+//! `lc-fwdd`: runs the forwarder of one node.
+
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use clap::Parser;
+use lc_daemon::config::Config;
+use lc_daemon::exit::Exit;
+use lc_daemon::signals::Signals;
+use lc_daemon::{logging, ready};
+use lc_fwdd::ForwarderError;
+use tokio::sync::watch;
+
+/// Takes wire-ready packets from shared memory to the processor.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// The effective configuration, as lc-hunt writes it.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let config = match Config::load(&arguments.config) {
+        Ok(config) => config,
+        Err(error) => {
+            logging::init("lc-fwdd", lc_daemon::config::LogLevel::Info);
+            tracing::error!("{error}");
+            return Exit::Refused.into();
+        }
+    };
+    logging::init("lc-fwdd", config.log_level);
+    forward(config).into()
+}
+
+fn forward(config: Config) -> Exit {
+    let started = ready::end_with_supervisor()
+        .and_then(|()| Signals::install())
+        .and_then(watch_signals);
+    let stop = match started {
+        Ok(stop) => stop,
+        Err(error) => {
+            tracing::error!("cannot start: {error}");
+            return Exit::Failure;
+        }
+    };
+    let processor = config.processor.to_string();
+    let ready = || ready::ready(&format!("forwarding to {processor}"));
+    match lc_fwdd::run(config, stop, ready) {
+        Ok(left) if left.unacked_batches == 0 => Exit::Ok,
+        Ok(left) => {
+            tracing::warn!(
+                batches = left.unacked_batches,
+                packets = left.unacked_packets,
+                "ended with packets that the processor has not acknowledged; they are still in shared memory"
+            );
+            Exit::Ok
+        }
+        Err(error) => {
+            tracing::error!("{error}");
+            match error {
+                ForwarderError::Transport(_) => Exit::Refused,
+                _ => Exit::Failure,
+            }
+        }
+    }
+}
+
+/// Starts a thread that turns SIGTERM and SIGINT into the watched value.
+fn watch_signals(signals: Signals) -> std::io::Result<watch::Receiver<bool>> {
+    let (sender, stop) = watch::channel(false);
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            while !signals.stop().requested() {
+                signals.wait(Duration::from_secs(3600));
+            }
+            ready::stopping();
+            let _ = sender.send(true);
+            // Keeps the handlers, and the sender's end, until the process ends.
+            loop {
+                signals.wait(Duration::from_secs(3600));
+            }
+        })?;
+    Ok(stop)
+}

@@ -1,0 +1,176 @@
+//! The program: start, end, exit codes, and being killed.
+#![allow(clippy::unwrap_used)]
+
+mod node;
+mod processor;
+
+use std::io::Read;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use node::{Node, number, until};
+use processor::Processor;
+use shm_layout::forwarder::Connection;
+
+const MORE: &str = "insecure = true\nbatch_size = 4\nbatch_timeout_ms = 20";
+
+fn start(config: &Path) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_lc-fwdd"))
+        .arg("--config")
+        .arg(config)
+        .stderr(Stdio::piped())
+        .env_remove("NOTIFY_SOCKET")
+        .spawn()
+        .unwrap()
+}
+
+/// Exit code, and what was logged.
+fn end(mut child: Child) -> (Option<i32>, String) {
+    let mut log = String::new();
+    child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut log)
+        .unwrap();
+    (child.wait().unwrap().code(), log)
+}
+
+fn terminate(child: &Child) {
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
+}
+
+#[test]
+fn sigterm_delivers_and_ends_with_success() {
+    let mut node = Node::new(1);
+    let mut processor = Processor::start();
+    let child = start(&node.config_file(&processor.address.to_string(), MORE));
+    let mut stream = processor.stream();
+    node.workers[0].emit(0..2);
+    terminate(&child);
+    let batch = processor.batch(&mut stream);
+    assert_eq!(batch.packets.iter().map(number).collect::<Vec<_>>(), [0, 1]);
+    stream.ack(batch.sequence);
+    processor.end(&mut stream);
+    let (code, log) = end(child);
+    assert_eq!(code, Some(0), "{log}");
+    assert_eq!(node.committed().tx_done(0), 2);
+}
+
+#[test]
+fn sigkill_loses_nothing_and_no_number_is_used_twice() {
+    let mut node = Node::new(1);
+    let mut processor = Processor::start();
+    let config = node.config_file(&processor.address.to_string(), MORE);
+    let mut expected = 0..;
+    let mut last = 0;
+    for _ in 0..3 {
+        let mut child = start(&config);
+        let mut stream = processor.stream();
+        let from = node.committed().tx_done(0) as u32;
+        node.workers[0].emit(expected.by_ref().take(16));
+        let mut next = from;
+        // Half of it is acknowledged, then the process is gone.
+        while next < from + 8 {
+            let batch = processor.batch(&mut stream);
+            assert!(batch.sequence > last);
+            last = batch.sequence;
+            for packet in &batch.packets {
+                assert_eq!(number(packet), next);
+                next += 1;
+            }
+            stream.ack(batch.sequence);
+        }
+        until("it is committed", || {
+            node.committed().tx_done(0) as u32 == next
+        });
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // What was sent and not acknowledged used its numbers too.
+        while let Some(batch) =
+            processor.batch_within(&mut stream, std::time::Duration::from_millis(50))
+        {
+            last = batch.sequence;
+        }
+    }
+    let child = start(&config);
+    let mut stream = processor.stream();
+    let mut next = node.committed().tx_done(0) as u32;
+    while next < 48 {
+        let batch = processor.batch(&mut stream);
+        for packet in &batch.packets {
+            assert_eq!(number(packet), next);
+            next += 1;
+        }
+        stream.ack(batch.sequence);
+    }
+    until("all is released", || node.workers[0].ring.used() == 0);
+    terminate(&child);
+    assert_eq!(end(child).0, Some(0));
+}
+
+#[test]
+fn what_cannot_be_used_is_refused() {
+    let node = Node::new(1);
+    let missing = "[hunter.tls]\nca_file = \"/nonexistent/ca.pem\"";
+    let (code, log) = end(start(&node.config_file("127.0.0.1:1", missing)));
+    assert_eq!(code, Some(78), "{log}");
+    assert!(log.contains("/nonexistent/ca.pem"), "{log}");
+
+    let nothing = node.dir.path().join("nothing.toml");
+    let (code, log) = end(start(&nothing));
+    assert_eq!(code, Some(78), "{log}");
+    assert!(log.contains("nothing.toml"), "{log}");
+}
+
+#[test]
+fn it_waits_for_capd_and_can_be_stopped_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("effective.toml");
+    let run_dir = dir.path().display();
+    std::fs::write(
+        &config,
+        format!(
+            "[hunter]\nprocessor_addr = \"127.0.0.1:1\"\nruntime_dir = \"{run_dir}\"\nread_files = [\"x.pcap\"]\ninsecure = true\n"
+        ),
+    )
+    .unwrap();
+    let mut child = start(&config);
+    let mut log = child.stderr.take().unwrap();
+    let mut text = String::new();
+    while !text.contains("waiting for lc-capd") {
+        let mut bytes = [0; 1024];
+        let len = log.read(&mut bytes).unwrap();
+        assert!(len > 0, "{text}");
+        text.push_str(&String::from_utf8_lossy(&bytes[..len]));
+    }
+    terminate(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn an_idle_forwarder_uses_next_to_nothing() {
+    let node = Node::new(2);
+    let mut processor = Processor::start();
+    let child = start(&node.config_file(&processor.address.to_string(), MORE));
+    let _stream = processor.stream();
+    until("connected", || {
+        node.observer.forwarder.connection() == Connection::Streaming
+    });
+    let ticks = || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+        let fields: Vec<&str> = stat[stat.rfind(')').unwrap() + 1..]
+            .split_whitespace()
+            .collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    };
+    let before = ticks();
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    // A tick is a hundredth of a second: 3 of 300 are 1 %, with room for an unlucky start.
+    let used = ticks() - before;
+    assert!(used <= 3, "{used} ticks in 3 s");
+    terminate(&child);
+    assert_eq!(end(child).0, Some(0));
+}
