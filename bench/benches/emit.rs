@@ -1,5 +1,10 @@
 //! Emitting a packet: encoding it into a tx ring, by packet size.
 
+#![allow(
+    clippy::expect_used,
+    reason = "a benchmark that cannot start has nobody to tell but the person who runs it"
+)]
+
 use std::os::fd::AsFd;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};

@@ -1,5 +1,10 @@
 //! The ring within one process: a record in and out again, by packet size.
 
+#![allow(
+    clippy::expect_used,
+    reason = "a benchmark that cannot start has nobody to tell but the person who runs it"
+)]
+
 use std::hint::black_box;
 use std::os::fd::AsFd;
 

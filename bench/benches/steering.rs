@@ -1,5 +1,10 @@
 //! Steering: the flow hash of a frame, over generated traffic and over worst cases.
 
+#![allow(
+    clippy::expect_used,
+    reason = "a benchmark that cannot start has nobody to tell but the person who runs it"
+)]
+
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

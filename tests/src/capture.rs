@@ -6,7 +6,7 @@
 //! that ends inside a record, or is damaged, gives what was readable before that place and says
 //! so ([`Capture::damage`]).
 //!
-//! Times: a packet without one (pcapng Simple Packet Block) has time 0. Resolutions finer than a
+//! Times: they are signed numbers of 64 bits. A packet without one (pcapng Simple Packet Block) has time 0. Resolutions finer than a
 //! nanosecond are cut.
 
 use std::fs::File;
@@ -32,8 +32,9 @@ pub struct Capture {
 pub struct Packet {
     /// LINKTYPE_ number; 12 and 14, which some systems write for raw IP, are turned into 101.
     pub link_type: u32,
-    /// Nanoseconds since the Unix epoch.
-    pub time_ns: i128,
+    /// Nanoseconds since the Unix epoch, modulo 2^64: some files hold times before 1970 as huge
+    /// numbers, and the wire holds 64 bits.
+    pub time_ns: i64,
     /// Length on the wire.
     pub original_len: u32,
     /// The captured bytes.
@@ -174,7 +175,7 @@ impl Place {
                     i128::from(record.ts_usec) * (1_000_000_000 / i128::from(file.units));
                 packets.push(Packet {
                     link_type: file.link_type,
-                    time_ns: i128::from(record.ts_sec) * 1_000_000_000 + fraction,
+                    time_ns: (i128::from(record.ts_sec) * 1_000_000_000 + fraction) as i64,
                     original_len: record.origlen,
                     bytes: record.data.to_vec(),
                 });
@@ -198,7 +199,7 @@ impl Place {
                 let offset = i128::from(interface.offset_seconds) * 1_000_000_000;
                 packets.push(Packet {
                     link_type: interface.link_type,
-                    time_ns: units * 1_000_000_000 / i128::from(interface.units) + offset,
+                    time_ns: (units * 1_000_000_000 / i128::from(interface.units) + offset) as i64,
                     original_len: block.origlen,
                     bytes: bytes.to_vec(),
                 });

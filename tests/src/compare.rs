@@ -172,7 +172,7 @@ mod tests {
         bytes.extend([0, 53, 0, 9, 0, 0, mark]);
         Packet {
             link_type: 101,
-            time_ns: i128::from(mark),
+            time_ns: i64::from(mark),
             original_len: bytes.len() as u32,
             bytes,
         }

@@ -24,6 +24,8 @@ use tempfile::tempdir;
 
 const CHANGES: u32 = 100;
 const ALWAYS: u32 = 100;
+/// Filters of the first version that change; each version has one more than the one before, so
+/// that their number tells when it is complete.
 const CHANGING: u32 = 900;
 /// Clients from this number on are never named.
 const NEVER: u32 = 900;
@@ -53,7 +55,7 @@ fn write_filters(path: &Path, version: u32) {
         let address = Ipv4Addr::from_bits(0x0a00_0000 + client);
         filter(format!("always-{client}"), address.to_string());
     }
-    for number in 0..CHANGING {
+    for number in 0..CHANGING + version {
         let (address, length) = changing(version, number);
         filter(
             format!("v{version}-{number}"),
@@ -100,7 +102,11 @@ fn judged_by(told: &Told) -> Vec<u32> {
 fn a_thousand_filters_changed_a_hundred_times() {
     let folder = tempdir().unwrap();
     let flags = ["--flood", "round-robin", "--flows", "1000", "--size", "100"];
-    let flags = [&flags[..], &["--ipv6", "0", "--packets", "500000"]].concat();
+    let flags = [
+        &flags[..],
+        &["--ipv6", "0", "--vlan", "0", "--packets", "600000"],
+    ]
+    .concat();
     let sent = generate(folder.path(), "flood.pcap", &flags).unwrap();
     let filters = folder.path().join("filters.toml");
     write_filters(&filters, 0);
@@ -119,26 +125,29 @@ fn a_thousand_filters_changed_a_hundred_times() {
         "2".as_ref(),
     ])
     .unwrap();
-    let in_force = |after: u64| {
+    let in_force = |version: u32| {
         node.wait_until(|status| {
-            let generation = status["filters"]["generation"].as_u64().unwrap_or_default();
-            let workers = status["filters"]["workers"].as_array().unwrap();
-            generation > after && workers.iter().all(|worker| worker == generation)
+            let filters = &status["filters"];
+            let mut workers = filters["workers"].as_array().unwrap().iter();
+            filters["enabled"] == ALWAYS + CHANGING + version
+                && workers.all(|worker| *worker == filters["generation"])
         })
-        .expect("new filters are put in force")["filters"]["generation"]
-            .as_u64()
-            .unwrap()
+        .unwrap_or_else(|| panic!("version {version} is put in force"))
     };
-    let mut generation = in_force(0);
+    // Every version judges some packets before the next one comes.
+    let judged = |version: u32| {
+        let before = counter(&in_force(version), "worker_received_packets_total");
+        node.wait_until(|status| counter(status, "worker_received_packets_total") > before + 300)
+            .unwrap_or_else(|| panic!("packets flow under version {version}"))
+    };
+    judged(0);
     for version in 1..=CHANGES {
         write_filters(&filters, version);
-        generation = in_force(generation);
+        judged(version);
     }
-    let last = node
-        .wait_until(|status| status["filters"]["enabled"] == ALWAYS + CHANGING)
-        .expect("the last filters are all in force");
+    let last = judged(CHANGES);
     assert!(
-        counter(&last, "capture_packets_total") < 500_000,
+        counter(&last, "capture_packets_total") < 600_000,
         "too short"
     );
     let outcome = node.terminate().unwrap();
@@ -161,7 +170,10 @@ fn a_thousand_filters_changed_a_hundred_times() {
         assert!(*oldest + 1 >= *newest, "{packet:?} after version {newest}");
         *newest = (*newest).max(*latest);
     }
-    assert!(seen.len() as u32 >= CHANGES, "only {} versions", seen.len());
+    assert!(
+        seen.into_iter().eq(0..=CHANGES),
+        "every version was in force"
+    );
 
     let arrived = capture::read(&sink.join("packets.pcapng")).unwrap().packets;
     let of_always = |packets: &[capture::Packet]| -> Vec<capture::Packet> {
@@ -189,7 +201,11 @@ fn a_thousand_filters_changed_a_hundred_times() {
 fn only_what_filters_name_arrives() {
     let folder = tempdir().unwrap();
     let flags = ["--flood", "round-robin", "--flows", "1000", "--size", "100"];
-    let flags = [&flags[..], &["--ipv6", "0", "--packets", "5000"]].concat();
+    let flags = [
+        &flags[..],
+        &["--ipv6", "0", "--vlan", "0", "--packets", "5000"],
+    ]
+    .concat();
     let sent = generate(folder.path(), "flood.pcap", &flags).unwrap();
     let filters = folder.path().join("filters.yaml");
     let text = "filters:\n\

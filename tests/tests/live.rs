@@ -144,7 +144,7 @@ fn packets_at_a_moderate_rate_all_arrive() {
     let outcome = node.terminate().unwrap();
     assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
     let arrived = capture::read(&sink.join("packets.pcapng")).unwrap();
-    let times: Vec<i128> = arrived
+    let times: Vec<i64> = arrived
         .packets
         .iter()
         .map(|packet| packet.time_ns)
