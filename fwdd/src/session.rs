@@ -253,7 +253,8 @@ impl Session {
                         let mut reason = format!("registration: {}", describe(&status));
                         // The connection knows better why it broke, such as a TLS alert.
                         if let Ok(cause) = timeout(Duration::from_millis(100), link.ended()).await {
-                            reason = format!("{reason} ({cause})");
+                            let hint = self.transport.hint();
+                            reason = format!("{reason} ({cause}){hint}");
                         }
                         reason
                     }

@@ -271,8 +271,8 @@ mod tests {
     fn room_is_bounded_by_batches_and_by_bytes() {
         assert!(window(1..=7).has_room());
         assert!(!window(1..=8).has_room());
-        let mut long = window(1..=0);
-        long.push(1, batch(100));
+        let mut long = window(1..=1);
+        long.push(2, batch(100));
         assert!(!long.has_room());
     }
 }

@@ -1,5 +1,5 @@
 //! A node without capture: the shared regions, capd's broker, and the workers' ends of the tx rings.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
