@@ -61,7 +61,7 @@ impl Orders {
 
     /// Read what is there, hand it over, then read no more.
     pub(crate) fn flush(&self) {
-        self.flush.store(true, Ordering::Relaxed);
+        self.flush.store(true, Ordering::Release); // pairs with `Collector::run`
     }
 
     /// Let the thread end.
@@ -160,10 +160,15 @@ impl Collector {
         while !self.orders.end.load(Ordering::Relaxed) {
             self.hear();
             self.release();
+            // Looked at before the rings: what was published before the order must be read.
+            let flushing = self.orders.flush.load(Ordering::Acquire); // pairs with `Orders::flush`
+            if flushing {
+                self.bound_reading();
+            }
             let read = self.queue.is_some() && self.read_rings();
-            self.hand_over(read);
+            self.hand_over(read, flushing);
             if !read {
-                self.sleep();
+                self.sleep(flushing);
             }
             self.beat();
         }
@@ -178,6 +183,14 @@ impl Collector {
     fn release(&mut self) {
         for (ring, released) in self.rings.iter_mut().zip(&self.orders.released) {
             ring.reader.release_to(released.load(Ordering::Acquire)); // pairs with `Orders::release`
+        }
+    }
+
+    /// Workers may go on writing: what lay in the rings when the flush was ordered is all that is waited for.
+    fn bound_reading(&mut self) {
+        for ring in &mut self.rings {
+            let most = ring.reader.position() + ring.reader.capacity();
+            ring.last.get_or_insert(most);
         }
     }
 
@@ -266,26 +279,16 @@ impl Collector {
     }
 
     /// Hands closed batches to the session, and closes what has waited long enough.
-    fn hand_over(&mut self, read: bool) {
+    fn hand_over(&mut self, read: bool, flushing: bool) {
         self.send_closed();
-        let flushing = self.orders.flush.load(Ordering::Relaxed);
-        if flushing {
-            for ring in &mut self.rings {
-                let most = ring.reader.position() + ring.reader.capacity();
-                ring.last.get_or_insert(most);
-            }
-        }
         let Some(queue) = &self.queue else { return };
         if self.closed.is_none() && queue.capacity() > 0 && !self.forming.is_empty() {
-            // What is only to be released has no age: it goes as soon as there is nothing to read.
             let due = match self.since {
-                Some(since) => since.elapsed() >= self.limits.age,
-                None => true,
+                Some(since) => (flushing && !read) || since.elapsed() >= self.limits.age,
+                // What is only to be released has no age: it goes when there is nothing to read.
+                None => !read,
             };
-            if !read && (due || flushing) {
-                self.close();
-                self.send_closed();
-            } else if due && self.since.is_some() {
+            if due {
                 self.close();
                 self.send_closed();
             }
@@ -307,8 +310,7 @@ impl Collector {
     }
 
     /// Sleeps until there is something to do: a packet, the bell, the age of the batch, or the heartbeat.
-    fn sleep(&self) {
-        let flushing = self.orders.flush.load(Ordering::Relaxed);
+    fn sleep(&self, flushing: bool) {
         let blocked = self.queue.is_none() || self.closed.is_some() || flushing;
         let mut readers = vec![&self.bell];
         if !blocked {

@@ -153,11 +153,24 @@ impl Session {
             }
         }
         memory.abort();
+        let left = self.count_left().await;
         self.orders.end();
         self.bell.ring();
         self.filters.end();
-        self.region.set_connection(Connection::Waiting);
-        self.window.unacked()
+        left
+    }
+
+    /// Batches and packets that stay in the rings.
+    async fn count_left(&mut self) -> (usize, usize) {
+        let (mut batches, mut packets) = self.window.unacked();
+        self.flush();
+        // The collector only reads positions: what it still has comes at once.
+        while let Ok(Some(batch)) = timeout(LAST_ANSWERS, self.batches.recv()).await {
+            self.bell.ring();
+            batches += 1;
+            packets += batch.packets;
+        }
+        (batches, packets)
     }
 
     fn acked(&self) -> u64 {
@@ -253,7 +266,8 @@ impl Session {
                         let mut reason = format!("registration: {}", describe(&status));
                         // The connection knows better why it broke, such as a TLS alert.
                         if let Ok(cause) = timeout(Duration::from_millis(100), link.ended()).await {
-                            reason = format!("{reason} ({cause})");
+                            let hint = self.transport.hint();
+                            reason = format!("{reason} ({cause}){hint}");
                         }
                         reason
                     }
@@ -331,11 +345,7 @@ impl Session {
             self.drained = true;
             return;
         };
-        let sequence = match batch.packets {
-            0 => 0,
-            _ => self.ledger.next_sequence(),
-        };
-        self.window.push(sequence, batch);
+        self.window.push(batch);
         self.settle_idle();
         // It may have room for the next one now.
         self.bell.ring();
@@ -503,7 +513,7 @@ impl Streaming<'_> {
         permit: mpsc::OwnedPermit<Message>,
     ) -> Option<mpsc::OwnedPermit<Message>> {
         let session = &mut *self.session;
-        let Some(next) = session.window.send_next() else {
+        let Some(next) = session.window.send_next(|| session.ledger.next_sequence()) else {
             return Some(permit);
         };
         if next.batch.was_sent() {

@@ -107,6 +107,7 @@ pub(crate) enum ConnectError {
 pub(crate) struct Transport {
     processor: Address,
     tls: Option<(TlsConnector, ServerName<'static>)>,
+    has_identity: bool,
     origin: Origin,
 }
 
@@ -126,9 +127,11 @@ impl Transport {
     /// See [`TransportError`].
     pub(crate) fn new(config: &Config) -> Result<Self, TransportError> {
         let processor = config.processor.clone();
+        let mut has_identity = false;
         let tls = match &config.transport {
             lc_daemon::config::Transport::Insecure => None,
             lc_daemon::config::Transport::Tls(tls) => {
+                has_identity = tls.identity.is_some();
                 let name = tls.server_name.as_ref().unwrap_or(&processor.host);
                 let name = ServerName::try_from(name.clone())
                     .map_err(|_| TransportError::ServerName(name.clone()))?;
@@ -159,8 +162,18 @@ impl Transport {
         Ok(Self {
             processor,
             tls,
+            has_identity,
             origin,
         })
+    }
+
+    /// What to look at when a processor takes a connection and closes it at once.
+    pub(crate) fn hint(&self) -> &'static str {
+        match (&self.tls, self.has_identity) {
+            (None, _) => "; does the processor expect TLS?",
+            (Some(_), false) => "; does the processor demand a client certificate?",
+            (Some(_), true) => "; does the processor trust the client certificate?",
+        }
     }
 
     /// All addresses of the processor, in the resolver's order.

@@ -1,7 +1,8 @@
 //! The batches that the processor has not acknowledged, in the order in which they must arrive.
 //!
-//! Acknowledgements come one per message and in order, so the next one is always known. A batch keeps its number for
-//! as long as it lives; a new connection sends all of them again, before anything new.
+//! Acknowledgements come one per message and in order, so the next one is always known. A batch gets its number when
+//! it is first sent, and keeps it for as long as it lives; a new connection sends all of them again, before anything
+//! new.
 //!
 //! Sans-io: the session sends and receives, this only keeps the books.
 
@@ -13,6 +14,7 @@ use crate::batch::Batch;
 /// A batch with its number.
 #[derive(Debug, Clone)]
 pub(crate) struct Numbered {
+    /// 0 before it was first sent.
     pub(crate) sequence: u64,
     pub(crate) batch: Arc<Batch>,
 }
@@ -87,10 +89,12 @@ impl Window {
     }
 
     /// Takes in a batch to be sent after all others.
-    pub(crate) fn push(&mut self, sequence: u64, batch: Batch) {
+    pub(crate) fn push(&mut self, batch: Batch) {
         self.bytes += batch.bytes;
-        let batch = Arc::new(batch);
-        self.batches.push_back(Numbered { sequence, batch });
+        self.batches.push_back(Numbered {
+            sequence: 0,
+            batch: Arc::new(batch),
+        });
     }
 
     /// Whether any batch has not gone out on this connection.
@@ -98,12 +102,15 @@ impl Window {
         self.sent < self.batches.len()
     }
 
-    /// The next batch to go out on this connection, which counts as sent from now on. Batches without packets don't
-    /// go out.
-    pub(crate) fn send_next(&mut self) -> Option<Numbered> {
-        while let Some(next) = self.batches.get(self.sent) {
+    /// The next batch to go out on this connection, which counts as sent from now on; `number` gives a fresh number.
+    /// Batches without packets don't go out.
+    pub(crate) fn send_next(&mut self, number: impl FnOnce() -> u64) -> Option<Numbered> {
+        while let Some(next) = self.batches.get_mut(self.sent) {
             self.sent += 1;
             if next.batch.packets > 0 {
+                if next.sequence == 0 {
+                    next.sequence = number();
+                }
                 self.due.push_back(Due {
                     sequence: next.sequence,
                     probe: false,
@@ -198,31 +205,35 @@ mod tests {
         batch
     }
 
-    fn window(sequences: std::ops::RangeInclusive<u64>) -> Window {
+    fn window(batches: usize) -> Window {
         let mut window = Window::new(Most {
             batches: 8,
             bytes: 1000,
         });
-        for sequence in sequences {
-            window.push(sequence, batch(1));
+        for _ in 0..batches {
+            window.push(batch(1));
         }
         window
     }
 
-    fn sent(window: &mut Window) -> Vec<u64> {
-        std::iter::from_fn(|| window.send_next())
-            .map(|next| next.sequence)
-            .collect()
+    /// Sends everything; new batches get numbers from `number` on.
+    fn sent(window: &mut Window, mut number: u64) -> Vec<u64> {
+        let send = || {
+            let next = window.send_next(|| number)?.sequence;
+            number = number.max(next + 1);
+            Some(next)
+        };
+        std::iter::from_fn(send).collect()
     }
 
     #[test]
     fn a_new_connection_sends_what_was_not_acknowledged_again_and_in_order() {
-        let mut window = window(1..=4);
-        assert_eq!(sent(&mut window), [1, 2, 3, 4]);
+        let mut window = window(4);
+        assert_eq!(sent(&mut window, 1), [1, 2, 3, 4]);
         assert!(matches!(window.acknowledge(1), Ack::Batch(acked) if acked.sequence == 1));
         window.reconnect();
-        window.push(5, batch(1));
-        assert_eq!(sent(&mut window), [2, 3, 4, 5]);
+        window.push(batch(1));
+        assert_eq!(sent(&mut window, 5), [2, 3, 4, 5]);
         for sequence in 2..=5 {
             assert!(matches!(window.acknowledge(sequence), Ack::Batch(_)));
         }
@@ -231,8 +242,8 @@ mod tests {
 
     #[test]
     fn only_the_next_answer_settles_a_batch() {
-        let mut window = window(7..=9);
-        sent(&mut window);
+        let mut window = window(3);
+        assert_eq!(sent(&mut window, 7), [7, 8, 9]);
         assert!(matches!(
             window.acknowledge(8),
             Ack::Unexplained { expected: Some(7) }
@@ -245,22 +256,22 @@ mod tests {
 
     #[test]
     fn a_probe_between_batches_settles_none_of_them() {
-        let mut window = window(1..=2);
-        assert_eq!(window.send_next().unwrap().sequence, 1);
-        window.send_probe(3);
-        assert_eq!(sent(&mut window), [2]);
+        let mut window = window(2);
+        assert_eq!(window.send_next(|| 1).unwrap().sequence, 1);
+        window.send_probe(2);
+        assert_eq!(sent(&mut window, 3), [3]);
         assert!(matches!(window.acknowledge(1), Ack::Batch(_)));
-        assert!(matches!(window.acknowledge(3), Ack::Probe));
-        assert!(matches!(window.acknowledge(2), Ack::Batch(acked) if acked.sequence == 2));
+        assert!(matches!(window.acknowledge(2), Ack::Probe));
+        assert!(matches!(window.acknowledge(3), Ack::Batch(acked) if acked.sequence == 3));
     }
 
     #[test]
     fn what_only_releases_is_settled_in_its_turn() {
-        let mut window = window(1..=1);
+        let mut window = window(1);
         let mut skip = Batch::default();
         skip.skip(0, 200, 1);
-        window.push(0, skip);
-        assert_eq!(sent(&mut window), [1]);
+        window.push(skip);
+        assert_eq!(sent(&mut window, 1), [1]);
         assert!(window.pop_idle().is_none());
         window.acknowledge(1);
         assert!(window.pop_idle().is_some());
@@ -269,10 +280,10 @@ mod tests {
 
     #[test]
     fn room_is_bounded_by_batches_and_by_bytes() {
-        assert!(window(1..=7).has_room());
-        assert!(!window(1..=8).has_room());
-        let mut long = window(1..=0);
-        long.push(1, batch(100));
+        assert!(window(7).has_room());
+        assert!(!window(8).has_room());
+        let mut long = window(1);
+        long.push(batch(100));
         assert!(!long.has_room());
     }
 }

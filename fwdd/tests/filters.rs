@@ -139,3 +139,14 @@ fn a_burst_is_taken_in_without_a_generation_for_each_update() {
     });
     assert!(node.observer.forwarder.filter_generation() < 250);
 }
+
+#[test]
+fn what_capd_refuses_is_offered_again() {
+    let node = Node::new(1);
+    let processor = Processor::start();
+    *processor.shared().filters.lock().unwrap() = vec![filter("a", "10.0.0.1")];
+    node.refusals.store(1, std::sync::atomic::Ordering::Release);
+    let _running = Running::start(node.config(&processor.address.to_string(), INSECURE));
+    assert_eq!(patterns(&node, 1), ["a=10.0.0.1"]);
+    assert_eq!(node.refusals.load(std::sync::atomic::Ordering::Acquire), 0);
+}

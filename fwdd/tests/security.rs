@@ -144,7 +144,7 @@ fn tls_without_a_client_certificate_that_is_asked_for() {
     fails(
         Processor::start(&files, true, None, true),
         &files.tls(GOOD),
-        "ertificate",
+        "client certificate",
     );
 }
 
@@ -183,7 +183,7 @@ fn tls_without_verification() {
 fn clear_text_to_a_processor_that_wants_tls() {
     let files = Files::new();
     let processor = Processor::start(&files, false, None, true);
-    fails(processor, "insecure = true\nbatch_size = 1", "");
+    fails(processor, "insecure = true\nbatch_size = 1", "expect TLS");
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! A node without capture: the shared regions, capd's broker, and the workers' ends of the tx rings.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -32,6 +33,8 @@ pub struct Node {
     pub workers: Vec<TestWorker>,
     pub observer: Observer,
     snapshots: Arc<Mutex<Option<(u64, OwnedFd)>>>,
+    /// How many snapshots the broker refuses.
+    pub refusals: Arc<AtomicU32>,
 }
 
 /// A worker as far as the forwarder sees one.
@@ -66,11 +69,13 @@ impl Node {
         session.set_queue_state(0, QueueState::Running, "");
         let dir = tempfile::tempdir().unwrap();
         let snapshots = Arc::new(Mutex::new(None));
+        let refusals = Arc::new(AtomicU32::new(0));
         serve(
             dir.path(),
             geometry,
             Arc::clone(&fds),
             Arc::clone(&snapshots),
+            Arc::clone(&refusals),
         );
         let workers = (0..workers)
             .map(|n| {
@@ -95,6 +100,7 @@ impl Node {
             workers,
             observer,
             snapshots,
+            refusals,
         }
     }
 
@@ -244,6 +250,7 @@ fn serve(
     geometry: Geometry,
     fds: Arc<Vec<(RegionId, OwnedFd)>>,
     snapshots: Arc<Mutex<Option<(u64, OwnedFd)>>>,
+    refusals: Arc<AtomicU32>,
 ) {
     let listener = socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).unwrap();
     let address = SocketAddrUnix::new(dir.join(SOCKET)).unwrap();
@@ -252,9 +259,10 @@ fn serve(
     thread::spawn(move || {
         while let Ok(peer) = accept(&listener) {
             let (fds, snapshots) = (Arc::clone(&fds), Arc::clone(&snapshots));
+            let refusals = Arc::clone(&refusals);
             thread::spawn(move || {
                 while let Ok(Some(request)) = attach::receive::<Request>(peer.as_fd()) {
-                    answer(&peer, request, &geometry, &fds, &snapshots);
+                    answer(&peer, request, &geometry, &fds, &snapshots, &refusals);
                 }
             });
         }
@@ -267,6 +275,7 @@ fn answer(
     geometry: &Geometry,
     fds: &[(RegionId, OwnedFd)],
     snapshots: &Mutex<Option<(u64, OwnedFd)>>,
+    refusals: &AtomicU32,
 ) {
     match request.message {
         Request::Attach { role, worker, .. } => {
@@ -285,8 +294,12 @@ fn answer(
         Request::PublishFilters { generation } => {
             let fd = request.descriptors.into_iter().next().unwrap();
             let mut held = snapshots.lock().unwrap();
-            if held.as_ref().is_some_and(|(last, _)| generation <= *last) {
-                let refusal = Reply::Refused(format!("generation {generation} is not new"));
+            let less = |left: u32| left.checked_sub(1);
+            let refused = refusals
+                .fetch_update(Ordering::AcqRel, Ordering::Acquire, less)
+                .is_ok();
+            if refused || held.as_ref().is_some_and(|(last, _)| generation <= *last) {
+                let refusal = Reply::Refused(format!("generation {generation} is not wanted"));
                 attach::send(peer.as_fd(), &refusal, &[]).unwrap();
                 return;
             }

@@ -1,5 +1,5 @@
 //! A processor that does nothing by itself: the test sees every message and decides every answer.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
