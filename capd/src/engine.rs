@@ -207,7 +207,10 @@ impl Engine {
         let status = self.thread.source.status();
         self.refreshed = Instant::now();
         let commit = &mut self.commit;
-        commit.set(CaptureCounter::KernelReceived, status.received);
+        // A replay has no kernel in its way.
+        if self.thread.source.full_ring() == FullRing::Drop {
+            commit.set(CaptureCounter::KernelReceived, status.received);
+        }
         commit.set(CaptureCounter::KernelDropped, status.dropped);
         commit.set(CaptureCounter::InterfaceDropped, status.interface_dropped);
         commit.set(CaptureCounter::Rejected, status.rejected);

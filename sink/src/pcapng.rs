@@ -60,8 +60,8 @@ impl Section {
             let interface_id = self.interface(&batch.hunter_id, packet)?;
             self.writer.write_pcapng_block(EnhancedPacketBlock {
                 interface_id,
-                // The format has no time before 1970.
-                timestamp: Duration::from_nanos(packet.timestamp_ns.try_into().unwrap_or(0)),
+                // A time before 1970 stands as the two's complement, as capture tools write and read it.
+                timestamp: Duration::from_nanos(packet.timestamp_ns as u64),
                 original_len: packet.original_length,
                 data: Cow::Borrowed(&packet.data),
                 options: Vec::new(),
