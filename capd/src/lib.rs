@@ -1,1 +1,34 @@
-//! First commit pending.
+//! The capture daemon of lc-hunt: takes packets from network interfaces and capture files, and puts each into the shared-memory ring of
+//! the worker that handles its flow.
+//!
+//! ```text
+//! source ──batch──> filter (kernel, or here for files) ──> steer by flow hash ──> rx ring of worker w
+//! ```
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`source`] | what a source is; capture files; live interfaces |
+//! | [`bpf`] | builds and checks the capture filter |
+//! | [`steer`] | picks the worker |
+//! | `engine` | a capture thread: from source to rings |
+//! | `regions`, `broker` | makes the shared regions and hands them out |
+//! | `pushed`, `control` | filters from the processor, on their way to the capture threads |
+//! | `daemon` | puts it all together: [`run`] |
+//!
+//! One thread per source, one for the broker, and the main thread, which follows filters and signals.
+
+#![forbid(unsafe_code)]
+
+pub mod bpf;
+pub mod source;
+pub mod steer;
+
+mod broker;
+mod control;
+mod daemon;
+mod engine;
+mod pushed;
+mod regions;
+
+pub use broker::ListenError;
+pub use daemon::{StartError, open_sources, run};

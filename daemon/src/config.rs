@@ -198,7 +198,7 @@ pub enum ConfigError {
     #[error(transparent)]
     Environment(#[from] EnvironmentError),
     /// The function is missing from this version.
-    #[error("{setting} (from {origin}): {why}")]
+    #[error("{setting}{}: {why}", set_by(.origin))]
     Missing {
         /// The flag or key.
         setting: String,
@@ -595,8 +595,8 @@ fn hunter_id(values: &Values) -> Result<String, ConfigError> {
     }
 }
 
-/// Where run state is kept unless said otherwise.
-fn default_runtime_dir() -> PathBuf {
+/// Where run state is kept unless said otherwise: `/run/lc-hunt` for root, else the user's own place.
+pub fn default_runtime_dir() -> PathBuf {
     let uid = rustix::process::geteuid();
     match env::var_os("XDG_RUNTIME_DIR") {
         _ if uid.is_root() => PathBuf::from("/run/lc-hunt"),
@@ -630,6 +630,14 @@ fn choose(values: &Values, first: &str, second: &str) -> Result<Chosen, ConfigEr
         (a, b) if a > b => Ok(Chosen::First),
         (a, b) if a < b => Ok(Chosen::Second),
         _ => Err(exclusive(first, second)),
+    }
+}
+
+/// Where a setting was set, unless naming its flag says it all.
+fn set_by(origin: &Origin) -> String {
+    match origin {
+        Origin::Flag(_) => String::new(),
+        other => format!(" (set in {other})"),
     }
 }
 

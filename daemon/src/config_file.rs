@@ -277,6 +277,8 @@ impl Raw {
                 return Err(format!("{} is expected, this is a text", kind.noun()));
             }
             (Raw::Text(text), Kind::Paths) => Value::List(vec![text]),
+            // A text over several lines, as YAML allows, is one text.
+            (Raw::Text(text), Kind::Text) => kind.parse(text.replace(['\n', '\t'], " ").trim())?,
             (Raw::Text(text), _) => kind.parse(&text)?,
             (Raw::List(list), Kind::List | Kind::Paths) => {
                 let texts = list.into_iter().map(|raw| match raw {

@@ -172,6 +172,19 @@ fn both_spellings_of_insecure_work() {
 }
 
 #[test]
+fn a_text_may_stand_over_several_lines() {
+    for block in ["|", ">", ">-"] {
+        let text =
+            format!("hunter:\n  sink: out\n  bpf_filter: {block}\n    udp and\n    port 53\n");
+        assert_eq!(
+            yaml(&text).unwrap().bpf_filter,
+            "udp and port 53",
+            "{block}"
+        );
+    }
+}
+
+#[test]
 fn wrong_files_are_refused_with_file_line_and_key() {
     let cases: &[(&str, bool, &str)] = &[
         (
@@ -383,11 +396,11 @@ fn settings_that_do_not_fit_together_are_refused() {
         ),
         (
             "hunter.sink = \"o\"\nesp_null = true",
-            "--esp-null (from test.toml:2): decapsulation of ESP is missing",
+            "--esp-null (set in test.toml:2): decapsulation of ESP is missing",
         ),
         (
             "hunter.sink = \"o\"\nhunter.disk_buffer.enabled = true",
-            "--disk-buffer (from test.toml:2): the disk buffer is missing",
+            "--disk-buffer (set in test.toml:2): the disk buffer is missing",
         ),
     ];
     for (text, expected) in cases {

@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-use lc_daemon::config::{Config, Files, Live, LogLevel, Source, Transport};
+use lc_daemon::config::{Config, EmbeddedSink, Files, Live, LogLevel, Source, Transport};
 use lc_daemon::exit::Exit;
 use lc_daemon::logging;
 use pcap::{Capture, Device, Linktype};
@@ -15,7 +15,8 @@ use rustix::thread::{CapabilitySet, capabilities};
 use serde::Serialize;
 
 use crate::command_line::Flags;
-use crate::{resolve, run, tls_files};
+use crate::run_dir::RunDir;
+use crate::{embedded_sink, resolve, run, tls_files};
 
 /// One thing that was looked at.
 #[derive(Debug, Serialize)]
@@ -92,7 +93,10 @@ pub fn check(flags: &Flags, json: bool) -> Exit {
             filter_expression(&config.bpf_filter, &mut findings);
             huge_pages(&config, &mut findings);
             check_transport(&config.transport, &mut findings);
-            sink_filters(&config, &mut findings);
+            if let Some(sink) = &config.embedded_sink {
+                check_sink(sink, &mut findings);
+            }
+            check_run_dir(&config, &mut findings);
         }
         Err(error) => findings.error(
             "configuration",
@@ -280,20 +284,34 @@ fn check_transport(transport: &Transport, findings: &mut Findings) {
     }
 }
 
-fn sink_filters(config: &Config, findings: &mut Findings) {
-    if let Some(path) = config
-        .embedded_sink
-        .as_ref()
-        .and_then(|sink| sink.filters.as_ref())
-    {
-        match File::open(path) {
-            Ok(_) => findings.ok("filters", format!("{} is there", path.display())),
-            Err(error) => findings.error(
-                "filters",
-                format!("{}: {error}", path.display()),
-                "name a readable file",
-            ),
-        }
+fn check_run_dir(config: &Config, findings: &mut Findings) {
+    // Making it is the only way to know; it goes away at once.
+    match RunDir::create(&config.runtime_dir) {
+        Ok(dir) => findings.ok(
+            "run directory",
+            format!("{} can be made", dir.path().display()),
+        ),
+        Err(error) => findings.error(
+            "run directory",
+            error.to_string(),
+            "--runtime-dir DIR names another place",
+        ),
+    }
+}
+
+fn check_sink(sink: &EmbeddedSink, findings: &mut Findings) {
+    match embedded_sink::check_dir(&sink.dir) {
+        Ok(()) => findings.ok("sink", format!("{} is free", sink.dir.display())),
+        Err(error) => findings.error("sink", error.to_string(), "name another directory"),
+    }
+    let Some(path) = &sink.filters else { return };
+    match File::open(path) {
+        Ok(_) => findings.ok("filters", format!("{} is there", path.display())),
+        Err(error) => findings.error(
+            "filters",
+            format!("{}: {error}", path.display()),
+            "name a readable file",
+        ),
     }
 }
 

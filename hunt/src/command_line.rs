@@ -30,6 +30,13 @@ pub enum Order {
         /// For programs instead of people.
         json: bool,
     },
+    /// Print what the running nodes do.
+    Status {
+        /// `--runtime-dir`, if it was given.
+        runtime_dir: Option<PathBuf>,
+        /// For programs instead of people.
+        json: bool,
+    },
     /// Print the reference of settings.
     Reference,
 }
@@ -65,6 +72,11 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Order, clap::Er
     order(&matches).map_err(|error| error.format(&mut command))
 }
 
+/// The overview of commands.
+pub fn help() -> String {
+    command().render_help().to_string()
+}
+
 /// Makes an order of what clap found.
 fn order(matches: &ArgMatches) -> Result<Order, clap::Error> {
     match matches.subcommand() {
@@ -86,6 +98,10 @@ fn order(matches: &ArgMatches) -> Result<Order, clap::Error> {
         Some(("check", check)) => Ok(Order::Check {
             flags: flags(&[(None, matches), (None, check)])?,
             json: check.get_flag("json"),
+        }),
+        Some(("status", status)) => no_flags(matches, "status").map(|()| Order::Status {
+            runtime_dir: status.get_one::<PathBuf>("base").cloned(),
+            json: status.get_flag("json"),
         }),
         Some(("reference", _)) => no_flags(matches, "reference").map(|()| Order::Reference),
         Some((name, below)) => {
@@ -175,7 +191,6 @@ fn command() -> Command {
         .version(version())
         .disable_version_flag(true)
         .disable_help_subcommand(true)
-        .arg_required_else_help(true)
         .arg(
             Arg::new("version")
                 .long("version")
@@ -221,6 +236,18 @@ fn command() -> Command {
                 .args(mode_args(Mode::Hunt)),
         )
         .subcommand(
+            Command::new("status")
+                .about("Show what the running nodes do and where their packets went")
+                .arg(json())
+                .arg(
+                    Arg::new("base")
+                        .long("runtime-dir")
+                        .value_name("PATH")
+                        .value_parser(value_parser!(PathBuf))
+                        .help("Base directory of the runs, as given to them"),
+                ),
+        )
+        .subcommand(
             Command::new("reference")
                 .about("Print docs/CONFIGURATION.md")
                 .hide(true),
@@ -247,7 +274,7 @@ fn mode_args(mode: Mode) -> impl Iterator<Item = Arg> {
             let current = setting.flag.map(|flag| {
                 let arg = Arg::new(setting.key)
                     .long(flag)
-                    .help(help(setting))
+                    .help(flag_help(setting))
                     .hide(setting.hidden);
                 value_of(
                     if let Some(short) = setting.short {
@@ -308,7 +335,7 @@ fn value_name(kind: Kind) -> &'static str {
 }
 
 /// The help of a flag: what it does, what it takes, its default.
-fn help(setting: &Setting) -> String {
+fn flag_help(setting: &Setting) -> String {
     let mut text = setting.help.to_owned();
     if let Kind::Choice(words) = setting.kind {
         text += &format!(" ({})", words.join(", "));

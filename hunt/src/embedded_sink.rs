@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use lc_daemon::config::EmbeddedSink as Settings;
 use lc_sink::{Output, Sink};
@@ -26,6 +26,12 @@ pub enum EmbeddedSinkError {
         /// The cause.
         source: io::Error,
     },
+    /// It is a file.
+    #[error("--sink: {path} is no directory; name one that exists or can be made")]
+    NoDirectory {
+        /// The path.
+        path: PathBuf,
+    },
     /// It holds the packets of an earlier run.
     #[error(
         "--sink: {path} exists already; name another directory, or move the files of the earlier run away"
@@ -42,28 +48,47 @@ pub enum EmbeddedSinkError {
     Sink(#[from] lc_sink::Error),
 }
 
+/// All packets as pcapng.
+const PACKETS: &str = "packets.pcapng";
+
+/// One JSON object per packet.
+const LINES: &str = "packets.jsonl";
+
+/// Totals.
+const SUMMARY: &str = "summary.json";
+
+/// Whether the sink may write into a directory: it must be free of an earlier run's files.
+pub fn check_dir(dir: &Path) -> Result<(), EmbeddedSinkError> {
+    if dir.exists() && !dir.is_dir() {
+        return Err(EmbeddedSinkError::NoDirectory {
+            path: dir.to_owned(),
+        });
+    }
+    match [PACKETS, LINES, SUMMARY]
+        .into_iter()
+        .map(|name| dir.join(name))
+        .find(|path| path.exists())
+    {
+        Some(path) => Err(EmbeddedSinkError::Occupied { path }),
+        None => Ok(()),
+    }
+}
+
 impl EmbeddedSink {
     /// Starts it. It writes into the directory of its settings, which is made if need be.
     pub fn start(settings: &Settings) -> Result<Self, EmbeddedSinkError> {
+        check_dir(&settings.dir)?;
         let dir = &settings.dir;
         fs::create_dir_all(dir).map_err(|source| EmbeddedSinkError::Directory {
             path: dir.clone(),
             source,
         })?;
-        let file = |name: &str| {
-            let path = dir.join(name);
-            if path.exists() {
-                Err(EmbeddedSinkError::Occupied { path })
-            } else {
-                Ok(path)
-            }
-        };
         let config = lc_sink::Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             filters: settings.filters.clone(),
-            write_file: Some(file("packets.pcapng")?),
-            json: Some(Output::File(file("packets.jsonl")?)),
-            summary: Some(Output::File(file("summary.json")?)),
+            write_file: Some(dir.join(PACKETS)),
+            json: Some(Output::File(dir.join(LINES))),
+            summary: Some(Output::File(dir.join(SUMMARY))),
             ..lc_sink::Config::default()
         };
         let runtime = Builder::new_multi_thread()

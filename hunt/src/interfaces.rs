@@ -140,21 +140,19 @@ fn print_text(listing: &Listing) -> io::Result<()> {
         .max()
         .unwrap_or(0);
     for interface in &listing.interfaces {
-        let addresses: Vec<String> = interface
-            .addresses
-            .iter()
-            .map(|address| format!("{}/{}", address.ip, address.prefix_len))
-            .collect();
         write!(
             out,
             "{:width$}  ({})",
             interface.name,
             interface.marks.join(", ")
         )?;
-        if let Some(description) = &interface.description {
-            write!(out, "  {description}")?;
+        for address in &interface.addresses {
+            write!(out, " {}/{}", address.ip, address.prefix_len)?;
         }
-        writeln!(out, "  {}", addresses.join(" "))?;
+        match &interface.description {
+            Some(description) => writeln!(out, " - {description}")?,
+            None => writeln!(out)?,
+        }
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
-pub mod delivery;
+pub mod ledger;
 pub mod notify;
+pub mod status;
 pub mod supervisor;

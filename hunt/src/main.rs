@@ -16,17 +16,25 @@ mod run;
 mod run_dir;
 mod tls_files;
 
+use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use command_line::Order;
-use lc_daemon::config::{Config, LogLevel};
+use lc_daemon::config::{Config, LogLevel, default_runtime_dir};
 use lc_daemon::exit::Exit;
 use lc_daemon::logging;
+use lc_hunt::status::Status;
 
 /// The program's name in log lines.
 const PROGRAM: &str = "lc-hunt";
 
 fn main() -> ExitCode {
+    if std::env::args_os().len() < 2 {
+        // Like lippycat: no arguments are a question, not a mistake.
+        print!("{}", command_line::help());
+        return Exit::Ok.into();
+    }
     let order = match command_line::parse(std::env::args_os()) {
         Ok(order) => order,
         Err(error) => {
@@ -58,6 +66,9 @@ fn main() -> ExitCode {
             logging::init(PROGRAM, LogLevel::Info);
             interfaces::list(json)
         }
+        Order::Status { runtime_dir, json } => {
+            status(&runtime_dir.unwrap_or_else(default_runtime_dir), json)
+        }
         Order::Reference => {
             print!("{}", reference::markdown());
             Exit::Ok
@@ -71,4 +82,28 @@ fn refuse(error: &dyn std::error::Error) -> Exit {
     logging::init(PROGRAM, LogLevel::Info);
     tracing::error!("{error}");
     Exit::Refused
+}
+
+/// Prints what the nodes below `base` do. Fails when a ledger does not balance.
+fn status(base: &Path, json: bool) -> Exit {
+    logging::init(PROGRAM, LogLevel::Info);
+    let nodes = match Status::of_all(base) {
+        Ok(nodes) => nodes,
+        Err(error) => {
+            tracing::error!("{error}");
+            return Exit::Failure;
+        }
+    };
+    let text = if json {
+        serde_json::to_string_pretty(&nodes).unwrap_or_default() + "\n"
+    } else {
+        nodes.iter().map(|node| format!("{node}\n")).collect()
+    };
+    // A closed output is nothing to report.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    if nodes.iter().all(|node| node.ledger.balanced) {
+        Exit::Ok
+    } else {
+        Exit::Failure
+    }
 }

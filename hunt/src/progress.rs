@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use lc_hunt::delivery::Standing;
+use lc_hunt::ledger::Ledger;
 
 /// One line that says how far the run is. Without a terminal it shows nothing.
 pub struct Progress(ProgressBar);
@@ -26,9 +26,9 @@ impl Progress {
     }
 
     /// Shows a new state.
-    pub fn show(&self, standing: &Standing) {
-        self.0.set_length(standing.captured);
-        self.0.set_position(standing.settled);
+    pub fn show(&self, ledger: &Ledger) {
+        self.0.set_length(ledger.captured());
+        self.0.set_position(ledger.settled());
     }
 
     /// Removes the line.

@@ -2,14 +2,15 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use lc_daemon::attach::Observer;
 use lc_daemon::config::{Address, Config, ConfigError, Source, Transport, Trust};
 use lc_daemon::exit::Exit;
 use lc_daemon::settings::Values;
 use lc_daemon::signals::Signals;
-use lc_hunt::delivery::Delivery;
+use lc_hunt::ledger::Ledger;
 use lc_hunt::supervisor::{
     ChildSpec, ChildStatus, Next, Supervisor, SupervisorConfig, SupervisorError,
 };
@@ -31,6 +32,8 @@ pub enum RunError {
     RunDir(#[from] RunDirError),
     #[error(transparent)]
     Sink(#[from] EmbeddedSinkError),
+    #[error(transparent)]
+    SinkEnd(EmbeddedSinkError),
     #[error("signals: {0}")]
     Signals(io::Error),
     #[error(transparent)]
@@ -41,7 +44,9 @@ impl RunError {
     /// Whether the same run would be refused again.
     fn exit(&self) -> Exit {
         match self {
-            RunError::Signals(_) | RunError::Supervisor(SupervisorError::Watch(_)) => Exit::Failure,
+            RunError::Signals(_)
+            | RunError::SinkEnd(_)
+            | RunError::Supervisor(SupervisorError::Watch(_)) => Exit::Failure,
             _ => Exit::Refused,
         }
     }
@@ -86,12 +91,19 @@ fn try_run(mut config: Config, mut values: Values) -> Result<Exit, RunError> {
         shutdown_timeout: config.shutdown_timeout,
     })?;
     let mut watch = Watch::new(&config);
-    let exit = supervisor.run(&signals, |children| watch.look(children))?;
-    watch.finish();
+    let outcome = supervisor.run(&signals, |children| watch.look(children));
+    // Ends what may still run after an error, so that the sink gets no more packets and the counters stand still.
+    drop(supervisor);
+    let balanced = watch.finish();
     if let Some(sink) = sink {
-        sink.end()?;
+        sink.end().map_err(RunError::SinkEnd)?;
     }
-    Ok(exit)
+    let exit = outcome?;
+    Ok(if exit == Exit::Ok && !balanced {
+        Exit::Failure
+    } else {
+        exit
+    })
 }
 
 /// The executables of the daemons.
@@ -189,10 +201,14 @@ fn announce(config: &Config, embedded: bool) {
     }
 }
 
-/// Watches a run through shared memory: shows the progress of a replay and ends it when all is delivered.
+/// Watches a run through shared memory: shows the progress of a replay, ends it when all is delivered, and prints the
+/// ledger at the end.
 struct Watch {
-    /// `None` for a live capture, which has no end of its own.
-    replay: Option<Delivery>,
+    run_dir: PathBuf,
+    /// A live capture has no end of its own.
+    replay: bool,
+    /// The capd that the regions belong to, with the view of them, which outlives the daemons.
+    seen: Option<(u32, Observer)>,
     progress: Progress,
     /// An error is reported once, not ten times a second.
     complained: bool,
@@ -200,48 +216,62 @@ struct Watch {
 
 impl Watch {
     fn new(config: &Config) -> Self {
-        let replay = match config.source {
-            Source::Files(_) => Some(Delivery::new(&config.runtime_dir)),
-            Source::Live(_) => None,
-        };
+        let replay = matches!(config.source, Source::Files(_));
         Watch {
-            progress: Progress::start(replay.is_some()),
+            run_dir: config.runtime_dir.clone(),
             replay,
+            seen: None,
+            progress: Progress::start(replay),
             complained: false,
         }
     }
 
     fn look(&mut self, children: &[ChildStatus<'_>]) -> Next {
-        let (Some(delivery), Some(capd)) =
-            (&mut self.replay, children.first().filter(|capd| capd.ready))
+        let Some(capd) = children
+            .first()
+            .filter(|capd| capd.ready)
+            .and_then(|capd| capd.pid)
         else {
             return Next::Continue;
         };
-        let Some(pid) = capd.pid else {
+        if self.seen.as_ref().is_none_or(|(pid, _)| *pid != capd) {
+            match Observer::attach(&self.run_dir) {
+                Ok(observer) => self.seen = Some((capd, observer)),
+                Err(error) => {
+                    if !std::mem::replace(&mut self.complained, true) {
+                        tracing::error!("the state of the run cannot be seen: {error}");
+                    }
+                    return Next::Continue;
+                }
+            }
+        }
+        // Where there is just too much movement to read it in one piece, the next look will do.
+        let ledger = self
+            .seen
+            .as_ref()
+            .and_then(|(_, observer)| Ledger::read(observer).ok());
+        let (true, Some(ledger)) = (self.replay, ledger) else {
             return Next::Continue;
         };
-        match delivery.look(pid) {
-            Ok(Some(standing)) => {
-                self.progress.show(&standing);
-                if standing.complete {
-                    Next::End
-                } else {
-                    Next::Continue
-                }
-            }
-            Ok(None) => Next::Continue,
-            Err(error) => {
-                if !std::mem::replace(&mut self.complained, true) {
-                    tracing::error!(
-                        "the state of the run cannot be seen, so its end will not be noticed: {error}"
-                    );
-                }
-                Next::Continue
-            }
+        self.progress.show(&ledger);
+        if ledger.complete {
+            Next::End
+        } else {
+            Next::Continue
         }
     }
 
-    fn finish(self) {
+    /// Prints the ledger; whether it balances.
+    fn finish(self) -> bool {
         self.progress.finish();
+        let Some(ledger) = self
+            .seen
+            .and_then(|(_, observer)| Ledger::read(&observer).ok())
+        else {
+            return true;
+        };
+        // A closed output is nothing to report.
+        let _ = write!(io::stdout(), "{ledger}");
+        ledger.balanced
     }
 }

@@ -309,7 +309,8 @@ impl Supervisor {
     fn heed_signals(&mut self, signals: &Signals, stop: &Stop) {
         signals.clear();
         if signals.take_reload() {
-            for child in &self.children {
+            // One that is not ready might not have taken over the signal yet, and reads its configuration just now.
+            for child in self.children.iter().filter(|child| child.is_ready()) {
                 child.signal(Signal::HUP);
             }
         }
@@ -414,6 +415,8 @@ impl Supervisor {
         let name = &self.children[index].spec.name;
         match meaning(status) {
             Exit::Ok => tracing::debug!(child = %name, "ended"),
+            // The child has said what is wrong with the data.
+            Exit::BadData => self.worsen(Exit::BadData),
             exit => {
                 tracing::warn!(child = %name, %status, "did not end well");
                 self.worsen(exit);

@@ -94,7 +94,7 @@ pub enum Pages {
 }
 
 /// What a region's memory became.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u16)]
 pub enum Backing {
     /// Reserved 2 MiB pages.
@@ -103,6 +103,16 @@ pub enum Backing {
     Collapsed = 2,
     /// Ordinary pages.
     Ordinary = 3,
+}
+
+impl Backing {
+    pub(crate) fn from_number(number: u64) -> Self {
+        match number {
+            1 => Self::Huge,
+            2 => Self::Collapsed,
+            _ => Self::Ordinary,
+        }
+    }
 }
 
 /// What lies behind the header of a region of one kind.
@@ -204,11 +214,7 @@ impl<B> Region<B> {
     /// What the memory is made of.
     #[must_use]
     pub fn backing(&self) -> Backing {
-        match self.map.header().version.load(Ordering::Relaxed) >> 48 {
-            1 => Backing::Huge,
-            2 => Backing::Collapsed,
-            _ => Backing::Ordinary,
-        }
+        Backing::from_number(self.map.header().version.load(Ordering::Relaxed) >> 48)
     }
 
     /// Bytes behind the header; of a ring, its capacity.

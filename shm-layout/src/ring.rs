@@ -424,6 +424,11 @@ impl RingReader {
         skipped
     }
 
+    /// Goes back to `position`, the start of a record that was read and not released.
+    pub fn unread(&mut self, position: u64) {
+        self.position = position.clamp(self.released, self.position);
+    }
+
     /// Releases all that was read.
     #[inline]
     pub fn release(&mut self) {
@@ -570,7 +575,8 @@ impl<'a> SharedBytes<'a> {
     #[inline]
     pub fn copy_to(&self, out: &mut [u8]) -> usize {
         let len = self.len.min(out.len());
-        // SAFETY: both sides have `len` bytes; `out` is private memory, so they can't overlap.
+        // SAFETY: both sides have `len` bytes; `out` is memory of this process alone, or a ring that
+        // only it writes, never the mapping that `self` borrows, so they can't overlap.
         // The peer may write meanwhile: the copy then holds a mixture of old and new bytes,
         // which every user treats as untrusted. No reference to the shared bytes is made.
         unsafe {

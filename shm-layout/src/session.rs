@@ -3,7 +3,7 @@
 use crate::commit::{CommitSlots, Torn};
 use crate::counters::CaptureCounter;
 use crate::layout::{Geometry, Kind, MAX_INTERFACES, MAX_QUEUES, MAX_WORKERS};
-use crate::region::{Body, OwnedRegion, Region, RegionError};
+use crate::region::{Backing, Body, OwnedRegion, Region, RegionError};
 use crate::sync::{AtomicU64, Ordering};
 use crate::text::SharedText;
 
@@ -19,6 +19,7 @@ pub struct Session {
     tx_bytes: AtomicU64,
     stopping: AtomicU64,
     bpf: CommitSlots<4>,
+    ring_backing: AtomicU64,
     interface_count: AtomicU64,
     queues: [Queue; MAX_QUEUES],
     interfaces: [Interface; MAX_INTERFACES],
@@ -235,6 +236,12 @@ impl Region<Session> {
         Ok(commit)
     }
 
+    /// What the memory of the rings is made of; the worst of them.
+    #[must_use]
+    pub fn ring_backing(&self) -> Backing {
+        Backing::from_number(self.body().ring_backing.load(Ordering::Relaxed))
+    }
+
     /// The pushed BPF filters in force.
     ///
     /// # Errors
@@ -282,6 +289,13 @@ impl OwnedRegion<Session> {
         body.tx_bytes.store(geometry.tx_bytes, Ordering::Relaxed);
         let rings = u64::from(geometry.workers) | u64::from(geometry.queues) << 16;
         body.rings.store(rings, Ordering::Release);
+    }
+
+    /// Says what the memory of the rings is made of.
+    pub fn set_ring_backing(&self, backing: Backing) {
+        self.body()
+            .ring_backing
+            .store(backing as u64, Ordering::Relaxed);
     }
 
     /// Says that capd stops.

@@ -144,6 +144,18 @@ fn a_full_ring_refuses_until_the_reader_releases() {
     assert_eq!(writer.used(), 120 + 4096 % 120);
 }
 
+/// Found by the model test above: a writer that attached again took the reader for caught up.
+#[test]
+fn a_writer_that_attaches_again_respects_what_is_unread() {
+    let fds = fds(4096);
+    let (mut writer, _) = pair(&fds);
+    while push(&mut writer, &[1; 1000]).is_ok() {}
+    writer.publish();
+    let (mut writer, mut reader) = pair(&fds);
+    assert_eq!(push(&mut writer, &[2; 1000]), Err(Full::Now));
+    assert_eq!(pop(&mut reader).unwrap(), Some(vec![1; 1000]));
+}
+
 #[test]
 fn a_view_reads_what_was_read_and_not_released() {
     let fds = fds(4096);

@@ -5,6 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::Error;
@@ -53,6 +54,23 @@ impl AppendFile {
     /// Bytes in the file.
     pub(crate) fn len(&self) -> u64 {
         self.len
+    }
+
+    /// Whether the file is empty or starts with `magic`.
+    pub(crate) fn starts_with(&self, magic: &[u8]) -> Result<bool, Error> {
+        let mut start = vec![
+            0;
+            magic
+                .len()
+                .min(usize::try_from(self.len).unwrap_or(usize::MAX))
+        ];
+        self.file
+            .read_exact_at(&mut start, 0)
+            .map_err(|source| Error::Open {
+                path: self.path.clone(),
+                source,
+            })?;
+        Ok(start.is_empty() || start == magic)
     }
 
     /// Adds `piece`, or nothing.

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -57,6 +57,17 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Records everything into `folder`, which must exist: `packets.pcapng`, `packets.jsonl` and `summary.json`. All else
+    /// as by default.
+    pub fn recording_into(folder: &Path) -> Self {
+        Self {
+            json: Some(Output::File(folder.join("packets.jsonl"))),
+            write_file: Some(folder.join("packets.pcapng")),
+            summary: Some(Output::File(folder.join("summary.json"))),
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn check(&self) -> Result<(), Error> {
         if self.discard && (self.json.is_some() || self.write_file.is_some()) {
             return Err(Error::Settings(

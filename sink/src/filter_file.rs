@@ -6,7 +6,6 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::future::Future;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -29,7 +28,7 @@ pub struct FilterFileError {
 }
 
 /// Reads the filters of a file.
-pub(crate) fn load(path: &Path) -> Result<Vec<Filter>, FilterFileError> {
+fn load(path: &Path) -> Result<Vec<Filter>, FilterFileError> {
     let load = || {
         let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
         let extension = path
@@ -45,35 +44,60 @@ pub(crate) fn load(path: &Path) -> Result<Vec<Filter>, FilterFileError> {
 }
 
 /// Calls `take` with the filters of the file whenever it changes. A bad file is reported, and not taken.
-pub(crate) fn watch(
-    path: PathBuf,
-    mut take: impl FnMut(Vec<Filter>) + Send,
-) -> impl Future<Output = ()> + Send {
-    // Looked at before the first await, hence close to the load that came before. Any change after that is seen.
-    let mut taken = Stamp::of(&path);
-    let mut last = taken;
-    async move {
-        let mut interval = tokio::time::interval(LOOK);
-        loop {
-            interval.tick().await;
-            let stamp = Stamp::of(&path);
-            if stamp != taken && stamp == last {
-                taken = stamp;
-                match load(&path) {
-                    Ok(filters) => {
-                        tracing::info!(path = %path.display(), filters = filters.len(), "filters changed");
-                        take(filters);
-                    }
-                    Err(error) => tracing::error!(%error, "the filters in force stay"),
-                }
+pub(crate) async fn watch(mut file: WatchedFile, mut take: impl FnMut(Vec<Filter>)) {
+    let mut interval = tokio::time::interval(LOOK);
+    loop {
+        interval.tick().await;
+        match file.look() {
+            None => {}
+            Some(Ok(filters)) => {
+                tracing::info!(path = %file.path.display(), filters = filters.len(), "filters changed");
+                take(filters);
             }
-            last = stamp;
+            Some(Err(error)) => tracing::error!(%error, "the filters in force stay"),
         }
     }
 }
 
+/// A filter file, and how it looked.
+#[derive(Debug)]
+pub(crate) struct WatchedFile {
+    path: PathBuf,
+    taken: Option<Stamp>,
+    last: Option<Stamp>,
+}
+
+impl WatchedFile {
+    /// Reads the file for the first time.
+    pub(crate) fn open(path: PathBuf) -> Result<(Self, Vec<Filter>), FilterFileError> {
+        // Before the text, so that a change in between is seen later.
+        let stamp = Stamp::of(&path);
+        let filters = load(&path)?;
+        Ok((
+            Self {
+                path,
+                taken: stamp,
+                last: stamp,
+            },
+            filters,
+        ))
+    }
+
+    /// Reads the file again if it has changed and has been at rest since the last look. Each change counts once.
+    fn look(&mut self) -> Option<Result<Vec<Filter>, FilterFileError>> {
+        let stamp = Stamp::of(&self.path);
+        let at_rest = stamp == self.last;
+        self.last = stamp;
+        if !at_rest || stamp == self.taken {
+            return None;
+        }
+        self.taken = stamp;
+        Some(load(&self.path))
+    }
+}
+
 /// What changes when a file is written or replaced.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     inode: u64,
     size: u64,
@@ -220,6 +244,41 @@ filters:
         assert!(filters[0].enabled && !filters[1].enabled);
         assert_eq!(filters[1].r#type(), FilterType::FilterBpf);
         assert_eq!(parse("filters: []", "yml").unwrap(), []);
+    }
+
+    #[test]
+    fn a_change_is_taken_once_it_is_at_rest() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("filters.yaml");
+        let replace = |text: &str| {
+            let new = folder.path().join("new");
+            fs::write(&new, text).unwrap();
+            fs::rename(&new, &path).unwrap();
+        };
+        replace("filters: [{id: a, type: bpf, pattern: tcp}]");
+        let (mut file, filters) = WatchedFile::open(path.clone()).unwrap();
+        assert_eq!(filters.len(), 1);
+        assert!(file.look().is_none());
+
+        replace("filters: [{id: a, ty");
+        assert!(file.look().is_none());
+        replace("filters: []");
+        assert!(file.look().is_none());
+        assert_eq!(file.look().unwrap().unwrap(), []);
+        assert!(file.look().is_none());
+
+        for bad in [None, Some("filters: [{id: a")] {
+            match bad {
+                None => fs::remove_file(&path).unwrap(),
+                Some(text) => replace(text),
+            }
+            assert!(file.look().is_none());
+            assert!(file.look().unwrap().is_err());
+            assert!(file.look().is_none(), "reported once");
+        }
+        replace("filters: [{id: a, type: bpf, pattern: udp}]");
+        assert!(file.look().is_none());
+        assert_eq!(file.look().unwrap().unwrap()[0].pattern, "udp");
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //! A batch is acknowledged after its packets were handed to the operating system for every file that is open. They survive
 //! the death of this process, even by SIGKILL; they are not synced, so they may not survive the machine's. With a summary
 //! file, a journal beside it makes a batch all or nothing across the files: what a killed process wrote of a batch that it
-//! did not finish is cut off at the next start (see [`mod@summary`]).
+//! did not finish is cut off at the next start (see [`mod@summary`]). Without one, half a batch may stay at a file's end.
 //!
 //! # What differs from lippycat's processor
 //!
@@ -86,9 +86,15 @@ impl Sink {
     pub async fn start(config: Config) -> Result<Self, Error> {
         config.check()?;
         let catalogue = Arc::new(catalogue::Catalogue::default());
-        if let Some(path) = &config.filters {
-            catalogue.replace(filter_file::load(path)?);
-        }
+        let filters = config
+            .filters
+            .clone()
+            .map(filter_file::WatchedFile::open)
+            .transpose()?;
+        let filters = filters.map(|(file, filters)| {
+            catalogue.replace(filters);
+            file
+        });
         let recorder = Arc::new(Recorder::open(&config)?);
         let registry = Arc::new(registry::Registry::default());
         let listener = listener::Listener::bind(config.listen, config.tls.as_ref())?;
@@ -128,10 +134,9 @@ impl Sink {
         );
 
         let mut helpers = vec![tokio::spawn(keep_summary(Arc::clone(&recorder)))];
-        if let Some(path) = config.filters {
-            helpers.push(tokio::spawn(filter_file::watch(path, move |filters| {
-                catalogue.replace(filters)
-            })));
+        if let Some(file) = filters {
+            let take = move |filters| catalogue.replace(filters);
+            helpers.push(tokio::spawn(filter_file::watch(file, take)));
         }
         tracing::info!(%local_addr, "listening");
         Ok(Self {
@@ -216,6 +221,14 @@ pub enum Error {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// A file that is to be continued is of another kind.
+    #[error("{} is not {expected}; move it away, or name another file", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What it would have to be.
+        expected: &'static str,
     },
     /// A summary or its journal is not what a sink wrote.
     #[error("{} is not a summary of lc-sink ({reason}); move it away to start a new one", path.display())]

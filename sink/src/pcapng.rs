@@ -16,6 +16,9 @@ use pcap_file::pcapng::blocks::interface_description::{
 };
 use pcap_file::{DataLink, PcapError};
 
+/// The first bytes of every pcapng file, whatever its byte order.
+pub(crate) const MAGIC: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
+
 /// libpcap's own number for raw IP on Linux, which has another one in files.
 const DLT_RAW: u32 = 12;
 const LINKTYPE_RAW: u32 = 101;

@@ -15,7 +15,7 @@ use crate::Error;
 use crate::append_file::AppendFile;
 use crate::config::{Config, Output};
 use crate::json;
-use crate::pcapng::Section;
+use crate::pcapng::{self, Section};
 use crate::summary::{Commit, Summary, Tally};
 use crate::summary_file::{Left, SummaryFile};
 
@@ -147,18 +147,21 @@ impl Recorder {
     /// Brings the summary file up to date.
     pub(crate) fn save_summary(&self) -> Result<(), Error> {
         let mut state = self.state();
-        if state.closed || !std::mem::take(&mut state.changed) {
+        if state.closed || !state.changed {
             return Ok(());
         }
         let files = file_lengths(state.json.as_ref(), state.pcapng.as_ref());
         let State {
             summary,
             summary_file,
+            changed,
             ..
         } = &mut *state;
-        summary_file
-            .as_mut()
-            .map_or(Ok(()), |file| file.save(summary, files))
+        if let Some(file) = summary_file {
+            file.save(summary, files)?;
+        }
+        *changed = false;
+        Ok(())
     }
 
     /// Takes nothing any more, and writes the final summary.
@@ -281,6 +284,12 @@ impl State {
 impl Pcapng {
     fn open(path: &Path, committed: Option<u64>) -> Result<Self, Error> {
         let mut file = AppendFile::open(path, committed)?;
+        if !file.starts_with(&pcapng::MAGIC)? {
+            return Err(Error::Foreign {
+                path: path.to_owned(),
+                expected: "a pcapng file",
+            });
+        }
         let mut section = Section::new().map_err(|error| failed(path, error))?;
         // Written at once, so that the file is a valid one even if no packet ever comes.
         file.append(&section.take())?;

@@ -97,7 +97,6 @@ impl SummaryFile {
         summary: &mut Summary,
         files: Vec<(PathBuf, u64)>,
     ) -> Result<(), Error> {
-        summary.journal += 1;
         self.replace(summary)?;
         if let Some(journal) = &mut self.journal {
             let path = journal.path().to_owned();
@@ -114,7 +113,6 @@ impl SummaryFile {
 
     /// Replaces the summary file for the last time and removes the journal.
     pub(crate) fn finish(mut self, summary: &mut Summary) -> Result<(), Error> {
-        summary.journal += 1;
         self.replace(summary)?;
         if let Some(journal) = self.journal.take() {
             let path = journal.path().to_owned();
@@ -123,17 +121,23 @@ impl SummaryFile {
         Ok(())
     }
 
-    fn replace(&self, summary: &Summary) -> Result<(), Error> {
+    /// Writes the summary under the number of the next journal; if that fails, the present one goes on.
+    fn replace(&self, summary: &mut Summary) -> Result<(), Error> {
         let new = with_suffix(&self.path, ".new");
+        summary.journal += 1;
         let write = || {
             let mut text = serde_json::to_vec_pretty(summary)?;
             text.push(b'\n');
             fs::write(&new, text)?;
             fs::rename(&new, &self.path)
         };
-        write().map_err(|source| Error::Write {
-            path: self.path.clone(),
-            source,
+        let written = write();
+        written.map_err(|source| {
+            summary.journal -= 1;
+            Error::Write {
+                path: self.path.clone(),
+                source,
+            }
         })
     }
 }

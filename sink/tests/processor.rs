@@ -157,15 +157,10 @@ async fn registration_holds_the_set_and_a_subscription_follows_the_file() {
         .filters;
     assert_eq!(now.len(), 2);
 
-    // Replaced as a whole, by way of a bad file that is not taken.
-    let replace = |text: &str| {
-        let new = folder.path().join("new");
-        fs::write(&new, text).unwrap();
-        fs::rename(&new, &file).unwrap();
-    };
-    replace("filters: [{id: a");
-    tokio::time::sleep(Duration::from_millis(400)).await;
-    replace("filters:\n  - {id: b, type: bpf, pattern: udp}\n");
+    // Replaced as a whole.
+    let new = folder.path().join("new");
+    fs::write(&new, "filters:\n  - {id: b, type: bpf, pattern: udp}\n").unwrap();
+    fs::rename(&new, &file).unwrap();
     assert_eq!(
         next().await,
         (
@@ -370,11 +365,9 @@ async fn writes_json_pcapng_and_summary() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let sink = Sink::start(Config {
-        json: Some(Output::File(at("packets.jsonl"))),
+        listen: config().listen,
         json_data: true,
-        write_file: Some(at("packets.pcapng")),
-        summary: Some(Output::File(at("summary.json"))),
-        ..config()
+        ..Config::recording_into(folder.path())
     })
     .await
     .unwrap();
@@ -492,10 +485,8 @@ async fn a_second_run_continues_the_files() {
     let mut last = None;
     for sequence in [1, 2, 2] {
         let sink = Sink::start(Config {
-            json: Some(Output::File(at("packets.jsonl"))),
-            write_file: Some(at("packets.pcapng")),
-            summary: Some(Output::File(at("summary.json"))),
-            ..config()
+            listen: config().listen,
+            ..Config::recording_into(folder.path())
         })
         .await
         .unwrap();
@@ -624,6 +615,13 @@ async fn unusable_settings_are_refused_with_their_name() {
                 ..config()
             },
             "is not a summary of lc-sink",
+        ),
+        (
+            Config {
+                write_file: Some(at("foreign")),
+                ..config()
+            },
+            "is not a pcapng file",
         ),
         (
             Config {

@@ -1,1 +1,27 @@
-//! First commit pending.
+//! End-to-end checks of lc-hunt through its public faces: commands, files, sockets.
+//!
+//! Nothing here links a crate of the product, so a check shares no code, and no fault, with what it
+//! checks:
+//!
+//! - [`capture`] reads capture files (with the crate `pcap-parser`);
+//! - [`flow`] says which packets must keep their order;
+//! - [`compare`] tells whether one capture holds exactly the packets of another;
+//! - [`process`] runs the product's programs with a deadline, [`node`] and [`processor`] the two
+//!   ends of the wire;
+//! - [`generated`] makes captures with `lc-bench`;
+//! - [`conformance`] runs lc-hunt over a folder of captures and compares what arrived.
+//!
+//! The programs `lc-compare` and `lc-conformance` are thin faces of two of them; `lc-send` puts a
+//! capture on a wire. The folder `tests/` of this crate holds the tests that run real processes;
+//! they need the whole workspace built first (`cargo build --workspace`).
+
+#![forbid(unsafe_code)]
+
+pub mod capture;
+pub mod compare;
+pub mod conformance;
+pub mod flow;
+pub mod generated;
+pub mod node;
+pub mod process;
+pub mod processor;

@@ -1,1 +1,23 @@
-//! First commit pending.
+//! lc-workerd: decodes packets, judges them by the processor's filters, and emits what is wanted.
+//!
+//! ```text
+//!   rx rings (capd) -> decode -> filter -> emit -> tx ring (fwdd)
+//! ```
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`decode`] | headers to addresses and ports, in one pass |
+//! | [`prefixes`], [`filter`] | the compiled filters and the verdict |
+//! | [`emit`], [`address_text`] | the packet as it will stand in a batch |
+//! | [`worker`] | the loop, its commits and what recovery relies on |
+//!
+//! A worker parses what strangers send. It has no network and writes nothing but its own regions.
+
+#![forbid(unsafe_code)]
+
+pub mod address_text;
+pub mod decode;
+pub mod emit;
+pub mod filter;
+pub mod prefixes;
+pub mod worker;

@@ -1,0 +1,289 @@
+//! `lc-bench`: makes traffic and measures lc-hunt with it.
+
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use lc_bench::generate::{
+    Flood, FloodSettings, FrameSize, Length, Mix, Order, Settings, Traffic, write_pcap,
+};
+use lc_bench::ring;
+use lc_bench::throughput::{self, Cell, Load, Measured};
+use lc_daemon::exit::Exit;
+use lc_daemon::signals::Signals;
+
+/// Makes traffic and measures lc-hunt with it.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Write a capture file whose every byte follows from the flags
+    Generate(Generate),
+    /// Measure one ring between two processes against a plain copy of the same bytes
+    Ring(Ring),
+    /// Measure the whole packet path as real processes, fed from memory
+    Throughput(Throughput),
+    /// The capture daemon of `throughput`
+    #[command(hide = true)]
+    Capture {
+        /// Configuration of the daemons
+        #[arg(long)]
+        config: PathBuf,
+        /// Bytes of a frame
+        #[arg(long)]
+        size: u16,
+        /// Flows
+        #[arg(long)]
+        flows: usize,
+    },
+    /// The reading half of `ring`
+    #[command(hide = true)]
+    RingReader {
+        /// The ring's memory
+        ring: PathBuf,
+        /// The reader's cursor
+        cursor: PathBuf,
+    },
+}
+
+#[derive(Args)]
+struct Ring {
+    /// Bytes of a packet
+    #[arg(long, value_name = "BYTES", default_value_t = 350,
+        value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    size: u32,
+    /// Size of the ring in MiB: a power of two
+    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = ring_mib)]
+    ring: u64,
+    /// Packet bytes of each round, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 2_048,
+        value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
+    bytes: u64,
+    /// Rounds of each kind
+    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
+    /// Packets that the writer makes visible at a time
+    #[arg(long, value_name = "PACKETS", default_value_t = 64,
+        value_parser = clap::value_parser!(u64).range(1..))]
+    batch: u64,
+}
+
+#[derive(Args)]
+struct Throughput {
+    /// Frame sizes in bytes
+    #[arg(long, value_delimiter = ',', default_value = "64,350,1000,1500",
+        value_parser = clap::value_parser!(u16).range(64..=9216))]
+    sizes: Vec<u16>,
+    /// Numbers of flows
+    #[arg(long, value_delimiter = ',', default_value = "1000,100000,1000000")]
+    flows: Vec<usize>,
+    /// Address filters in force, none of which matches: nothing is forwarded
+    #[arg(long, value_name = "COUNT", default_value_t = 1_000, conflicts_with = "allow",
+        value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    filters: u32,
+    /// No filters: everything is forwarded to a processor that discards it
+    #[arg(long)]
+    allow: bool,
+    /// Worker processes
+    #[arg(long, default_value_t = 1)]
+    workers: usize,
+    /// Measured seconds of each size and number of flows
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    seconds: u64,
+    /// A further line of the daemons' configuration, such as `hunter.batch_size = 512`; repeatable
+    #[arg(long, value_name = "LINE")]
+    set: Vec<String>,
+}
+
+/// A size of a ring.
+fn ring_mib(text: &str) -> Result<u64, String> {
+    text.parse()
+        .ok()
+        .filter(|mib: &u64| mib.is_power_of_two() && *mib <= 1_024)
+        .ok_or_else(|| "a ring has 1, 2, 4, ... or 1024 MiB".into())
+}
+
+#[derive(Args)]
+struct Generate {
+    /// The pcap file to write (nanosecond times, Ethernet)
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Where all randomness comes from
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Stop after this many packets [default: 50000]
+    #[arg(long, conflicts_with = "duration")]
+    packets: Option<u64>,
+    /// Stop after this many seconds of capture time
+    #[arg(long, value_name = "SECONDS")]
+    duration: Option<u64>,
+    /// Conversations that run side by side
+    #[arg(long, default_value_t = 100)]
+    flows: usize,
+    /// Frame length of bulk transfers: 64 to 9216 bytes, or `imix`
+    #[arg(long, default_value = "1000")]
+    size: FrameSize,
+    /// Shares of the kinds of traffic, by packets
+    #[arg(long, default_value_t = Mix::default())]
+    mix: Mix,
+    /// Percentage of the conversations over IPv6
+    #[arg(long, value_name = "PERCENT", default_value_t = 20)]
+    ipv6: u8,
+    /// Percentage of the conversations with a VLAN tag
+    #[arg(long, value_name = "PERCENT", default_value_t = 10)]
+    vlan: u8,
+    /// Capture time of the first packet, in seconds since the Unix epoch
+    #[arg(long, value_name = "SECONDS", default_value_t = 1_767_225_600)]
+    start_time: u64,
+    /// Instead of conversations: equal UDP frames of `--size` over `--flows` flows, in this order
+    #[arg(long, value_name = "ORDER", conflicts_with_all = ["mix", "duration"])]
+    flood: Option<FloodOrder>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum FloodOrder {
+    /// One flow after the other
+    RoundRobin,
+    /// Few flows send much, many send little
+    Zipf,
+}
+
+fn main() -> ExitCode {
+    let done = |()| Exit::Ok;
+    let result = match Cli::parse().command {
+        Command::Generate(flags) => generate(&flags).map(done),
+        Command::Ring(flags) => measure_ring(&flags).map(done),
+        Command::Throughput(flags) => measure_throughput(&flags).map(done),
+        Command::Capture {
+            config,
+            size,
+            flows,
+        } => throughput::capture(&config, Cell { size, flows }),
+        Command::RingReader { ring, cursor } => {
+            ring::read(&ring, &cursor).map(done).map_err(Into::into)
+        }
+    };
+    match result {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            eprintln!("lc-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn generate(flags: &Generate) -> Result<(), Box<dyn std::error::Error>> {
+    let packets = flags.packets.unwrap_or(50_000);
+    let written = match flags.flood {
+        Some(order) => {
+            let FrameSize::Fixed(size) = flags.size else {
+                return Err("a flood has frames of one size; give --size a number".into());
+            };
+            let mut flood = Flood::new(FloodSettings {
+                seed: flags.seed,
+                packets,
+                flows: flags.flows,
+                size,
+                order: match order {
+                    FloodOrder::RoundRobin => Order::RoundRobin,
+                    FloodOrder::Zipf => Order::Zipf,
+                },
+                ipv6_percent: flags.ipv6,
+                vlan_percent: flags.vlan,
+                start_seconds: flags.start_time,
+            })?;
+            write_pcap(&mut flood, &flags.out)?
+        }
+        None => {
+            let length = flags
+                .duration
+                .map_or(Length::Packets(packets), Length::Seconds);
+            let mut traffic = Traffic::new(Settings {
+                seed: flags.seed,
+                length,
+                flows: flags.flows,
+                size: flags.size,
+                mix: flags.mix.clone(),
+                ipv6_percent: flags.ipv6,
+                vlan_percent: flags.vlan,
+                start_seconds: flags.start_time,
+            })?;
+            write_pcap(&mut traffic, &flags.out)?
+        }
+    };
+    println!("{written} packets written to {}", flags.out.display());
+    Ok(())
+}
+
+fn measure_ring(flags: &Ring) -> Result<(), Box<dyn std::error::Error>> {
+    let plan = ring::Plan {
+        packet_bytes: flags.size as usize,
+        ring_bytes: flags.ring << 20,
+        round_bytes: flags.bytes << 20,
+        rounds: usize::from(flags.rounds),
+        batch: flags.batch,
+    };
+    let report = ring::measure(&plan, &std::env::current_exe()?)?;
+    println!(
+        "{} bytes a packet, ring of {} MiB ({:?} pages), {} rounds of {} MiB; median (range)",
+        flags.size, flags.ring, report.backing, flags.rounds, flags.bytes
+    );
+    println!("ring                 {} GB/s", report.ring);
+    println!("memcpy, one core     {} GB/s", report.one_core);
+    println!("memcpy, two cores    {} GB/s", report.two_cores);
+    println!("ring / one core      {}", report.to_one_core);
+    println!("ring / two cores     {}", report.to_two_cores);
+    Ok(())
+}
+
+fn measure_throughput(flags: &Throughput) -> Result<(), Box<dyn std::error::Error>> {
+    let own_program = std::env::current_exe()?;
+    let plan = throughput::Plan {
+        programs: own_program.parent().map(PathBuf::from).unwrap_or_default(),
+        own_program,
+        load: if flags.allow {
+            Load::Allow
+        } else {
+            Load::Filters(flags.filters as usize)
+        },
+        workers: flags.workers,
+        time: Duration::from_secs(flags.seconds),
+        settings: flags.set.clone(),
+    };
+    let signals = Signals::install()?;
+    println!(
+        "{:>5} {:>8} {:>8} {:>8} {:>8} {:>8}  ns a packet by process",
+        "bytes", "flows", "Gbit/s", "Mpkt/s", "acked/s", "dropped"
+    );
+    for &size in &flags.sizes {
+        for &flows in &flags.flows {
+            let measured = throughput::measure(&plan, Cell { size, flows }, &signals)?;
+            print_cell(size, flows, &measured);
+        }
+    }
+    Ok(())
+}
+
+fn print_cell(size: u16, flows: usize, measured: &Measured) {
+    let stages: Vec<String> = measured
+        .stages
+        .iter()
+        .map(|(name, time)| format!("{name} {time:.0}"))
+        .collect();
+    println!(
+        "{size:>5} {flows:>8} {:>8.2} {:>8.3} {:>8.0} {:>8}  {}",
+        measured.gbit_per_second,
+        measured.packets_per_second / 1e6,
+        measured.acked_per_second,
+        measured.dropped,
+        stages.join(", ")
+    );
+}

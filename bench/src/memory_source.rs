@@ -1,0 +1,102 @@
+//! A capture source that reads frames out of memory, again and again, at any speed the rings take.
+
+use std::ops::ControlFlow;
+
+use lc_capd::bpf::{Expression, FilterError, Verdict};
+use lc_capd::source::{
+    Deliver, FullRing, Interfaces, Packet, Poll, Source, SourceError, State, Status,
+};
+
+use crate::generate::Memory;
+
+const ETHERNET: u16 = 1;
+
+/// Endless packets from a [`Memory`]. A full ring waits, so what comes out at the other end is the
+/// rate that the slowest stage can keep up.
+pub struct MemorySource {
+    memory: Memory,
+    interface: u16,
+    position: usize,
+    verdict: Verdict,
+    delivered: u64,
+    rejected: u64,
+    stopped: bool,
+}
+
+impl MemorySource {
+    /// A source that delivers `memory` from its start.
+    ///
+    /// # Errors
+    ///
+    /// Where libpcap can't compile the empty expression.
+    pub fn new(memory: Memory, interfaces: &Interfaces) -> Result<Self, FilterError> {
+        Ok(Self {
+            memory,
+            interface: interfaces.register("memory", ETHERNET),
+            position: 0,
+            verdict: Expression::new("", &[]).compile(ETHERNET)?,
+            delivered: 0,
+            rejected: 0,
+            stopped: false,
+        })
+    }
+}
+
+impl Source for MemorySource {
+    fn name(&self) -> &str {
+        "memory"
+    }
+
+    fn full_ring(&self) -> FullRing {
+        FullRing::Wait
+    }
+
+    fn poll(&mut self, max: usize, deliver: &mut Deliver<'_>) -> Result<Poll, SourceError> {
+        if self.stopped {
+            return Ok(Poll::Finished);
+        }
+        for _ in 0..max {
+            let Some(frame) = self.memory.packet(self.position) else {
+                return Ok(Poll::Finished);
+            };
+            if self.verdict.passes(frame.bytes) {
+                let packet = Packet {
+                    timestamp_ns: frame.time_ns,
+                    original_length: frame.bytes.len() as u32,
+                    link_type: ETHERNET,
+                    interface: self.interface,
+                    data: frame.bytes,
+                };
+                if let ControlFlow::Break(()) = deliver(&packet) {
+                    break;
+                }
+                self.delivered += 1;
+            } else {
+                self.rejected += 1;
+            }
+            self.position += 1;
+            if self.position == self.memory.len() {
+                self.position = 0;
+            }
+        }
+        Ok(Poll::More)
+    }
+
+    fn set_filter(&mut self, expression: &Expression) -> Result<(), FilterError> {
+        self.verdict = expression.compile(ETHERNET)?;
+        Ok(())
+    }
+
+    fn status(&mut self) -> Status {
+        Status {
+            state: State::Up,
+            received: self.delivered,
+            rejected: self.rejected,
+            ..Status::default()
+        }
+    }
+
+    fn stop(&mut self) {
+        self.stopped = true;
+    }
+}

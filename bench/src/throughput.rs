@@ -1,0 +1,502 @@
+//! The whole packet path as real processes, fed from memory: how fast, and where the time goes.
+//!
+//! One *cell* is one frame size with one number of flows. For it a discarding `lc-sink`, this
+//! program as capture daemon with a [`crate::memory_source`], the real `lc-workerd`s and the real
+//! `lc-fwdd` are started. After a warm-up, counters in shared memory and processor time of each
+//! process are read twice; everything reported is the difference.
+//!
+//! Rates count frame bytes without preamble and check sequence. The time of a stage is the
+//! processor time of all its threads divided by the packets captured, waiting by spinning included.
+
+use std::fs;
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lc_daemon::attach::{AttachError, Observer};
+use lc_daemon::exit::Exit;
+use lc_daemon::signals::Signals;
+use lc_hunt::supervisor::{
+    ChildSpec, ChildStatus, Next, Supervisor, SupervisorConfig, SupervisorError,
+};
+use shm_layout::counters::{CaptureCounter, ForwardCounter, WorkerCounter};
+use thiserror::Error;
+
+/// What to measure.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Folder of the product's programs.
+    pub programs: PathBuf,
+    /// This program.
+    pub own_program: PathBuf,
+    /// What the processor asks for.
+    pub load: Load,
+    /// Worker processes.
+    pub workers: usize,
+    /// Measured time of each cell.
+    pub time: Duration,
+    /// Further lines of the daemons' configuration, as TOML.
+    pub settings: Vec<String>,
+}
+
+/// What becomes of the packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Load {
+    /// No filter and policy `allow`: everything goes to the processor.
+    Allow,
+    /// This many address and prefix filters, none of which matches: nothing goes.
+    Filters(usize),
+}
+
+/// One frame size with one number of flows.
+#[derive(Debug, Clone, Copy)]
+pub struct Cell {
+    /// Bytes of a frame.
+    pub size: u16,
+    /// Flows, one after the other.
+    pub flows: usize,
+}
+
+/// What was measured in a cell.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Measured {
+    /// Packets captured per second.
+    pub packets_per_second: f64,
+    /// Captured frame bytes, in gigabits per second.
+    pub gbit_per_second: f64,
+    /// Packets acknowledged by the processor per second.
+    pub acked_per_second: f64,
+    /// Packets dropped anywhere.
+    pub dropped: u64,
+    /// Nanoseconds of processor time per captured packet, by process: name and time.
+    pub stages: Vec<(String, f64)>,
+}
+
+/// Why a cell could not be measured.
+#[derive(Debug, Error)]
+pub enum ThroughputError {
+    /// A file or process could not be made or read.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The processor did not open its port.
+    #[error("lc-sink did not start within {} s", START.as_secs())]
+    Sink,
+    /// The daemons could not be run.
+    #[error(transparent)]
+    Supervisor(#[from] SupervisorError),
+    /// The shared memory could not be looked at.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    /// The daemons ended before the measurement did.
+    #[error("the daemons ended too soon, with exit code {0}; their log says why")]
+    Ended(u8),
+    /// No packet was captured in the measured time.
+    #[error("no packet passed within {} s; are all filters in force?", START.as_secs())]
+    Nothing,
+}
+
+/// Longest time until packets flow.
+const START: Duration = Duration::from_secs(60);
+const WARM_UP: Duration = Duration::from_secs(2);
+
+/// Measures one cell.
+///
+/// # Errors
+///
+/// [`ThroughputError`]
+pub fn measure(plan: &Plan, cell: Cell, signals: &Signals) -> Result<Measured, ThroughputError> {
+    let folder = RunFolder::new()?;
+    let filters = match plan.load {
+        Load::Allow => None,
+        Load::Filters(count) => Some(folder.write("filters.toml", &filter_file(count))?),
+    };
+    let sink = Sink::start(plan, &folder, filters.as_deref())?;
+    let config = folder.write("config.toml", &configuration(plan, &folder, sink.port))?;
+    let mut supervisor = Supervisor::new(SupervisorConfig {
+        children: children(plan, cell, &config),
+        notify_socket: folder.path.join("notify.sock"),
+        shutdown_timeout: Duration::from_secs(10),
+    })?;
+    let mut watch = Watch::new(plan, &folder, &sink);
+    let exit = supervisor.run(signals, |children| watch.look(children))?;
+    match watch.result {
+        Some(result) => result,
+        None => Err(ThroughputError::Ended(exit.code())),
+    }
+}
+
+/// The daemons' configuration: the source is named, but this program's capture daemon puts memory
+/// in its place.
+fn configuration(plan: &Plan, folder: &RunFolder, port: u16) -> String {
+    let policy = match plan.load {
+        Load::Allow => "allow",
+        Load::Filters(_) => "deny",
+    };
+    let mut text = format!(
+        "hunter.runtime_dir = \"{}\"\nhunter.processor_addr = \"127.0.0.1:{port}\"\n\
+         hunter.insecure = true\nhunter.read_files = [\"memory\"]\nhunter.workers = {}\n\
+         hunter.no_filter_policy = \"{policy}\"\nhunter.log_level = \"warn\"\n",
+        folder.path.display(),
+        plan.workers,
+    );
+    for line in &plan.settings {
+        text.push_str(line);
+        text.push('\n');
+    }
+    text
+}
+
+/// Filters in blocks that the generated traffic never uses: addresses and prefixes, one in eight
+/// for IPv6.
+fn filter_file(count: usize) -> String {
+    let mut text = String::new();
+    for number in 0..count as u32 {
+        let pattern = match number % 8 {
+            7 => format!(
+                "{}",
+                Ipv6Addr::from_bits(0xfd00 << 112 | u128::from(number))
+            ),
+            even if even % 2 == 0 => format!("{}", Ipv4Addr::from_bits(0x6440_0000 + number)),
+            _ => format!("{}/24", Ipv4Addr::from_bits(0x6500_0000 + (number << 8))),
+        };
+        text.push_str(&format!(
+            "[[filters]]\nid = \"f{number}\"\ntype = \"ip_address\"\npattern = \"{pattern}\"\nenabled = true\n\n"
+        ));
+    }
+    text
+}
+
+fn children(plan: &Plan, cell: Cell, config: &Path) -> Vec<ChildSpec> {
+    let child = |name: &str, program: PathBuf, stage| ChildSpec {
+        name: name.into(),
+        program,
+        args: vec!["--config".into(), config.into()],
+        stage,
+        restart: false,
+    };
+    let mut capture = child("capture", plan.own_program.clone(), 0);
+    capture.args.insert(0, "capture".into());
+    for argument in [
+        "--size".into(),
+        cell.size.to_string(),
+        "--flows".into(),
+        cell.flows.to_string(),
+    ] {
+        capture.args.push(argument.into());
+    }
+    let mut children = vec![capture];
+    for index in 0..plan.workers {
+        let mut worker = child("worker", plan.programs.join("lc-workerd"), 1);
+        worker.name = format!("worker {index}");
+        worker
+            .args
+            .extend(["--index".into(), index.to_string().into()]);
+        children.push(worker);
+    }
+    children.push(child("forwarder", plan.programs.join("lc-fwdd"), 2));
+    children
+}
+
+/// Follows the daemons until enough was seen.
+struct Watch<'a> {
+    plan: &'a Plan,
+    folder: &'a RunFolder,
+    sink: &'a Sink,
+    started: Instant,
+    observer: Option<Observer>,
+    /// When the first packet was seen.
+    flowing: Option<Instant>,
+    before: Option<Look>,
+    result: Option<Result<Measured, ThroughputError>>,
+}
+
+impl<'a> Watch<'a> {
+    fn new(plan: &'a Plan, folder: &'a RunFolder, sink: &'a Sink) -> Self {
+        Self {
+            plan,
+            folder,
+            sink,
+            started: Instant::now(),
+            observer: None,
+            flowing: None,
+            before: None,
+            result: None,
+        }
+    }
+
+    /// One look; ends the run when all is measured or nothing will be.
+    fn look(&mut self, children: &[ChildStatus<'_>]) -> Next {
+        match self.advance(children) {
+            Ok(None) => Next::Continue,
+            Ok(Some(measured)) => {
+                self.result = Some(Ok(measured));
+                Next::End
+            }
+            Err(error) => {
+                self.result = Some(Err(error));
+                Next::End
+            }
+        }
+    }
+
+    fn advance(
+        &mut self,
+        children: &[ChildStatus<'_>],
+    ) -> Result<Option<Measured>, ThroughputError> {
+        if !children.iter().all(|child| child.ready) {
+            return self.in_time();
+        }
+        let observer = match &self.observer {
+            Some(observer) => observer,
+            None => self.observer.insert(Observer::attach(&self.folder.path)?),
+        };
+        if captured(observer) == 0 {
+            return self.in_time();
+        }
+        let flowing = *self.flowing.get_or_insert_with(Instant::now);
+        if flowing.elapsed() < WARM_UP {
+            return Ok(None);
+        }
+        let Some(before) = &self.before else {
+            self.before = Some(Look::take(observer, children, self.sink)?);
+            return Ok(None);
+        };
+        if before.at.elapsed() < self.plan.time {
+            return Ok(None);
+        }
+        let after = Look::take(observer, children, self.sink)?;
+        before.until(&after).map(Some)
+    }
+
+    /// Nothing yet: an error if that lasts too long.
+    fn in_time(&self) -> Result<Option<Measured>, ThroughputError> {
+        if self.started.elapsed() > START {
+            return Err(ThroughputError::Nothing);
+        }
+        Ok(None)
+    }
+}
+
+fn captured(observer: &Observer) -> u64 {
+    let commit = observer.session.queue_commit(0, observer.geometry.workers);
+    commit.map_or(0, |commit| commit.get(CaptureCounter::Captured))
+}
+
+/// All counters and times at one moment.
+struct Look {
+    at: Instant,
+    captured: u64,
+    captured_bytes: u64,
+    acked: u64,
+    dropped: u64,
+    /// Processor time of each process in nanoseconds.
+    processor_ns: Vec<(String, u64)>,
+}
+
+impl Look {
+    fn take(
+        observer: &Observer,
+        children: &[ChildStatus<'_>],
+        sink: &Sink,
+    ) -> Result<Self, ThroughputError> {
+        let torn = |what: &str| {
+            let what = format!("read the counters of the {what}");
+            move |_| ThroughputError::System {
+                what,
+                source: io::ErrorKind::InvalidData.into(),
+            }
+        };
+        let capture = observer
+            .session
+            .queue_commit(0, observer.geometry.workers)
+            .map_err(torn("capture"))?;
+        let forwarder = observer.forwarder.commit().map_err(torn("forwarder"))?;
+        let mut dropped = capture.get(CaptureCounter::RingFull)
+            + capture.get(CaptureCounter::TooLong)
+            + forwarder.get(ForwardCounter::Dropped);
+        for worker in &observer.workers {
+            let commit = worker.commit().map_err(torn("worker"))?;
+            dropped += commit.get(WorkerCounter::LostTooLong);
+        }
+        let mut processor_ns = Vec::new();
+        for child in children {
+            let pid = child.pid.unwrap_or_default();
+            processor_ns.push((child.name.to_owned(), processor_time(pid)?));
+        }
+        processor_ns.push(("sink".to_owned(), processor_time(sink.child.id())?));
+        Ok(Self {
+            at: Instant::now(),
+            captured: capture.get(CaptureCounter::Captured),
+            captured_bytes: capture.get(CaptureCounter::CapturedBytes),
+            acked: forwarder.get(ForwardCounter::Acked),
+            dropped,
+            processor_ns,
+        })
+    }
+
+    /// What happened from this look to a later one.
+    fn until(&self, later: &Self) -> Result<Measured, ThroughputError> {
+        let seconds = later.at.duration_since(self.at).as_secs_f64();
+        let packets = later.captured.saturating_sub(self.captured);
+        if packets == 0 {
+            return Err(ThroughputError::Nothing);
+        }
+        let bytes = later.captured_bytes.saturating_sub(self.captured_bytes);
+        let stages = self.processor_ns.iter().zip(&later.processor_ns);
+        Ok(Measured {
+            packets_per_second: packets as f64 / seconds,
+            gbit_per_second: bytes as f64 * 8.0 / seconds / 1e9,
+            acked_per_second: later.acked.saturating_sub(self.acked) as f64 / seconds,
+            dropped: later.dropped.saturating_sub(self.dropped),
+            stages: stages
+                .map(|((name, before), (_, after))| {
+                    let time = after.saturating_sub(*before);
+                    (name.clone(), time as f64 / packets as f64)
+                })
+                .collect(),
+        })
+    }
+}
+
+/// Nanoseconds that all threads of process `pid` have spent on a processor.
+fn processor_time(pid: u32) -> Result<u64, ThroughputError> {
+    let folder = format!("/proc/{pid}/task");
+    let failed = |source| ThroughputError::System {
+        what: format!("read {folder}"),
+        source,
+    };
+    let mut total = 0;
+    for task in fs::read_dir(&folder).map_err(failed)? {
+        let path = task.map_err(failed)?.path().join("schedstat");
+        let text = fs::read_to_string(path).map_err(failed)?;
+        let first = text.split(' ').next().unwrap_or_default();
+        total += first.parse::<u64>().unwrap_or_default();
+    }
+    Ok(total)
+}
+
+/// The processor that counts and forgets.
+struct Sink {
+    child: Child,
+    port: u16,
+}
+
+impl Sink {
+    fn start(
+        plan: &Plan,
+        folder: &RunFolder,
+        filters: Option<&Path>,
+    ) -> Result<Self, ThroughputError> {
+        let port_file = folder.path.join("port");
+        let mut command = Command::new(plan.programs.join("lc-sink"));
+        command.args(["--listen", "127.0.0.1:0", "--discard", "--port-file"]);
+        command.arg(&port_file).env("LOG_LEVEL", "warn");
+        if let Some(filters) = filters {
+            command.arg("--filters").arg(filters);
+        }
+        let child = command.spawn().map_err(|source| ThroughputError::System {
+            what: format!("start {}", plan.programs.join("lc-sink").display()),
+            source,
+        })?;
+        let mut sink = Self { child, port: 0 };
+        let deadline = Instant::now() + START;
+        while Instant::now() < deadline {
+            let text = fs::read_to_string(&port_file).unwrap_or_default();
+            if let Ok(port) = text.trim().parse() {
+                sink.port = port;
+                return Ok(sink);
+            }
+            if matches!(sink.child.try_wait(), Ok(Some(_))) {
+                break;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        Err(ThroughputError::Sink)
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        // It has nothing to save.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A folder for sockets and files of one cell; gone afterwards.
+struct RunFolder {
+    path: PathBuf,
+}
+
+impl RunFolder {
+    fn new() -> Result<Self, ThroughputError> {
+        let name = format!("lc-bench-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let made = fs::DirBuilder::new().mode(0o700).create(&path);
+        made.map_err(|source| ThroughputError::System {
+            what: format!("make {}", path.display()),
+            source,
+        })?;
+        Ok(Self { path })
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<PathBuf, ThroughputError> {
+        let path = self.path.join(name);
+        let written = fs::File::create(&path).and_then(|mut file| file.write_all(text.as_bytes()));
+        written.map_err(|source| ThroughputError::System {
+            what: format!("write {}", path.display()),
+            source,
+        })?;
+        Ok(path)
+    }
+}
+
+impl Drop for RunFolder {
+    fn drop(&mut self) {
+        // Left-over files in the temporary folder harm nobody.
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+/// Runs the capture daemon on frames from memory, until it is told to stop.
+///
+/// # Errors
+///
+/// A text that says what is wrong with the configuration or the settings.
+pub fn capture(config: &Path, cell: Cell) -> Result<Exit, Box<dyn std::error::Error>> {
+    use crate::generate::{Flood, FloodSettings, Memory, Order};
+    use crate::memory_source::MemorySource;
+
+    lc_daemon::ready::end_with_supervisor()?;
+    let config = lc_daemon::config::Config::load(config)?;
+    lc_daemon::logging::init("lc-bench capture", config.log_level);
+    let signals = Signals::install()?;
+    let mut flood = Flood::new(FloodSettings {
+        seed: 1,
+        // Few flows shall not mean that everything stays in the first cache.
+        packets: cell.flows.max(16_384) as u64,
+        flows: cell.flows,
+        size: cell.size,
+        order: Order::RoundRobin,
+        ipv6_percent: 20,
+        vlan_percent: 0,
+        start_seconds: 1_767_225_600,
+    })?;
+    let memory = Memory::collect(&mut flood);
+    let interfaces = lc_capd::source::Interfaces::default();
+    let source = MemorySource::new(memory, &interfaces)?;
+    Ok(lc_capd::run(
+        &config,
+        |_| Ok(vec![Box::new(source)]),
+        &signals,
+    )?)
+}

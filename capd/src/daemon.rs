@@ -1,0 +1,231 @@
+//! The daemon's life: sources, regions, broker, capture threads, and the main loop beside them.
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use lc_daemon::config::{self, Config};
+use lc_daemon::exit::Exit;
+use lc_daemon::ready;
+use lc_daemon::signals::Signals;
+use shm_layout::layout::Geometry;
+use shm_layout::region::{OwnedRegion, Pages, RegionError};
+use shm_layout::session::Session;
+
+use crate::bpf::{Expression, FilterError};
+use crate::broker::{Broker, ListenError, Snapshots};
+use crate::control::Control;
+use crate::engine::{CaptureThread, Ending};
+use crate::pushed::{Following, PushedFilters};
+use crate::regions::Regions;
+use crate::source::file::Files;
+use crate::source::live::{Live, LiveOptions};
+use crate::source::{Interfaces, Source, SourceError};
+
+/// How often the main thread beats, and looks for signals and filter changes.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Why capd does not start. All of them are refusals: the same start would fail again.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A source cannot be opened.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The base filter does not compile.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+    /// Shared memory cannot be had.
+    #[error(transparent)]
+    Region(#[from] RegionError),
+    /// The broker cannot listen.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// A capture thread cannot be started.
+    #[error("cannot start a capture thread: {0}")]
+    Thread(std::io::Error),
+}
+
+/// Opens the sources that the configuration names: one per interface, or one for all files.
+///
+/// # Errors
+/// The first source at fault.
+pub fn open_sources(
+    config: &Config,
+    interfaces: &Interfaces,
+) -> Result<Vec<Box<dyn Source>>, SourceError> {
+    match &config.source {
+        config::Source::Files(files) => Ok(vec![Box::new(Files::open(
+            &files.paths,
+            interfaces.clone(),
+            files.rate,
+        )?)]),
+        config::Source::Live(live) => {
+            let options = LiveOptions {
+                snap_length: live.snaplen,
+                promiscuous: live.promiscuous,
+                kernel_buffer: live.kernel_buffer_bytes,
+                timeout: live.read_timeout,
+            };
+            let expression = Expression::new(&config.bpf_filter, &[]);
+            let open = |(queue, device): (u16, &String)| -> Result<Box<dyn Source>, SourceError> {
+                Ok(Box::new(Live::open(
+                    device,
+                    options,
+                    &expression,
+                    interfaces.of_queue(queue),
+                )?))
+            };
+            (0..).zip(&live.interfaces).map(open).collect()
+        }
+    }
+}
+
+/// Runs capd until it is told to stop, with the sources that `open` makes; it says READY once they are open, the regions are handed out
+/// and the capture threads run. Sources are held back until filters are in force where the configuration says so.
+///
+/// # Errors
+/// Whatever keeps it from starting; nothing was captured then.
+pub fn run(
+    config: &Config,
+    open: impl FnOnce(&Interfaces) -> Result<Vec<Box<dyn Source>>, SourceError>,
+    signals: &Signals,
+) -> Result<Exit, StartError> {
+    let interfaces = Interfaces::default();
+    let mut sources = open(&interfaces)?;
+    let expression = Expression::new(&config.bpf_filter, &[]);
+    for source in &mut sources {
+        source.set_filter(&expression)?;
+    }
+    let geometry = Geometry {
+        workers: u16::try_from(config.workers).unwrap_or(u16::MAX),
+        queues: u16::try_from(sources.len()).unwrap_or(u16::MAX),
+        rx_bytes: config.rx_ring_bytes() as u64,
+        tx_bytes: config.tx_ring_bytes() as u64,
+    };
+    let pages = if config.require_hugepages {
+        Pages::RequireHuge
+    } else {
+        Pages::PreferHuge
+    };
+    let regions = Arc::new(Regions::create(geometry, pages)?);
+    let session = Arc::new(regions.session()?);
+    let publisher = Arc::clone(&session);
+    interfaces.publish_to(move |row| {
+        publisher.add_interface(row);
+    });
+    let snapshots = Arc::new(Snapshots::default());
+    let control = Arc::new(Control::new(
+        sources.len(),
+        expression,
+        !config.waits_for_filters(),
+    ));
+    let mut filters = PushedFilters {
+        base: config.bpf_filter.clone(),
+        exclude_endpoints: matches!(config.source, config::Source::Live(_)),
+        interfaces,
+        forwarder: regions.forwarder()?,
+        session: Arc::clone(&session),
+        snapshots: Arc::clone(&snapshots),
+        control: Arc::clone(&control),
+        following: Following::default(),
+    };
+    let workers = regions.workers()?;
+    let _broker = Broker::start(
+        &config.runtime_dir,
+        Arc::clone(&regions),
+        regions.workers()?,
+        regions.forwarder()?,
+        snapshots,
+    )?;
+    let threads = start(sources, &regions, &session, &control)?;
+    let mut held_back = config.waits_for_filters();
+    ready::ready(if held_back {
+        "waiting for filters"
+    } else {
+        "capturing"
+    });
+    tracing::info!(
+        workers = geometry.workers,
+        capture_threads = geometry.queues,
+        rx_ring_bytes = geometry.rx_bytes,
+        "ready"
+    );
+
+    let stop = signals.stop();
+    while !stop.requested() {
+        session.beat();
+        filters.follow();
+        if held_back {
+            let generation = filters.generation_in_force();
+            if generation > 0
+                && workers
+                    .iter()
+                    .all(|worker| worker.filter_generation() >= generation)
+            {
+                control.open();
+                held_back = false;
+                ready::status("capturing");
+                tracing::info!(generation, "filters are in force; reading begins");
+            }
+        }
+        ready::alive();
+        signals.wait(TICK);
+    }
+    ready::stopping();
+    control.stop();
+    let ending = join(threads, &session);
+    session.set_stopping();
+    Ok(match ending {
+        Ending { failed: true, .. } => Exit::Failure,
+        Ending { bad_data: true, .. } => Exit::BadData,
+        _ => Exit::Ok,
+    })
+}
+
+fn start(
+    sources: Vec<Box<dyn Source>>,
+    regions: &Regions,
+    session: &Arc<OwnedRegion<Session>>,
+    control: &Arc<Control>,
+) -> Result<Vec<JoinHandle<Ending>>, StartError> {
+    let mut threads = Vec::new();
+    for (queue, source) in sources.into_iter().enumerate() {
+        let name = format!("capture {}", source.name());
+        let thread = CaptureThread {
+            queue,
+            source,
+            rings: regions.rx_rings(queue as u16)?,
+            session: Arc::clone(session),
+            control: Arc::clone(control),
+        };
+        threads.push(
+            thread::Builder::new()
+                .name(name)
+                .spawn(|| thread.run())
+                .map_err(StartError::Thread)?,
+        );
+    }
+    Ok(threads)
+}
+
+/// Waits for the capture threads, beating meanwhile: each takes what its source had accepted.
+fn join(threads: Vec<JoinHandle<Ending>>, session: &OwnedRegion<Session>) -> Ending {
+    let mut ending = Ending::default();
+    for thread in threads {
+        while !thread.is_finished() {
+            session.beat();
+            thread::sleep(Duration::from_millis(1));
+        }
+        match thread.join() {
+            Ok(one) => {
+                ending.bad_data |= one.bad_data;
+                ending.failed |= one.failed;
+            }
+            Err(_) => {
+                tracing::error!("a capture thread ended by a panic");
+                ending.failed = true;
+            }
+        }
+    }
+    ending
+}

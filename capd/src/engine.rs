@@ -1,0 +1,281 @@
+//! A capture thread: source, steering, ring.
+//!
+//! ```text
+//! poll a batch ── per packet: hash, pick the worker, reserve, copy, commit ── publish all rings
+//! ```
+//!
+//! Guarantees: `captured = ring full + too long + steered`, exactly, in every published commit; a packet is counted in the commit that makes
+//! it visible, and the commit is published before the rings, so that a successor can finish what this thread began. A live source never
+//! waits for a worker; a replay never loses a packet. No lock, allocation or system call per packet.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use shm_layout::counters::CaptureCounter;
+use shm_layout::packet::{HEADER_BYTES, PacketHeader, push_inline};
+use shm_layout::region::OwnedRegion;
+use shm_layout::ring::{Full, PREAMBLE, RingWriter};
+use shm_layout::session::{QueueCommit, QueueState, Session};
+
+use crate::control::Control;
+use crate::source::{FullRing, LONGEST_BLOCK, Poll, Source, SourceError, State};
+use crate::steer::{Steering, flow_hash};
+
+/// Most packets between two publications.
+const BATCH: usize = 64;
+/// Most bytes between two publications, as a part of a ring: a reader must never wait for a writer that waits for room.
+const BATCH_PART: u64 = 8;
+/// How often counters and state are read from the source: at most, when it runs dry, and at least, when it is busy.
+const REFRESH_IDLE: Duration = Duration::from_millis(100);
+const REFRESH_BUSY: Duration = Duration::from_secs(1);
+
+/// How a capture thread ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ending {
+    /// Some input data was bad; what was good was delivered.
+    pub(crate) bad_data: bool,
+    /// The source failed.
+    pub(crate) failed: bool,
+}
+
+/// Everything a capture thread works on.
+pub(crate) struct CaptureThread {
+    pub(crate) queue: usize,
+    pub(crate) source: Box<dyn Source>,
+    /// One per worker.
+    pub(crate) rings: Vec<RingWriter>,
+    pub(crate) session: Arc<OwnedRegion<Session>>,
+    pub(crate) control: Arc<Control>,
+}
+
+impl CaptureThread {
+    /// Captures until the source ends or capd stops.
+    pub(crate) fn run(self) -> Ending {
+        let steering = Steering::new(self.rings.len() as u32);
+        let commit = QueueCommit::new(self.rings.len() as u16);
+        let mut engine = Engine {
+            steering,
+            commit,
+            thread: self,
+            version: 1,
+            shown: None,
+            refreshed: Instant::now(),
+        };
+        engine.wait_for_filters();
+        let ending = engine.capture();
+        engine.finish(ending);
+        ending
+    }
+}
+
+struct Engine {
+    thread: CaptureThread,
+    steering: Steering,
+    commit: QueueCommit,
+    /// Version of the expression that the source applies.
+    version: u64,
+    /// State and reason as last published.
+    shown: Option<(QueueState, String)>,
+    refreshed: Instant,
+}
+
+impl Engine {
+    fn wait_for_filters(&mut self) {
+        while !self.thread.control.wait_open(LONGEST_BLOCK) && !self.thread.control.stopping() {
+            self.show(QueueState::WaitingForFilters, "");
+            self.apply_filter();
+        }
+    }
+
+    fn capture(&mut self) -> Ending {
+        let mut ending = Ending::default();
+        let mut stopped = false;
+        self.refresh();
+        loop {
+            if !stopped && self.thread.control.stopping() {
+                self.thread.source.stop();
+                stopped = true;
+            }
+            if self.thread.control.version() != self.version {
+                self.apply_filter();
+            }
+            let refresh_after = match self.batch() {
+                Ok(Poll::More) => REFRESH_BUSY,
+                Ok(Poll::Dry) => REFRESH_IDLE,
+                Ok(Poll::Finished) => return ending,
+                Err(error) => {
+                    tracing::error!("{error}");
+                    self.commit.add(CaptureCounter::ReadErrors, 1);
+                    if !error.is_data() {
+                        self.show(QueueState::Failed, &error.to_string());
+                        ending.failed = true;
+                        return ending;
+                    }
+                    ending.bad_data = true;
+                    Duration::ZERO
+                }
+            };
+            if self.refreshed.elapsed() >= refresh_after {
+                self.refresh();
+            }
+        }
+    }
+
+    /// Takes one batch from the source into the rings.
+    fn batch(&mut self) -> Result<Poll, SourceError> {
+        let Self {
+            thread,
+            steering,
+            commit,
+            ..
+        } = self;
+        let CaptureThread {
+            queue,
+            source,
+            rings,
+            session,
+            ..
+        } = thread;
+        let full_ring = source.full_ring();
+        let most_bytes = rings.first().map_or(0, RingWriter::capacity) / BATCH_PART;
+        let before = commit.get(CaptureCounter::Captured);
+        let mut unpublished = 0;
+        let polled = source.poll(BATCH, &mut |packet| {
+            let hash = flow_hash(packet.link_type, packet.data);
+            let worker = steering.worker(hash);
+            let header = PacketHeader {
+                sequence: commit.sequence(),
+                timestamp_ns: packet.timestamp_ns,
+                captured_len: packet.data.len() as u32,
+                original_len: packet.original_length,
+                link_type: packet.link_type,
+                interface: packet.interface,
+                flow_hash: hash,
+            };
+            let mut pushed = push_inline(&mut rings[worker], &header, packet.data);
+            if pushed == Err(Full::Now) {
+                if unpublished > 0 {
+                    publish(session, *queue, commit, rings);
+                    unpublished = 0;
+                }
+                if full_ring == FullRing::Wait {
+                    rings[worker].wait_for_room(LONGEST_BLOCK);
+                    pushed = push_inline(&mut rings[worker], &header, packet.data);
+                }
+            }
+            match pushed {
+                Ok(()) => commit.count_steered(worker),
+                Err(Full::Always) => commit.add(CaptureCounter::TooLong, 1),
+                // The packet comes again, after a look at everything else.
+                Err(Full::Now) if full_ring == FullRing::Wait => return ControlFlow::Break(()),
+                Err(Full::Now) => commit.add(CaptureCounter::RingFull, 1),
+            }
+            commit.next_sequence();
+            commit.add(CaptureCounter::Captured, 1);
+            commit.add(CaptureCounter::CapturedBytes, packet.data.len() as u64);
+            unpublished += (PREAMBLE + HEADER_BYTES + packet.data.len()) as u64;
+            if unpublished >= most_bytes {
+                publish(session, *queue, commit, rings);
+                unpublished = 0;
+            }
+            ControlFlow::Continue(())
+        });
+        if commit.get(CaptureCounter::Captured) != before {
+            publish(session, *queue, commit, rings);
+        }
+        polled
+    }
+
+    fn apply_filter(&mut self) {
+        let (version, expression) = self.thread.control.expression();
+        if version == self.version {
+            return;
+        }
+        if let Err(error) = self.thread.source.set_filter(&expression) {
+            tracing::error!(
+                source = self.thread.source.name(),
+                "{error}; the previous filter stays in force"
+            );
+        }
+        self.version = version;
+        self.thread.control.mark_applied(self.thread.queue, version);
+    }
+
+    /// Publishes the source's own counters and state.
+    fn refresh(&mut self) {
+        let status = self.thread.source.status();
+        self.refreshed = Instant::now();
+        let commit = &mut self.commit;
+        commit.set(CaptureCounter::KernelReceived, status.received);
+        commit.set(CaptureCounter::KernelDropped, status.dropped);
+        commit.set(CaptureCounter::InterfaceDropped, status.interface_dropped);
+        commit.set(CaptureCounter::Rejected, status.rejected);
+        commit.set(CaptureCounter::Reopened, status.reopened);
+        commit.set(
+            CaptureCounter::DownMilliseconds,
+            status.lost_time.as_millis() as u64,
+        );
+        publish(
+            &self.thread.session,
+            self.thread.queue,
+            &mut self.commit,
+            &mut self.thread.rings,
+        );
+        match status.state {
+            State::Up | State::Finished => self.show(QueueState::Running, ""),
+            State::Down => self.show(QueueState::LinkDown, ""),
+            State::Retrying { reason } => self.show(QueueState::Retrying, &reason),
+        }
+    }
+
+    fn finish(&mut self, ending: Ending) {
+        if ending.failed {
+            // The state and its reason are shown already, and `refresh` would overwrite them.
+            publish(
+                &self.thread.session,
+                self.thread.queue,
+                &mut self.commit,
+                &mut self.thread.rings,
+            );
+        } else {
+            self.refresh();
+            let stopped = self.thread.control.stopping();
+            self.show(
+                if stopped {
+                    QueueState::Stopped
+                } else {
+                    QueueState::Finished
+                },
+                "",
+            );
+        }
+        // Nothing more passes this thread, whatever filter comes.
+        self.thread
+            .control
+            .mark_applied(self.thread.queue, u64::MAX);
+    }
+
+    fn show(&mut self, state: QueueState, reason: &str) {
+        if !matches!(&self.shown, Some((shown, why)) if *shown == state && why == reason) {
+            self.thread
+                .session
+                .set_queue_state(self.thread.queue, state, reason);
+            self.shown = Some((state, reason.to_owned()));
+        }
+    }
+}
+
+/// Makes everything pushed so far visible: first the commit, then the rings.
+fn publish(
+    session: &OwnedRegion<Session>,
+    queue: usize,
+    commit: &mut QueueCommit,
+    rings: &mut [RingWriter],
+) {
+    for (worker, ring) in rings.iter().enumerate() {
+        commit.set_head(worker, ring.head());
+    }
+    session.commit_queue(queue, commit);
+    rings.iter_mut().for_each(RingWriter::publish);
+}

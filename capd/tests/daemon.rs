@@ -1,0 +1,576 @@
+//! The daemon as its peers see it: regions from the broker, packets in the rings, filters in force, counters that balance, exit codes.
+
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+
+use std::fs;
+use std::io::Read;
+use std::ops::ControlFlow;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use lc_capd::bpf::{Expression, FilterError};
+use lc_capd::source::{
+    Deliver, FullRing, Interfaces, Packet, Poll, Source, SourceError, State, Status,
+};
+use lc_daemon::attach::{AttachError, Broker, ForwarderRegions, Observer, WorkerRegions};
+use lc_daemon::config::Config;
+use lc_daemon::exit::Exit;
+use lc_daemon::signals::{Signals, Stop};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use shm_layout::counters::CaptureCounter;
+use shm_layout::filters::{Filter, Snapshot};
+use shm_layout::forwarder::Endpoints;
+use shm_layout::packet::Packet as Received;
+use shm_layout::session::{BpfState, QueueCommit, QueueState};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "gave up waiting for {what}");
+        thread::yield_now();
+    }
+}
+
+/// An effective configuration with small rings.
+fn configuration(dir: &Path, workers: usize, lines: &str) -> String {
+    format!(
+        "[hunter]\nprocessor_addr = \"127.0.0.1:55555\"\ninsecure = true\nid = \"test\"\nworkers = {workers}\nbuffer_size = 100\n\
+         batch_queue_size = 1\nruntime_dir = {:?}\n{lines}\n",
+        dir.join("run")
+    )
+}
+
+fn config(dir: &Path, workers: usize, lines: &str) -> Config {
+    let path = dir.join("capd.toml");
+    fs::write(&path, configuration(dir, workers, lines)).unwrap();
+    Config::load(&path).unwrap()
+}
+
+/// `count` UDP packets of `flows` flows from memory.
+struct Memory {
+    next: u32,
+    count: u32,
+    flows: u32,
+    full_ring: FullRing,
+    filter: Expression,
+}
+
+impl Memory {
+    fn new(count: u32, flows: u32, full_ring: FullRing) -> Self {
+        Self {
+            next: 0,
+            count,
+            flows,
+            full_ring,
+            filter: Expression::default(),
+        }
+    }
+}
+
+/// Length of each frame.
+const FRAME: usize = 502;
+
+/// Frame number `n`: its number stands behind the UDP header of one of `flows` flows, and fills it up to [`FRAME`] bytes.
+fn frame(n: u32, flows: u32) -> Vec<u8> {
+    let flow = (n % flows).to_be_bytes();
+    let mut frame = [
+        &[2; 12][..],
+        &[
+            8, 0, 0x45, 0, 1, 232, 0, 0, 0, 0, 64, 17, 0, 0, 10, flow[1], flow[2], flow[3], 10, 0,
+            0, 1,
+        ],
+    ]
+    .concat();
+    frame.extend([0x13, 0xc4, 0x13, 0xc4, 1, 212, 0, 0]);
+    while frame.len() < FRAME {
+        frame.extend(n.to_be_bytes());
+    }
+    frame
+}
+
+impl Source for Memory {
+    fn name(&self) -> &str {
+        "memory"
+    }
+
+    fn full_ring(&self) -> FullRing {
+        self.full_ring
+    }
+
+    fn poll(&mut self, max: usize, deliver: &mut Deliver<'_>) -> Result<Poll, SourceError> {
+        for _ in 0..max {
+            if self.next == self.count {
+                return Ok(Poll::Finished);
+            }
+            let data = frame(self.next, self.flows);
+            let packet = Packet {
+                timestamp_ns: u64::from(self.next),
+                original_length: 600,
+                link_type: 1,
+                interface: 0,
+                data: &data,
+            };
+            if deliver(&packet) == ControlFlow::Break(()) {
+                return Ok(Poll::More);
+            }
+            self.next += 1;
+        }
+        Ok(Poll::More)
+    }
+
+    fn set_filter(&mut self, expression: &Expression) -> Result<(), FilterError> {
+        expression.compile(1)?;
+        self.filter = expression.clone();
+        Ok(())
+    }
+
+    fn status(&mut self) -> Status {
+        Status {
+            state: State::Up,
+            received: self.next.into(),
+            ..Status::default()
+        }
+    }
+
+    fn stop(&mut self) {
+        self.count = self.next;
+    }
+}
+
+/// capd in a thread of this process.
+struct Capd {
+    stop: Stop,
+    thread: JoinHandle<Exit>,
+}
+
+fn start(config: &Config, source: Memory) -> Capd {
+    let signals = Signals::install().unwrap();
+    let stop = signals.stop();
+    let config = config.clone();
+    let thread = thread::spawn(move || {
+        let open = |interfaces: &Interfaces| -> Result<Vec<Box<dyn Source>>, SourceError> {
+            interfaces.register("memory", 1);
+            Ok(vec![Box::new(source)])
+        };
+        lc_capd::run(&config, open, &signals).unwrap()
+    });
+    Capd { stop, thread }
+}
+
+impl Capd {
+    fn end(self) -> Exit {
+        self.stop.request();
+        self.thread.join().unwrap()
+    }
+}
+
+fn attach<T>(mut how: impl FnMut() -> Result<T, AttachError>) -> T {
+    until("the broker", || how().ok())
+}
+
+/// Reads what is in a worker's rings: the packets' numbers, checked against what was sent.
+fn drain(worker: &mut WorkerRegions, flows: u32, out: &mut Vec<u32>) {
+    for ring in &mut worker.rx {
+        while let Some(record) = ring.read().unwrap() {
+            let packet = Received::read(&record, None).unwrap();
+            let mut data = vec![0; packet.data.len()];
+            packet.data.copy_to(&mut data);
+            let number = u32::from_be_bytes(data[FRAME - 4..].try_into().unwrap());
+            assert_eq!(data, frame(number, flows));
+            assert_eq!(
+                (
+                    packet.header.timestamp_ns,
+                    packet.header.original_len,
+                    packet.header.link_type,
+                    packet.header.interface
+                ),
+                (number.into(), 600, 1, 0)
+            );
+            out.push(number);
+        }
+        ring.release();
+    }
+}
+
+fn assert_balanced(commit: &QueueCommit, workers: usize) {
+    let steered: u64 = (0..workers).map(|worker| commit.steered(worker)).sum();
+    let captured = commit.get(CaptureCounter::Captured);
+    assert_eq!(
+        captured,
+        commit.get(CaptureCounter::RingFull) + commit.get(CaptureCounter::TooLong) + steered
+    );
+    assert_eq!(
+        commit.get(CaptureCounter::KernelReceived),
+        commit.get(CaptureCounter::KernelDropped) + captured
+    );
+    assert_eq!(commit.sequence(), captured);
+}
+
+fn filter(id: &str, filter_type: u32, pattern: &str, enabled: bool) -> Filter {
+    Filter {
+        id: id.into(),
+        filter_type,
+        pattern: pattern.into(),
+        enabled,
+    }
+}
+
+fn publish(forwarder: &ForwarderRegions, generation: u64, filters: Vec<Filter>) {
+    let fd = Snapshot {
+        generation,
+        filters,
+    }
+    .seal()
+    .unwrap();
+    forwarder
+        .broker
+        .publish_filters(generation, fd.as_fd())
+        .unwrap();
+    forwarder.forwarder.set_filters(generation, 1);
+}
+
+#[test]
+fn a_replay_waits_for_filters_and_for_room_and_loses_nothing() {
+    const COUNT: u32 = 30_000;
+    const FLOWS: u32 = 50;
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path(), 2, "read_files = [\"memory\"]");
+    let run_dir = config.runtime_dir.clone();
+    // 15 MB through two rings of 2 MiB.
+    let capd = start(&config, Memory::new(COUNT, FLOWS, FullRing::Wait));
+    let mut workers = [0, 1].map(|index| attach(|| WorkerRegions::attach(&run_dir, index)));
+    let forwarder = attach(|| ForwarderRegions::attach(&run_dir));
+    let observer = attach(|| Observer::attach(&run_dir));
+    assert_eq!(observer.session.interface(0).unwrap().name, "memory");
+    until("the state", || {
+        (observer.session.queue_state(0).0 == QueueState::WaitingForFilters).then_some(())
+    });
+    publish(&forwarder, 1, vec![filter("ip", 4, "10.0.0.1", true)]);
+    until("the filters in capd", || {
+        (observer.session.bpf().unwrap().generation == 1).then_some(())
+    });
+    workers[0].worker.set_filter_generation(1);
+    assert_eq!(observer.session.queue_commit(0, 2).unwrap().sequence(), 0);
+    workers[1].worker.set_filter_generation(1);
+    let mut seen = [vec![], vec![]];
+    until("the end", || {
+        for (worker, seen) in workers.iter_mut().zip(&mut seen) {
+            drain(worker, FLOWS, seen);
+        }
+        (observer.session.queue_state(0).0 == QueueState::Finished
+            && workers.iter().all(|worker| worker.rx[0].is_empty()))
+        .then_some(())
+    });
+    let commit = observer.session.queue_commit(0, 2).unwrap();
+    assert_balanced(&commit, 2);
+    assert_eq!(
+        (commit.steered(0), commit.steered(1)),
+        (seen[0].len() as u64, seen[1].len() as u64)
+    );
+    assert!(seen.iter().all(|seen| seen.is_sorted() && !seen.is_empty()));
+    // Each flow keeps to one worker.
+    let flows = seen.each_ref().map(|seen| {
+        seen.iter()
+            .map(|n| n % FLOWS)
+            .collect::<std::collections::BTreeSet<_>>()
+    });
+    assert!(flows[0].is_disjoint(&flows[1]));
+    let mut all = seen.concat();
+    all.sort_unstable();
+    assert!(all.into_iter().eq(0..COUNT));
+    assert_eq!(capd.end(), Exit::Ok);
+    assert!(observer.session.is_stopping());
+    assert!(!run_dir.join("capd.sock").exists());
+}
+
+#[test]
+fn a_live_source_drops_and_counts_when_a_ring_is_full() {
+    const COUNT: u32 = 20_000;
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path(), 1, "interfaces = [\"lo\"]");
+    let run_dir = config.runtime_dir.clone();
+    let capd = start(&config, Memory::new(COUNT, 1, FullRing::Drop));
+    let mut worker = attach(|| WorkerRegions::attach(&run_dir, 0));
+    until("the end", || {
+        worker.session.queue_state(0).0.has_ended().then_some(())
+    });
+    let mut seen = vec![];
+    drain(&mut worker, 1, &mut seen);
+    let commit = worker.session.queue_commit(0, 1).unwrap();
+    assert_balanced(&commit, 1);
+    assert!(commit.get(CaptureCounter::RingFull) > 0);
+    assert_eq!(commit.steered(0), seen.len() as u64);
+    assert_eq!(capd.end(), Exit::Ok);
+}
+
+#[test]
+fn the_broker_keeps_roles_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path(), 1, "interfaces = [\"lo\"]");
+    let run_dir = config.runtime_dir.clone();
+    let capd = start(&config, Memory::new(0, 1, FullRing::Drop));
+    let refused = |result: Result<(), AttachError>, words: &str| match result {
+        Err(AttachError::Refused(reason)) => assert!(reason.contains(words), "{reason}"),
+        other => panic!("not refused: {other:?}"),
+    };
+    let broker = attach(|| Broker::connect(&run_dir));
+    refused(broker.fetch_filters().map(drop), "attach first");
+    let snapshot = |generation| {
+        Snapshot {
+            generation,
+            filters: vec![],
+        }
+        .seal()
+        .unwrap()
+    };
+    refused(
+        broker.publish_filters(1, snapshot(1).as_fd()),
+        "only the forwarder",
+    );
+    refused(WorkerRegions::attach(&run_dir, 1).map(drop), "no worker 1");
+    let worker = WorkerRegions::attach(&run_dir, 0).unwrap();
+    assert!(worker.broker.fetch_filters().unwrap().is_none());
+    refused(
+        worker.broker.publish_filters(1, snapshot(1).as_fd()),
+        "only the forwarder",
+    );
+    let forwarder = ForwarderRegions::attach(&run_dir).unwrap();
+    refused(
+        forwarder.broker.publish_filters(2, snapshot(1).as_fd()),
+        "generation 1",
+    );
+    refused(
+        forwarder
+            .broker
+            .publish_filters(1, fs::File::open("/dev/null").unwrap().as_fd()),
+        "filters",
+    );
+    forwarder
+        .broker
+        .publish_filters(1, snapshot(1).as_fd())
+        .unwrap();
+    refused(
+        forwarder.broker.publish_filters(1, snapshot(1).as_fd()),
+        "already published",
+    );
+    let fetched = worker.broker.fetch_filters().unwrap().unwrap();
+    assert_eq!(Snapshot::read(fetched.as_fd()).unwrap().generation, 1);
+    assert_eq!(capd.end(), Exit::Ok);
+}
+
+#[test]
+fn pushed_filters_and_endpoints_come_into_force() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path(), 1, "interfaces = [\"lo\"]\nbpf_filter = \"udp\"");
+    let run_dir = config.runtime_dir.clone();
+    // A source that is never finished, since every packet waits for room that never comes.
+    let capd = start(&config, Memory::new(u32::MAX, 1, FullRing::Wait));
+    let forwarder = attach(|| ForwarderRegions::attach(&run_dir));
+    publish(
+        &forwarder,
+        3,
+        vec![
+            filter("a", 5, "port 5060", true),
+            filter("b", 5, "prot 5060", true),
+            filter("c", 5, "port 1", false),
+            filter("d", 4, "10.0.0.1", true),
+        ],
+    );
+    let endpoints = Endpoints {
+        revision: 1,
+        addresses: vec!["192.0.2.1:55555".parse().unwrap()],
+    };
+    forwarder.forwarder.set_endpoints(&endpoints);
+    let expected = BpfState {
+        generation: 3,
+        active: 1,
+        refused: 1,
+        endpoints: 1,
+    };
+    until("the filters", || {
+        (forwarder.session.bpf().unwrap() == expected).then_some(())
+    });
+    publish(&forwarder, 4, vec![]);
+    let expected = BpfState {
+        generation: 4,
+        active: 0,
+        refused: 0,
+        endpoints: 1,
+    };
+    until("their end", || {
+        (forwarder.session.bpf().unwrap() == expected).then_some(())
+    });
+    assert_eq!(capd.end(), Exit::Ok);
+}
+
+/// The program in a process of its own, which does not outlive the test.
+struct Process(Child);
+
+impl Process {
+    /// SIGTERM; the exit code and what it wrote on standard error.
+    fn end(mut self) -> (Option<i32>, String) {
+        kill(Pid::from_raw(self.0.id() as i32), Signal::SIGTERM).unwrap();
+        let mut log = String::new();
+        self.0
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut log)
+            .unwrap();
+        (self.0.wait().unwrap().code(), log)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Fails when the process has ended, which is what is wanted.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Runs the program itself; its exit code and what it wrote on standard error.
+fn program(dir: &Path, lines: &str) -> (Option<i32>, String) {
+    let path = dir.join("capd.toml");
+    fs::write(&path, configuration(dir, 1, lines)).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_lc-capd"))
+        .arg("--config")
+        .arg(path)
+        .output()
+        .unwrap();
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    )
+}
+
+#[test]
+fn a_start_that_cannot_work_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("text"), "no capture").unwrap();
+    fs::write(
+        dir.path().join("empty.pcap"),
+        [
+            &[0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0][..],
+            &[0; 12],
+            &[1, 0, 0, 0],
+        ]
+        .concat(),
+    )
+    .unwrap();
+    let file = |name: &str| format!("read_files = [{:?}]", dir.path().join(name));
+    for (lines, words) in [
+        (
+            "interfaces = [\"nonesuch0\"]".to_owned(),
+            "no such network interface: nonesuch0",
+        ),
+        (file("missing"), "No such file"),
+        (file("text"), "is not a capture file"),
+        (
+            file("empty.pcap") + "\nbpf_filter = \"prot 80\"",
+            "syntax error",
+        ),
+        ("snaplen = 1".to_owned(), "snaplen"),
+    ] {
+        let (code, log) = program(dir.path(), &lines);
+        assert_eq!(code, Some(78), "{log}");
+        assert!(log.contains(words), "{log}");
+        assert_eq!(log.matches("\"ERROR\"").count(), 1, "{log}");
+    }
+}
+
+#[test]
+fn capture_without_permission_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("capd.toml");
+    let lines = configuration(dir.path(), 1, "interfaces = [\"lo\"]");
+    fs::write(&path, lines).unwrap();
+    // A new user namespace takes away all rights over this network namespace.
+    let output = Command::new("unshare")
+        .arg("--user")
+        .arg(env!("CARGO_BIN_EXE_lc-capd"))
+        .arg("--config")
+        .arg(path)
+        .output()
+        .unwrap();
+    let log = String::from_utf8_lossy(&output.stderr);
+    if log.contains("unshare:") {
+        eprintln!("SKIPPED: no user namespace can be made ({})", log.trim());
+        return;
+    }
+    assert_eq!(output.status.code(), Some(78), "{log}");
+    assert!(
+        log.contains("no permission to capture on lo") && log.contains("CAP_NET_RAW"),
+        "{log}"
+    );
+}
+
+#[test]
+fn a_truncated_file_is_delivered_then_reported() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bytes = [
+        &[0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0][..],
+        &[0; 12],
+        &[1, 0, 0, 0],
+    ]
+    .concat();
+    for n in 0..10u32 {
+        let data = frame(n, 1);
+        bytes.extend(
+            [0, 0, data.len() as u32, 600]
+                .iter()
+                .flat_map(|word: &u32| word.to_le_bytes()),
+        );
+        bytes.extend(data);
+    }
+    bytes.truncate(bytes.len() - 1);
+    let capture = dir.path().join("cut.pcap");
+    fs::write(&capture, bytes).unwrap();
+    let path = dir.path().join("capd.toml");
+    fs::write(
+        &path,
+        configuration(dir.path(), 1, &format!("read_files = [{capture:?}]")),
+    )
+    .unwrap();
+    let child = Command::new(env!("CARGO_BIN_EXE_lc-capd"))
+        .arg("--config")
+        .arg(path)
+        .stderr(Stdio::piped())
+        .spawn();
+    let process = Process(child.unwrap());
+    let run_dir = dir.path().join("run");
+    let mut worker = attach(|| WorkerRegions::attach(&run_dir, 0));
+    let forwarder = attach(|| ForwarderRegions::attach(&run_dir));
+    publish(&forwarder, 1, vec![]);
+    worker.worker.set_filter_generation(1);
+    until("the end", || {
+        (worker.session.queue_state(0).0 == QueueState::Finished).then_some(())
+    });
+    let commit = worker.session.queue_commit(0, 1).unwrap();
+    assert_balanced(&commit, 1);
+    assert_eq!(
+        (commit.steered(0), commit.get(CaptureCounter::ReadErrors)),
+        (9, 1)
+    );
+    assert_eq!(worker.session.interface(0).unwrap().name, "cut.pcap");
+    let ring = &mut worker.rx[0];
+    for n in 0..9 {
+        let record = ring.read().unwrap().unwrap();
+        let packet = Received::read(&record, None).unwrap();
+        let mut data = [0; FRAME];
+        assert_eq!(packet.data.copy_to(&mut data), FRAME);
+        assert_eq!(data[..], frame(n, 1));
+    }
+    let (code, log) = process.end();
+    assert_eq!(code, Some(65), "{log}");
+    assert!(log.contains("cut.pcap is truncated"), "{log}");
+}

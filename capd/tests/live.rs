@@ -1,0 +1,420 @@
+//! Live capture on a veth pair, each test in a network namespace of its own thread, which vanishes with it. Needs root.
+
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+
+use std::net::UdpSocket;
+use std::ops::ControlFlow;
+use std::process::{Child, Command};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use lc_capd::bpf::{Expression, Pushed};
+use lc_capd::source::live::{Live, LiveOptions};
+use lc_capd::source::{FullRing, Interfaces, Poll, Source, SourceError, State};
+use lc_daemon::attach::WorkerRegions;
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use shm_layout::counters::CaptureCounter;
+use shm_layout::session::QueueState;
+
+/// Longest wait for anything to happen.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Runs `test` in a new network namespace with veth pair `near`-`far`, or says that it is skipped.
+fn in_namespace(name: &str, test: impl FnOnce() + Send + 'static) {
+    let name = name.to_owned();
+    let outcome = thread::spawn(move || {
+        if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
+            eprintln!("SKIPPED {name}: no network namespace can be made ({error}); run as root");
+            return;
+        }
+        make_pair();
+        test();
+    });
+    outcome.join().unwrap();
+}
+
+fn ip(arguments: &str) {
+    // The child inherits this thread's namespace.
+    let output = Command::new("ip")
+        .args(arguments.split(' '))
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "ip {arguments}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+fn make_pair() {
+    ip("link set lo up");
+    ip("link add near type veth peer name far");
+    ip("addr add 10.99.0.1/24 dev near");
+    ip("link set far up");
+    ip("link set near up");
+    ip("neigh replace 10.99.0.2 lladdr 02:00:00:00:00:02 dev near");
+}
+
+fn send(port: u16, count: u32) {
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    for number in 0..count {
+        socket
+            .send_to(&number.to_be_bytes(), ("10.99.0.2", port))
+            .unwrap();
+    }
+}
+
+fn options() -> LiveOptions {
+    LiveOptions {
+        timeout: Duration::from_millis(20),
+        ..LiveOptions::default()
+    }
+}
+
+fn open(device: &str, filter: &str) -> Live {
+    Live::open(
+        device,
+        options(),
+        &Expression::new(filter, &[]),
+        Interfaces::default(),
+    )
+    .unwrap()
+}
+
+/// A packet's time, link type and UDP payload.
+type Seen = (u64, u16, Vec<u8>);
+
+fn poll(live: &mut Live, seen: &mut Vec<Seen>) -> Poll {
+    live.poll(64, &mut |packet| {
+        assert!(packet.data.len() as u32 <= packet.original_length);
+        seen.push((
+            packet.timestamp_ns,
+            packet.link_type,
+            packet.data[packet.data.len() - 4..].to_vec(),
+        ));
+        ControlFlow::Continue(())
+    })
+    .unwrap()
+}
+
+fn poll_until(
+    live: &mut Live,
+    seen: &mut Vec<Seen>,
+    mut done: impl FnMut(&mut Live, &[Seen]) -> bool,
+) {
+    let deadline = Instant::now() + PATIENCE;
+    while !done(live, seen) {
+        assert!(
+            Instant::now() < deadline,
+            "gave up with {} packets, {:?}",
+            seen.len(),
+            live.status()
+        );
+        poll(live, seen);
+    }
+}
+
+/// Stops the source and takes what is left; the ledger must balance.
+fn finish(mut live: Live, mut seen: Vec<Seen>, filtered: &mut Vec<Seen>) {
+    live.stop();
+    poll_until(&mut live, &mut seen, |_, _| true);
+    while poll(&mut live, &mut seen) != Poll::Finished {}
+    let status = live.status();
+    assert_eq!(
+        status.received,
+        status.dropped + seen.len() as u64,
+        "{status:?}"
+    );
+    filtered.append(&mut seen);
+}
+
+#[test]
+fn packets_arrive_with_count_time_and_a_balanced_ledger() {
+    in_namespace("arrival", || {
+        let interfaces = Interfaces::default();
+        let mut live =
+            Live::open("far", options(), &Expression::default(), interfaces.clone()).unwrap();
+        live.set_filter(&Expression::new("udp port 5060", &[]))
+            .unwrap();
+        assert_eq!((live.full_ring(), live.link_type()), (FullRing::Drop, 1));
+        let before = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_nanos() as u64;
+        send(5060, 500);
+        send(53, 100);
+        let mut seen = vec![];
+        poll_until(&mut live, &mut seen, |_, seen| seen.len() >= 500);
+        let after = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_nanos() as u64;
+        let mut all = vec![];
+        finish(live, seen, &mut all);
+        assert_eq!(
+            all.iter()
+                .map(|packet| packet.2.clone())
+                .collect::<Vec<_>>(),
+            (0..500u32)
+                .map(|n| n.to_be_bytes().to_vec())
+                .collect::<Vec<_>>()
+        );
+        assert!(all.iter().all(|packet| (before..after).contains(&packet.0)));
+        assert!(
+            all.iter().any(|packet| packet.0 % 1000 != 0),
+            "timestamps have nanoseconds"
+        );
+        assert_eq!(interfaces.rows()[0].name, "far");
+    });
+}
+
+#[test]
+fn any_is_cooked_and_filtered_in_the_kernel() {
+    in_namespace("any", || {
+        let mut live = open("any", "udp dst port 5060 and dst host 10.99.0.2");
+        send(53, 50);
+        send(5060, 50);
+        let mut seen = vec![];
+        // The pair shows each packet twice: leaving one end, entering the other.
+        poll_until(&mut live, &mut seen, |_, seen| seen.len() >= 100);
+        let mut all = vec![];
+        finish(live, seen, &mut all);
+        assert_eq!(all.len(), 100);
+        assert!(all.iter().all(|packet| packet.1 == 113));
+    });
+}
+
+#[test]
+fn replacing_the_filter_loses_nothing_that_both_accept() {
+    in_namespace("replacement", || {
+        const COUNT: u32 = 20_000;
+        let mut live = open("far", "udp port 5060");
+        let namespace = std::fs::File::open("/proc/thread-self/ns/net").unwrap();
+        let sender = thread::spawn(move || {
+            nix::sched::setns(namespace, CloneFlags::CLONE_NEWNET).unwrap();
+            send(5060, COUNT);
+        });
+        let mut seen = vec![];
+        let mut replaced = 0u32;
+        while !sender.is_finished() {
+            let pushed = [Pushed {
+                id: "1".into(),
+                pattern: format!("port 5060 or port {}", replaced % 1000 + 1),
+            }];
+            let (expression, refused) =
+                Expression::new("udp", &["192.0.2.1:55555".parse().unwrap()])
+                    .with_pushed(pushed, &[1]);
+            assert!(refused.is_empty());
+            live.set_filter(&expression).unwrap();
+            replaced += 1;
+            poll(&mut live, &mut seen);
+        }
+        sender.join().unwrap();
+        assert!(
+            live.set_filter(&Expression::new("udp porte 1", &[]))
+                .unwrap_err()
+                .to_string()
+                .contains("udp porte 1")
+        );
+        let mut all = vec![];
+        let dropped = live.status().dropped;
+        finish(live, seen, &mut all);
+        assert!(replaced > 1);
+        let numbers: Vec<_> = all
+            .iter()
+            .map(|packet| u32::from_be_bytes(packet.2[..].try_into().unwrap()))
+            .collect();
+        assert_eq!(
+            (numbers.len() as u64 + dropped, dropped),
+            (COUNT.into(), 0),
+            "{replaced} replacements"
+        );
+        assert!(numbers.is_sorted());
+    });
+}
+
+#[test]
+fn an_interface_that_comes_back_is_captured_again() {
+    in_namespace("return", || {
+        let mut live = open("far", "udp port 5060");
+        let mut seen = vec![];
+        send(5060, 10);
+        poll_until(&mut live, &mut seen, |_, seen| seen.len() == 10);
+        ip("link del near");
+        poll_until(&mut live, &mut seen, |live, _| {
+            matches!(live.status().state, State::Retrying { .. })
+        });
+        make_pair();
+        poll_until(&mut live, &mut seen, |live, _| {
+            live.status().state == State::Up
+        });
+        let status = live.status();
+        assert_eq!(status.reopened, 1);
+        assert!(!status.lost_time.is_zero());
+        // The filter holds on the new socket, too.
+        send(53, 10);
+        send(5060, 10);
+        poll_until(&mut live, &mut seen, |_, seen| seen.len() == 20);
+        let mut all = vec![];
+        finish(live, seen, &mut all);
+        assert_eq!(all.len(), 20);
+    });
+}
+
+#[test]
+fn a_link_that_is_down_is_shown_and_kept() {
+    in_namespace("down", || {
+        let mut live = open("far", "udp port 5060");
+        let mut seen = vec![];
+        ip("link set far down");
+        poll_until(&mut live, &mut seen, |live, _| {
+            live.status().state == State::Down
+        });
+        ip("link set far up");
+        poll_until(&mut live, &mut seen, |live, _| {
+            live.status().state == State::Up
+        });
+        send(5060, 10);
+        poll_until(&mut live, &mut seen, |_, seen| seen.len() == 10);
+        assert_eq!(live.status().reopened, 0);
+        let mut all = vec![];
+        finish(live, seen, &mut all);
+    });
+}
+
+#[test]
+fn what_cannot_be_opened_is_an_error() {
+    in_namespace("errors", || {
+        for device in [
+            "nonesuch",
+            "",
+            "a name much longer than names may be",
+            "usbmon0",
+            "near\0",
+        ] {
+            let error = Live::open(
+                device,
+                options(),
+                &Expression::default(),
+                Interfaces::default(),
+            )
+            .err()
+            .unwrap();
+            assert!(
+                matches!(&error, SourceError::NoSuchInterface { name } if name == device),
+                "{error}"
+            );
+        }
+        let mut live = Live::open(
+            "near",
+            options(),
+            &Expression::default(),
+            Interfaces::default(),
+        )
+        .unwrap();
+        let error = live
+            .set_filter(&Expression::new("host or or", &[]))
+            .unwrap_err();
+        assert!(error.to_string().contains("syntax error"), "{error}");
+        // An interface that is down at the start is waited for.
+        ip("link set near down");
+        let mut live = Live::open(
+            "near",
+            options(),
+            &Expression::default(),
+            Interfaces::default(),
+        )
+        .unwrap();
+        assert_ne!(live.status().state, State::Up);
+        ip("link set near up");
+        poll_until(&mut live, &mut vec![], |live, _| {
+            live.status().state == State::Up
+        });
+    });
+}
+
+/// The program in a process of its own, which does not outlive the test.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Fails when the process has ended, which is what is wanted.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_daemon_captures_on_several_interfaces_and_tells_of_a_lost_one() {
+    in_namespace("daemon", || {
+        let dir = tempfile::tempdir().unwrap();
+        let run_dir = dir.path().join("run");
+        let config = dir.path().join("capd.toml");
+        let lines = format!(
+            "pcap_timeout_ms = 20\n[hunter]\nprocessor_addr = \"127.0.0.1:55555\"\ninsecure = true\nid = \"test\"\nworkers = 1\n\
+             buffer_size = 100\nbatch_queue_size = 1\ninterfaces = [\"near\", \"far\"]\nbpf_filter = \"udp port 5060\"\nruntime_dir = {run_dir:?}\n"
+        );
+        std::fs::write(&config, lines).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_lc-capd"))
+            .arg("--config")
+            .arg(config)
+            .spawn();
+        let mut process = Process(child.unwrap());
+        let worker = until(|| WorkerRegions::attach(&run_dir, 0).ok());
+        let session = &worker.session;
+        let captured = |queue| {
+            let commit = session.queue_commit(queue, 1).unwrap();
+            assert_eq!(commit.get(CaptureCounter::Captured), commit.steered(0));
+            commit.get(CaptureCounter::Captured)
+        };
+        let running = |queue| session.queue_state(queue).0 == QueueState::Running;
+        until(|| (running(0) && running(1)).then_some(()));
+        send(5060, 100);
+        send(53, 100);
+        until(|| (captured(0) == 100 && captured(1) == 100).then_some(()));
+        ip("link del near");
+        let lost = |queue| matches!(session.queue_state(queue), (QueueState::Retrying, reason) if !reason.is_empty());
+        until(|| (lost(0) && lost(1)).then_some(()));
+        make_pair();
+        until(|| (running(0) && running(1)).then_some(()));
+        send(5060, 100);
+        until(|| (captured(0) == 200 && captured(1) == 200).then_some(()));
+        let names: Vec<_> = (0..2)
+            .map(|index| session.interface(index).unwrap().name)
+            .collect();
+        assert_eq!(names, ["near", "far"]);
+        kill(Pid::from_raw(process.0.id() as i32), Signal::SIGTERM).unwrap();
+        let status = process.0.wait().unwrap();
+        assert_eq!(status.code(), Some(0));
+        for queue in 0..2 {
+            let commit = session.queue_commit(queue, 1).unwrap();
+            let count = |counter| commit.get(counter);
+            assert_eq!(session.queue_state(queue).0, QueueState::Stopped);
+            assert_eq!(
+                count(CaptureCounter::KernelReceived),
+                count(CaptureCounter::KernelDropped) + count(CaptureCounter::Captured)
+            );
+            assert_eq!(
+                (
+                    count(CaptureCounter::Captured),
+                    count(CaptureCounter::Reopened)
+                ),
+                (200, 1)
+            );
+        }
+    });
+}
+
+#[track_caller]
+fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "gave up waiting");
+        thread::yield_now();
+    }
+}

@@ -1,0 +1,239 @@
+//! The ledger: every packet's fate, from the kernel to the processor's acknowledgement.
+//!
+//! | stage | comes in | goes out |
+//! |---|---|---|
+//! | kernel | received | dropped, captured |
+//! | capture | captured | rx ring full, too long, steered |
+//! | workers | steered | forwarded, filtered by reason, lost by reason, waiting in rx rings |
+//! | forwarder | forwarded | acknowledged, dropped, waiting in tx rings or for an acknowledgement |
+//!
+//! A stage balances when what came in equals what went out. While packets flow, its counters are read
+//! one after the other, so that a stage is judged only by what can't be explained by movement: more out
+//! than in. When nothing waits any more, it must balance to the packet.
+
+use lc_daemon::attach::Observer;
+use serde::Serialize;
+use shm_layout::commit::Torn;
+use shm_layout::counters::{CaptureCounter, ForwardCounter, WorkerCounter};
+use std::fmt;
+
+/// One reading of all stages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Ledger {
+    /// In the order of a packet's way.
+    pub stages: Vec<Stage>,
+    /// Whether every stage balances.
+    pub balanced: bool,
+    /// Whether no packet is under way.
+    pub quiet: bool,
+    /// Whether the capture has ended and everything captured has found its end.
+    pub complete: bool,
+}
+
+/// What came into a stage and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Stage {
+    /// What the stage takes in, such as `captured`.
+    pub name: &'static str,
+    /// Packets that came in.
+    pub incoming: u64,
+    /// Packets by outcome.
+    pub outcomes: Vec<Outcome>,
+    /// Packets that came in and have no outcome yet.
+    pub waiting: u64,
+    /// Whether the numbers can be true.
+    pub balanced: bool,
+}
+
+/// One way out of a stage.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Outcome {
+    /// What became of the packets, such as `steered`.
+    pub name: &'static str,
+    /// How many.
+    pub packets: u64,
+}
+
+impl Ledger {
+    /// Reads all counters, the end of the way first, so that a packet that moves meanwhile is missing
+    /// from a stage's outcomes, never counted twice.
+    ///
+    /// # Errors
+    /// [`Torn`]: a process was too busy to be read; try again.
+    pub fn read(observer: &Observer) -> Result<Self, Torn> {
+        let forwarder = observer.forwarder.commit()?;
+        let workers = observer
+            .workers
+            .iter()
+            .map(|worker| worker.commit())
+            .collect::<Result<Vec<_>, _>>()?;
+        let queues = 0..usize::from(observer.geometry.queues);
+        let ended = queues
+            .clone()
+            .all(|queue| observer.session.queue_state(queue).0.has_ended());
+        let captures = queues
+            .map(|queue| {
+                observer
+                    .session
+                    .queue_commit(queue, observer.geometry.workers)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+
+        let capture = |counter| {
+            captures
+                .iter()
+                .map(|commit| commit.get(counter))
+                .sum::<u64>()
+        };
+        let worker = |counter| {
+            workers
+                .iter()
+                .map(|commit| commit.get(counter))
+                .sum::<u64>()
+        };
+        let worker_count = workers.len();
+        let steered = captures
+            .iter()
+            .map(|commit| {
+                (0..worker_count)
+                    .map(|worker| commit.steered(worker))
+                    .sum::<u64>()
+            })
+            .sum::<u64>();
+
+        let captured = capture(CaptureCounter::Captured);
+        let mut stages = Vec::new();
+        let received = capture(CaptureCounter::KernelReceived);
+        if received > 0 {
+            stages.push(Stage::of_kernel(
+                received,
+                capture(CaptureCounter::KernelDropped),
+                captured,
+            ));
+        }
+        stages.push(Stage::new(
+            "captured",
+            captured,
+            vec![
+                ("rx ring full", capture(CaptureCounter::RingFull)),
+                ("too long", capture(CaptureCounter::TooLong)),
+                ("steered", steered),
+            ],
+        ));
+        stages.push(Stage::new(
+            "steered",
+            steered,
+            vec![
+                ("forwarded", worker(WorkerCounter::Forwarded)),
+                ("no match", worker(WorkerCounter::FilteredNoMatch)),
+                ("by policy", worker(WorkerCounter::FilteredByPolicy)),
+                ("too long", worker(WorkerCounter::LostTooLong)),
+                ("corrupt", worker(WorkerCounter::CorruptRecords)),
+            ],
+        ));
+        stages.push(Stage::new(
+            "forwarded",
+            worker(WorkerCounter::Forwarded),
+            vec![
+                ("acknowledged", forwarder.get(ForwardCounter::Acked)),
+                ("dropped", forwarder.get(ForwardCounter::Dropped)),
+                ("corrupt", forwarder.get(ForwardCounter::CorruptRecords)),
+            ],
+        ));
+
+        let rings_empty = workers.iter().enumerate().all(|(worker, commit)| {
+            commit.tx_head() == forwarder.tx_tail(worker)
+                && captures
+                    .iter()
+                    .enumerate()
+                    .all(|(queue, capture)| capture.head(worker) == commit.rx_tail(queue))
+        });
+        let balanced = stages.iter().all(|stage| stage.balanced);
+        let quiet = rings_empty && stages.iter().all(|stage| stage.waiting == 0);
+        Ok(Self {
+            stages,
+            balanced,
+            quiet,
+            complete: ended && rings_empty,
+        })
+    }
+
+    /// Packets captured so far.
+    #[must_use]
+    pub fn captured(&self) -> u64 {
+        self.stages
+            .iter()
+            .find(|stage| stage.name == "captured")
+            .map_or(0, |stage| stage.incoming)
+    }
+
+    /// Packets of [`Ledger::captured`] whose end is known.
+    #[must_use]
+    pub fn settled(&self) -> u64 {
+        let waiting: u64 = self
+            .stages
+            .iter()
+            .filter(|stage| stage.name != "received")
+            .map(|stage| stage.waiting)
+            .sum();
+        self.captured().saturating_sub(waiting)
+    }
+}
+
+impl Stage {
+    fn new(name: &'static str, incoming: u64, outcomes: Vec<(&'static str, u64)>) -> Self {
+        let outgoing = outcomes.iter().map(|(_, packets)| packets).sum::<u64>();
+        let outcomes = outcomes
+            .into_iter()
+            .map(|(name, packets)| Outcome { name, packets })
+            .collect();
+        let waiting = incoming.saturating_sub(outgoing);
+        Self {
+            name,
+            incoming,
+            outcomes,
+            waiting,
+            balanced: outgoing <= incoming,
+        }
+    }
+
+    /// The kernel's counters are read about once a second, so that capture may be ahead of them.
+    fn of_kernel(received: u64, dropped: u64, captured: u64) -> Self {
+        let received = received.max(captured + dropped);
+        Self::new(
+            "received",
+            received,
+            vec![("dropped by kernel", dropped), ("captured", captured)],
+        )
+    }
+}
+
+impl fmt::Display for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for stage in &self.stages {
+            write!(f, "{:>10} {:>12} =", stage.name, stage.incoming)?;
+            for (n, outcome) in stage.outcomes.iter().enumerate() {
+                let plus = if n > 0 { " +" } else { "" };
+                write!(f, "{plus} {} {}", outcome.packets, outcome.name)?;
+            }
+            if stage.waiting > 0 {
+                write!(f, " + {} waiting", stage.waiting)?;
+            }
+            writeln!(
+                f,
+                "{}",
+                if stage.balanced {
+                    ""
+                } else {
+                    "   DOES NOT BALANCE"
+                }
+            )?;
+        }
+        let verdict = match (self.balanced, self.quiet) {
+            (false, _) => "the ledger does not balance",
+            (true, true) => "the ledger balances, nothing is under way",
+            (true, false) => "the ledger balances, packets are under way",
+        };
+        writeln!(f, "{verdict}")
+    }
+}

@@ -1,0 +1,336 @@
+//! `lc-hunt status`: what a running node does, read from shared memory only.
+
+use crate::ledger::Ledger;
+use lc_daemon::attach::{AttachError, Observer, SOCKET};
+use serde::Serialize;
+use shm_layout::counters::{CaptureCounter, ForwardCounter, WorkerCounter};
+use shm_layout::forwarder::Connection;
+use shm_layout::region::{Backing, Region};
+use shm_layout::session::QueueState;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// How often a reading is tried while the node is too busy to be read in one piece.
+const TRIES: usize = 100;
+
+/// One reading of one node.
+#[derive(Debug, Serialize)]
+pub struct Status {
+    /// Its run directory.
+    pub run_dir: PathBuf,
+    /// Its processes.
+    pub processes: Vec<Process>,
+    /// Its capture threads.
+    pub captures: Vec<Capture>,
+    /// Its session with the processor.
+    pub processor: Processor,
+    /// Its filters.
+    pub filters: Filters,
+    /// Where its rings lie: `huge`, `collapsed` or `ordinary` pages.
+    pub ring_memory: &'static str,
+    /// Where its packets went.
+    pub ledger: Ledger,
+    /// All counters by metric name, without the `lc_hunt_` prefix; summed over capture threads and over workers.
+    pub counters: BTreeMap<&'static str, u64>,
+}
+
+/// One process of the node.
+#[derive(Debug, Serialize)]
+pub struct Process {
+    /// `lc-capd`, `lc-workerd 0`, ...
+    pub name: String,
+    /// Its process id; 0 before it first attached.
+    pub pid: u32,
+    /// Whether that very process still runs.
+    pub alive: bool,
+    /// How often a process has taken over this place.
+    pub epoch: u32,
+    /// Its version.
+    pub version: String,
+    /// Milliseconds since it last said that it makes progress.
+    pub heartbeat_age_ms: u64,
+}
+
+/// One capture thread.
+#[derive(Debug, Serialize)]
+pub struct Capture {
+    /// Its interfaces: one device, or those that the files name.
+    pub interfaces: Vec<String>,
+    /// `starting`, `waiting for filters`, `running`, `link down`, `retrying`, `finished`, `failed` or `stopped`.
+    pub state: &'static str,
+    /// What is wrong, where something is.
+    pub reason: String,
+    /// Its counters.
+    pub counters: BTreeMap<&'static str, u64>,
+}
+
+/// The session with the processor.
+#[derive(Debug, Serialize)]
+pub struct Processor {
+    /// `waiting`, `connecting`, `streaming`, `paused` or `stopping`.
+    pub connection: &'static str,
+    /// The processor's id or address.
+    pub peer: String,
+    /// Why the last connection ended or failed.
+    pub last_error: String,
+}
+
+/// The filters in force.
+#[derive(Debug, Serialize)]
+pub struct Filters {
+    /// Current generation; 0 before the processor has told its filters.
+    pub generation: u64,
+    /// Generation that each worker judges by.
+    pub workers: Vec<u64>,
+    /// Enabled filters.
+    pub enabled: u64,
+    /// BPF filters that the capture applies.
+    pub bpf_active: u64,
+    /// BPF filters that do not compile.
+    pub bpf_refused: u64,
+}
+
+/// Why there is no status.
+#[derive(Debug, thiserror::Error)]
+pub enum StatusError {
+    /// Nothing runs.
+    #[error("no lc-hunt runs below {0}")]
+    NoneRunning(PathBuf),
+    /// The node can't be attached to.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    /// The node was too busy.
+    #[error("the node in {0} changed during each of {TRIES} readings; try again")]
+    Restless(PathBuf),
+}
+
+impl Status {
+    /// Reads every node below `base`: the one of the service, and those run in the foreground.
+    ///
+    /// # Errors
+    /// [`StatusError`]; nodes that ended meanwhile are passed over.
+    pub fn of_all(base: &Path) -> Result<Vec<Self>, StatusError> {
+        let mut found = Vec::new();
+        for run_dir in run_dirs(base) {
+            match Observer::attach(&run_dir) {
+                Ok(observer) => found.push(Self::read(run_dir, &observer)?),
+                Err(AttachError::Socket { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if found.is_empty() {
+            return Err(StatusError::NoneRunning(base.to_owned()));
+        }
+        Ok(found)
+    }
+
+    fn read(run_dir: PathBuf, observer: &Observer) -> Result<Self, StatusError> {
+        (0..TRIES)
+            .find_map(|_| Self::try_read(run_dir.clone(), observer).ok())
+            .ok_or(StatusError::Restless(run_dir))
+    }
+
+    fn try_read(run_dir: PathBuf, observer: &Observer) -> Result<Self, shm_layout::commit::Torn> {
+        let Observer {
+            session,
+            forwarder,
+            workers,
+            geometry,
+        } = observer;
+        let ledger = Ledger::read(observer)?;
+        let mut processes = vec![Process::of("lc-capd".to_owned(), session)];
+        for (index, worker) in workers.iter().enumerate() {
+            processes.push(Process::of(format!("lc-workerd {index}"), worker));
+        }
+        processes.push(Process::of("lc-fwdd".to_owned(), forwarder));
+
+        let mut counters = BTreeMap::new();
+        let mut captures = Vec::new();
+        let interfaces: Vec<_> = (0..session.interface_count())
+            .filter_map(|n| session.interface(n))
+            .collect();
+        for queue in 0..usize::from(geometry.queues) {
+            let commit = session.queue_commit(queue, geometry.workers)?;
+            let (state, reason) = session.queue_state(queue);
+            let own: BTreeMap<_, _> = CaptureCounter::ALL
+                .iter()
+                .map(|counter| (counter.metric(), commit.get(*counter)))
+                .collect();
+            for (name, value) in &own {
+                *counters.entry(*name).or_default() += value;
+            }
+            captures.push(Capture {
+                interfaces: interfaces
+                    .iter()
+                    .filter(|interface| usize::from(interface.queue) == queue)
+                    .map(|interface| interface.name.clone())
+                    .collect(),
+                state: state_name(state),
+                reason,
+                counters: own,
+            });
+        }
+        for worker in workers {
+            let commit = worker.commit()?;
+            for counter in WorkerCounter::ALL {
+                *counters.entry(counter.metric()).or_default() += commit.get(*counter);
+            }
+        }
+        let commit = forwarder.commit()?;
+        for counter in ForwardCounter::ALL {
+            counters.insert(counter.metric(), commit.get(*counter));
+        }
+        let bpf = session.bpf()?;
+        Ok(Self {
+            run_dir,
+            processes,
+            captures,
+            processor: Processor {
+                connection: connection_name(forwarder.connection()),
+                peer: forwarder.peer(),
+                last_error: forwarder.error(),
+            },
+            filters: Filters {
+                generation: forwarder.filter_generation(),
+                workers: workers
+                    .iter()
+                    .map(|worker| worker.filter_generation())
+                    .collect(),
+                enabled: forwarder.filter_count(),
+                bpf_active: bpf.active,
+                bpf_refused: bpf.refused,
+            },
+            ring_memory: match session.ring_backing() {
+                Backing::Huge => "huge",
+                Backing::Collapsed => "collapsed",
+                Backing::Ordinary => "ordinary",
+            },
+            ledger,
+            counters,
+        })
+    }
+}
+
+impl Process {
+    fn of<B>(name: String, region: &Region<B>) -> Self {
+        let owner = region.owner();
+        let age = shm_layout::monotonic_ns().saturating_sub(region.heartbeat_ns());
+        Self {
+            name,
+            pid: owner.pid,
+            alive: owner.is_alive(),
+            epoch: region.epoch(),
+            version: region.owner_version(),
+            heartbeat_age_ms: if owner.pid == 0 { 0 } else { age / 1_000_000 },
+        }
+    }
+}
+
+/// Directories below `base`, and `base` itself, where a capd has listened.
+fn run_dirs(base: &Path) -> Vec<PathBuf> {
+    let below = std::fs::read_dir(base)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
+    let mut found: Vec<_> = std::iter::once(base.to_owned())
+        .chain(below)
+        .filter(|path| path.join(SOCKET).exists())
+        .collect();
+    found.sort();
+    found
+}
+
+fn state_name(state: QueueState) -> &'static str {
+    match state {
+        QueueState::Starting => "starting",
+        QueueState::WaitingForFilters => "waiting for filters",
+        QueueState::Running => "running",
+        QueueState::LinkDown => "link down",
+        QueueState::Retrying => "retrying",
+        QueueState::Finished => "finished",
+        QueueState::Failed => "failed",
+        QueueState::Stopped => "stopped",
+    }
+}
+
+fn connection_name(connection: Connection) -> &'static str {
+    match connection {
+        Connection::Waiting => "waiting",
+        Connection::Connecting => "connecting",
+        Connection::Streaming => "streaming",
+        Connection::Paused => "paused",
+        Connection::Stopping => "stopping",
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.run_dir.display())?;
+        for process in &self.processes {
+            let Process {
+                name,
+                pid,
+                epoch,
+                version,
+                heartbeat_age_ms: age,
+                ..
+            } = process;
+            let state = if process.alive {
+                "running"
+            } else {
+                "NOT RUNNING"
+            };
+            writeln!(
+                f,
+                "  {name:<14} {state}, pid {pid}, version {version}, start {epoch}, heartbeat {age} ms ago"
+            )?;
+        }
+        for (index, capture) in self.captures.iter().enumerate() {
+            let interfaces = capture.interfaces.join(", ");
+            write!(
+                f,
+                "  {:<14} {}: {interfaces}",
+                format!("capture {index}"),
+                capture.state
+            )?;
+            let reason = &capture.reason;
+            writeln!(
+                f,
+                "{}",
+                if reason.is_empty() {
+                    String::new()
+                } else {
+                    format!(" ({reason})")
+                }
+            )?;
+        }
+        let Processor {
+            connection,
+            peer,
+            last_error,
+        } = &self.processor;
+        write!(f, "  {:<14} {connection} {peer}", "processor")?;
+        let error = if last_error.is_empty() {
+            String::new()
+        } else {
+            format!(" (last error: {last_error})")
+        };
+        writeln!(f, "{error}")?;
+        let Filters {
+            generation,
+            enabled,
+            bpf_active,
+            bpf_refused,
+            ..
+        } = &self.filters;
+        writeln!(
+            f,
+            "  {:<14} generation {generation}, {enabled} enabled, BPF {bpf_active} in force, {bpf_refused} refused",
+            "filters"
+        )?;
+        writeln!(f, "  {:<14} {} pages", "rings", self.ring_memory)?;
+        write!(f, "{}", self.ledger)
+    }
+}

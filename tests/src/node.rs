@@ -1,0 +1,116 @@
+//! A node under test: `lc-hunt` as a person runs it, and what its `status` says.
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::process::{self, Outcome, ProcessError, Running};
+
+/// The longest that any single step of a run may take.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running node.
+#[derive(Debug)]
+pub struct Node {
+    running: Running,
+}
+
+impl Node {
+    /// Starts `lc-hunt` with `arguments`.
+    ///
+    /// # Errors
+    ///
+    /// [`ProcessError::Start`]
+    pub fn start<A: AsRef<OsStr>>(
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Result<Self, ProcessError> {
+        let running = process::start(&process::program("lc-hunt"), arguments)?;
+        Ok(Self { running })
+    }
+
+    /// Starts `lc-hunt` with `arguments` in the network namespace `namespace`.
+    ///
+    /// # Errors
+    ///
+    /// [`ProcessError::Start`]
+    pub fn start_in<A: AsRef<OsStr>>(
+        namespace: &str,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Result<Self, ProcessError> {
+        let mut all: Vec<OsString> = ["netns", "exec", namespace].map(Into::into).into();
+        all.push(process::program("lc-hunt").into());
+        all.extend(
+            arguments
+                .into_iter()
+                .map(|argument| argument.as_ref().into()),
+        );
+        // It becomes lc-hunt, under the same process id.
+        let running = process::start(Path::new("ip"), all)?;
+        Ok(Self { running })
+    }
+
+    /// The process.
+    pub fn process(&mut self) -> &mut Running {
+        &mut self.running
+    }
+
+    /// What `lc-hunt status --json` says of this node; `None` before it can be asked.
+    pub fn status(&self) -> Option<Value> {
+        let arguments = ["status", "--json"];
+        let outcome = process::run(&process::program("lc-hunt"), arguments, PATIENCE).ok()?;
+        let own = format!("run-{}", self.running.pid());
+        let nodes: Vec<Value> = serde_json::from_str(&outcome.stdout).ok()?;
+        nodes.into_iter().find(|node| {
+            node["run_dir"]
+                .as_str()
+                .is_some_and(|dir| dir.ends_with(&own))
+        })
+    }
+
+    /// Waits until the status satisfies `condition`, and gives it; `None` if it never does.
+    pub fn wait_until(&self, condition: impl Fn(&Value) -> bool) -> Option<Value> {
+        process::wait_for(PATIENCE, || {
+            self.status().filter(|status| condition(status))
+        })
+    }
+
+    /// The process id of the daemon `name`, such as `lc-workerd 0`, once it runs.
+    pub fn daemon(&self, name: &str) -> Option<i32> {
+        let status = self.wait_until(|status| process_named(status, name)["alive"] == true)?;
+        i32::try_from(process_named(&status, name)["pid"].as_i64()?).ok()
+    }
+
+    /// Waits for the node's own end.
+    ///
+    /// # Errors
+    ///
+    /// [`ProcessError::TooSlow`]
+    pub fn finish(self, limit: Duration) -> Result<Outcome, ProcessError> {
+        self.running.finish(limit)
+    }
+
+    /// Asks the node to end, and waits for it.
+    ///
+    /// # Errors
+    ///
+    /// [`ProcessError::TooSlow`]
+    pub fn terminate(self) -> Result<Outcome, ProcessError> {
+        self.running.signal(nix::sys::signal::Signal::SIGTERM);
+        self.running.finish(PATIENCE)
+    }
+}
+
+/// The entry of process `name` in a status, or null.
+fn process_named<'a>(status: &'a Value, name: &str) -> &'a Value {
+    status["processes"]
+        .as_array()
+        .and_then(|processes| processes.iter().find(|process| process["name"] == name))
+        .unwrap_or(&Value::Null)
+}
+
+/// A counter of a status by its metric name, 0 where there is none.
+pub fn counter(status: &Value, name: &str) -> u64 {
+    status["counters"][name].as_u64().unwrap_or_default()
+}

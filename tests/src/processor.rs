@@ -1,0 +1,191 @@
+//! A processor under test: `lc-sink` as a program, and what it wrote down.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use thiserror::Error;
+
+use crate::node::PATIENCE;
+use crate::process::{self, Outcome, ProcessError, Running};
+
+/// A running processor.
+#[derive(Debug)]
+pub struct Processor {
+    running: Running,
+    port: u16,
+}
+
+/// A processor that could not be used.
+#[derive(Debug, Error)]
+pub enum ProcessorError {
+    /// It could not be run.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// It did not tell its port.
+    #[error("lc-sink did not start: {0}")]
+    NoPort(String),
+    /// What it wrote can't be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// Of the file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// What it wrote can't be understood.
+    #[error("cannot understand {path}: {source}")]
+    Understand {
+        /// Of the file.
+        path: PathBuf,
+        /// What the parser said.
+        source: serde_json::Error,
+    },
+}
+
+/// Totals that a processor writes down.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Summary {
+    /// Batches that arrived.
+    pub batches: u64,
+    /// Packets in them, repeated ones included.
+    pub packets: u64,
+    /// Batches whose number had been there before.
+    pub batches_again: u64,
+    /// Packets in those.
+    pub packets_again: u64,
+}
+
+/// One packet as `packets.jsonl` tells it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Told {
+    /// Number of its batch.
+    pub sequence: u64,
+    /// Capture time.
+    pub timestamp_ns: i64,
+    /// The filters that it matched.
+    pub matched_filter_ids: Vec<String>,
+    /// What was decoded.
+    pub metadata: Option<Metadata>,
+}
+
+/// The decoded part of a packet.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Metadata {
+    /// Source address.
+    pub src_ip: String,
+    /// Destination address.
+    pub dst_ip: String,
+    /// Source port.
+    pub src_port: u32,
+    /// Destination port.
+    pub dst_port: u32,
+    /// Transport protocol.
+    pub transport: String,
+}
+
+impl Processor {
+    /// Starts `lc-sink` on loopback `port` (0: any), writing into `folder`, with further
+    /// `arguments`. Returns when it listens.
+    ///
+    /// # Errors
+    ///
+    /// [`ProcessorError`]
+    pub fn start<A: Into<OsString>>(
+        folder: &Path,
+        port: u16,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Result<Self, ProcessorError> {
+        let port_file = folder.join("port");
+        // A predecessor may have left one.
+        let _ = fs::remove_file(&port_file);
+        let mut all: Vec<OsString> = vec![
+            "--listen".into(),
+            format!("127.0.0.1:{port}").into(),
+            "--port-file".into(),
+            port_file.clone().into(),
+            "--write-file".into(),
+            folder.join("packets.pcapng").into(),
+            "--summary".into(),
+            folder.join("summary.json").into(),
+        ];
+        all.extend(arguments.into_iter().map(Into::into));
+        let mut running = process::start(&process::program("lc-sink"), all)?;
+        let port = process::wait_for(PATIENCE, || {
+            let text = fs::read_to_string(&port_file).ok()?;
+            text.trim().parse().ok()
+        });
+        match port {
+            Some(port) => Ok(Self { running, port }),
+            None => {
+                let _ = running.ended()?;
+                Err(ProcessorError::NoPort(running.stderr()))
+            }
+        }
+    }
+
+    /// Where it listens, as `--processor` takes it.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// The port where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Kills it at once, as a crash would.
+    pub fn kill(self) {
+        drop(self);
+    }
+
+    /// Ends it in good order.
+    ///
+    /// # Errors
+    ///
+    /// [`ProcessError::TooSlow`]
+    pub fn terminate(self) -> Result<Outcome, ProcessError> {
+        self.running.signal(nix::sys::signal::Signal::SIGTERM);
+        self.running.finish(PATIENCE)
+    }
+}
+
+/// The totals in `folder`.
+///
+/// # Errors
+///
+/// [`ProcessorError::Read`], [`ProcessorError::Understand`]
+pub fn summary(folder: &Path) -> Result<Summary, ProcessorError> {
+    let path = folder.join("summary.json");
+    understand(&path, &read(&path)?)
+}
+
+/// The packets that `packets.jsonl` in `folder` tells of.
+///
+/// # Errors
+///
+/// [`ProcessorError::Read`], [`ProcessorError::Understand`]
+pub fn told(folder: &Path) -> Result<Vec<Told>, ProcessorError> {
+    let path = folder.join("packets.jsonl");
+    read(&path)?
+        .lines()
+        .map(|line| understand(&path, line))
+        .collect()
+}
+
+fn read(path: &Path) -> Result<String, ProcessorError> {
+    fs::read_to_string(path).map_err(|source| ProcessorError::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn understand<'a, T: Deserialize<'a>>(path: &Path, text: &'a str) -> Result<T, ProcessorError> {
+    serde_json::from_str(text).map_err(|source| ProcessorError::Understand {
+        path: path.to_owned(),
+        source,
+    })
+}

@@ -1,0 +1,257 @@
+//! Everything arrives, exactly once and in order: with several workers, over every kind of
+//! connection, with a processor that pauses, and through crashes.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::path::Path;
+use std::time::Duration;
+
+use lc_tests::capture;
+use lc_tests::compare::Difference;
+use lc_tests::generated::{Generated, generate};
+use lc_tests::node::{Node, PATIENCE, counter};
+use lc_tests::process::wait_for;
+use lc_tests::processor::{self, Processor};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::tempdir;
+
+/// A mixed capture of `packets` packets.
+fn mixed(folder: &Path, packets: u32) -> Generated {
+    let packets = packets.to_string();
+    generate(folder, "mixed.pcap", &["--packets", &packets]).unwrap()
+}
+
+/// What arrived in `folder`, compared with what was sent.
+fn difference(sent: &Generated, folder: &Path) -> Difference {
+    let arrived = capture::read(&folder.join("packets.pcapng")).unwrap();
+    assert_eq!(arrived.damage, None);
+    Difference::between(&sent.packets, &arrived.packets)
+}
+
+/// Arguments of a run of `capture` into a processor at `address` in clear text.
+fn run_into<'a>(capture: &'a Generated, address: &'a str) -> Vec<&'a str> {
+    let path = capture.path.to_str().unwrap();
+    vec![
+        "hunt",
+        "--read-file",
+        path,
+        "--processor",
+        address,
+        "--insecure",
+        "--no-filter-policy",
+        "allow",
+    ]
+}
+
+#[test]
+fn a_mixed_capture_arrives_whole_through_two_workers() {
+    let folder = tempdir().unwrap();
+    let sent = mixed(folder.path(), 20_000);
+    let sink = folder.path().join("arrived");
+    let node = Node::start([
+        "hunt",
+        "--read-file",
+        sent.path.to_str().unwrap(),
+        "--sink",
+        sink.to_str().unwrap(),
+        "--no-filter-policy",
+        "allow",
+        "--workers",
+        "2",
+    ])
+    .unwrap();
+    let outcome = node.finish(PATIENCE).unwrap();
+    assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+    let difference = difference(&sent, &sink);
+    assert!(difference.is_none(), "{difference}");
+    let summary = processor::summary(&sink).unwrap();
+    assert_eq!(summary.packets, 20_000);
+    assert_eq!(summary.packets_again, 0);
+    let told = processor::told(&sink).unwrap();
+    assert_eq!(told.len(), 20_000);
+    for packet in &told {
+        let metadata = packet.metadata.as_ref().expect("every packet is IP");
+        assert!(["TCP", "UDP"].contains(&metadata.transport.as_str()));
+        assert!(metadata.src_port > 0 && metadata.dst_port > 0);
+    }
+    let said = outcome.stdout + &outcome.stderr;
+    assert!(said.contains("20000") && said.contains("balance"), "{said}");
+}
+
+#[test]
+fn several_files_follow_each_other() {
+    let folder = tempdir().unwrap();
+    let first = generate(folder.path(), "1.pcap", &["--packets", "500"]).unwrap();
+    let second = generate(
+        folder.path(),
+        "2.pcap",
+        &["--packets", "500", "--seed", "2"],
+    )
+    .unwrap();
+    let sink = folder.path().join("arrived");
+    let node = Node::start([
+        "--read-file".as_ref(),
+        first.path.as_os_str(),
+        "--read-file".as_ref(),
+        second.path.as_os_str(),
+        "--sink".as_ref(),
+        sink.as_os_str(),
+        "--no-filter-policy".as_ref(),
+        "allow".as_ref(),
+    ])
+    .unwrap();
+    let outcome = node.finish(PATIENCE).unwrap();
+    assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+    let both = Generated {
+        packets: [first.packets, second.packets].concat(),
+        path: first.path,
+    };
+    let difference = difference(&both, &sink);
+    assert!(difference.is_none(), "{difference}");
+}
+
+#[test]
+fn a_replay_keeps_its_rate() {
+    let folder = tempdir().unwrap();
+    let sent = mixed(folder.path(), 2_000);
+    let processor = Processor::start(folder.path(), 0, [""; 0]).unwrap();
+    let address = processor.address();
+    let mut arguments = run_into(&sent, &address);
+    arguments.extend(["--replay-rate", "1000pps"]);
+    let start = std::time::Instant::now();
+    let outcome = Node::start(arguments).unwrap().finish(PATIENCE).unwrap();
+    assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+    assert!(start.elapsed() >= Duration::from_millis(1_900));
+    processor.terminate().unwrap();
+    let difference = difference(&sent, folder.path());
+    assert!(difference.is_none(), "{difference}");
+}
+
+#[test]
+fn a_processor_that_pauses_or_slows_down_loses_nothing() {
+    for flow in ["pause:500ms@5", "slow", "resume"] {
+        let folder = tempdir().unwrap();
+        let sent = mixed(folder.path(), 2_000);
+        let processor = Processor::start(folder.path(), 0, ["--flow", flow]).unwrap();
+        let address = processor.address();
+        let node = Node::start(run_into(&sent, &address)).unwrap();
+        let outcome = node.finish(2 * PATIENCE).unwrap();
+        assert_eq!(outcome.code(), 0, "{flow}: {}", outcome.stderr);
+        processor.terminate().unwrap();
+        let difference = difference(&sent, folder.path());
+        assert!(difference.is_none(), "{flow}: {difference}");
+    }
+}
+
+#[test]
+fn a_killed_processor_costs_nothing_but_repeated_batches() {
+    let folder = tempdir().unwrap();
+    let sent = mixed(folder.path(), 20_000);
+    let processor = Processor::start(folder.path(), 0, ["--ack-delay", "5ms"]).unwrap();
+    let (address, port) = (processor.address(), processor.port());
+    let mut arguments = run_into(&sent, &address);
+    arguments.extend(["--replay-rate", "10000pps"]);
+    let mut node = Node::start(arguments).unwrap();
+    let before = node
+        .wait_until(|status| counter(status, "forward_acked_packets_total") > 1_000)
+        .expect("packets are acknowledged");
+    assert!(counter(&before, "forward_acked_packets_total") < 20_000);
+    processor.kill();
+    assert!(node.process().ended().unwrap().is_none());
+    node.wait_until(|status| status["processor"]["connection"] != "streaming")
+        .expect("the node notices");
+    let processor = Processor::start(folder.path(), port, [""; 0]).unwrap();
+    let outcome = node.finish(2 * PATIENCE).unwrap();
+    assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+    processor.terminate().unwrap();
+    let difference = difference(&sent, folder.path());
+    assert_eq!(difference.lost, 0, "{difference}");
+    assert_eq!(difference.altered, 0, "{difference}");
+    let summary = processor::summary(folder.path()).unwrap();
+    assert_eq!(
+        difference.extra as u64, summary.packets_again,
+        "{difference} {summary:?}"
+    );
+}
+
+#[test]
+fn a_killed_worker_costs_nothing() {
+    let folder = tempdir().unwrap();
+    let sent = mixed(folder.path(), 20_000);
+    let processor = Processor::start(folder.path(), 0, [""; 0]).unwrap();
+    let address = processor.address();
+    let mut arguments = run_into(&sent, &address);
+    arguments.extend(["--replay-rate", "10000pps", "--workers", "2"]);
+    let node = Node::start(arguments).unwrap();
+    node.wait_until(|status| counter(status, "worker_forwarded_packets_total") > 1_000)
+        .expect("packets flow");
+    let worker = node.daemon("lc-workerd 0").unwrap();
+    kill(Pid::from_raw(worker), Signal::SIGKILL).unwrap();
+    let outcome = node.finish(2 * PATIENCE).unwrap();
+    assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+    processor.terminate().unwrap();
+    let difference = difference(&sent, folder.path());
+    assert!(difference.is_none(), "{difference}");
+}
+
+#[test]
+fn a_node_that_is_asked_to_end_delivers_what_it_has_read() {
+    let folder = tempdir().unwrap();
+    let sent = mixed(folder.path(), 20_000);
+    let processor = Processor::start(folder.path(), 0, [""; 0]).unwrap();
+    let address = processor.address();
+    let mut arguments = run_into(&sent, &address);
+    arguments.extend(["--replay-rate", "5000pps"]);
+    let node = Node::start(arguments).unwrap();
+    node.wait_until(|status| counter(status, "capture_packets_total") > 1_000)
+        .expect("packets flow");
+    let outcome = node.terminate().unwrap();
+    assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+    processor.terminate().unwrap();
+    let arrived = capture::read(&folder.path().join("packets.pcapng")).unwrap();
+    let count = arrived.packets.len();
+    assert!((1_000..20_000).contains(&count), "{count}");
+    let difference = Difference::between(&sent.packets[..count], &arrived.packets);
+    assert!(difference.is_none(), "{difference}");
+}
+
+#[test]
+fn a_processor_that_starts_late_is_waited_for() {
+    let folder = tempdir().unwrap();
+    let sent = mixed(folder.path(), 1_000);
+    let port = Processor::start(folder.path(), 0, [""; 0]).unwrap().port();
+    let address = format!("127.0.0.1:{port}");
+    let node = Node::start(run_into(&sent, &address)).unwrap();
+    node.wait_until(|status| counter(status, "forward_connection_failures_total") > 0)
+        .expect("the node tries to connect");
+    let processor = Processor::start(folder.path(), port, [""; 0]).unwrap();
+    let outcome = node.finish(2 * PATIENCE).unwrap();
+    assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+    processor.terminate().unwrap();
+    let difference = difference(&sent, folder.path());
+    assert!(difference.is_none(), "{difference}");
+}
+
+#[test]
+fn status_without_a_node_says_so() {
+    let folder = tempdir().unwrap();
+    let sent = mixed(folder.path(), 100);
+    let sink = folder.path().join("arrived");
+    let node = Node::start([
+        "--read-file".as_ref(),
+        sent.path.as_os_str(),
+        "--sink".as_ref(),
+        sink.as_os_str(),
+    ])
+    .unwrap();
+    node.finish(PATIENCE).unwrap();
+    // Other nodes may run on this machine; this one is gone.
+    let gone = wait_for(PATIENCE, || {
+        let arguments = ["status", "--json"];
+        let hunt = lc_tests::process::program("lc-hunt");
+        lc_tests::process::run(&hunt, arguments, PATIENCE).ok()
+    });
+    let outcome = gone.unwrap();
+    assert!(outcome.code() != 0 || outcome.stdout.contains("run_dir"));
+}

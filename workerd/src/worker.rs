@@ -1,0 +1,315 @@
+//! The loop of a worker: rx rings in, verdicts, tx ring out.
+//!
+//! Packets are taken in batches. A batch ends with one commit that says how far the rx rings are
+//! done, where the tx ring's head stands and what was counted; only then the tx ring is published
+//! and the rx rings are released. A successor resumes from the commit, so a worker that dies at any
+//! instruction loses no packet and forwards none twice.
+//!
+//! A full tx ring makes the worker wait, and so fill its rx rings: a live capture then drops and
+//! counts, a file waits.
+
+use crate::decode::decode;
+use crate::emit::emit;
+use crate::filter::{FilterSet, Verdict};
+use crate::prefixes::FilterIndex;
+use lc_daemon::attach::WorkerRegions;
+use lc_daemon::config::NoFilterPolicy;
+use lc_daemon::signals::Stop;
+use shm_layout::counters::WorkerCounter as Counter;
+use shm_layout::filters::Snapshot;
+use shm_layout::monotonic_ns;
+use shm_layout::packet::Packet;
+use shm_layout::region::Region;
+use shm_layout::ring::{Full, RingReader};
+use shm_layout::session::Session;
+use shm_layout::worker::{InProgress, WorkerCommit};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+/// Most packets of one ring between two commits.
+const BATCH: usize = 64;
+/// Bytes of a packet that are copied out to be decoded; longer chains of headers are rare.
+const WINDOW: usize = 192;
+/// Longest sleep, so that heartbeats go on and filter changes are seen.
+const NAP: Duration = Duration::from_millis(100);
+/// Between two heartbeats, and between two tries to fetch filters.
+const BEAT_NS: u64 = 100_000_000;
+
+/// A worker at work.
+pub struct Worker {
+    regions: WorkerRegions,
+    commit: WorkerCommit,
+    filters: FilterSet,
+    bpf_active: bool,
+    interfaces: InterfaceNames,
+    policy: NoFilterPolicy,
+    matched: Vec<FilterIndex>,
+    scratch: Vec<u8>,
+    next_fetch_ns: u64,
+    last_beat_ns: u64,
+}
+
+/// Why a batch ended.
+#[derive(PartialEq)]
+enum BatchEnd {
+    /// There was nothing to read.
+    Idle,
+    /// Packets were handled.
+    Busy,
+    /// The tx ring has no room for the next packet.
+    TxFull,
+}
+
+impl Worker {
+    /// Goes on where a predecessor stopped.
+    ///
+    /// # Errors
+    /// The commit of a predecessor that never rests: it still lives.
+    pub fn new(
+        mut regions: WorkerRegions,
+        policy: NoFilterPolicy,
+    ) -> Result<Self, shm_layout::commit::Torn> {
+        let commit = regions.worker.commit()?;
+        regions.tx.resume(commit.tx_head());
+        for (queue, rx) in regions.rx.iter_mut().enumerate() {
+            rx.resume(commit.rx_tail(queue));
+        }
+        Ok(Self {
+            regions,
+            commit,
+            filters: FilterSet::none(policy),
+            bpf_active: false,
+            interfaces: InterfaceNames::default(),
+            policy,
+            matched: Vec::new(),
+            scratch: Vec::new(),
+            next_fetch_ns: 0,
+            last_beat_ns: 0,
+        })
+    }
+
+    /// Works until `stop`, then drains the rx rings for at most `drain`. Returns the packets that
+    /// remain in them when that was not enough.
+    pub fn run(mut self, stop: &Stop, drain: Duration) -> Drained {
+        let mut deadline = None;
+        loop {
+            self.refresh();
+            let mut idle = true;
+            for queue in 0..self.regions.rx.len() {
+                match self.batch(queue) {
+                    BatchEnd::Idle => continue,
+                    BatchEnd::Busy => {}
+                    BatchEnd::TxFull => self.wait_for_tx(),
+                }
+                idle = false;
+            }
+            if stop.requested() {
+                let deadline = *deadline.get_or_insert_with(|| Instant::now() + drain);
+                if idle {
+                    return Drained::Empty;
+                }
+                if Instant::now() >= deadline {
+                    return Drained::Late;
+                }
+            } else if idle {
+                self.sleep();
+            }
+        }
+    }
+
+    /// Once per round: heartbeat, filters, BPF state.
+    fn refresh(&mut self) {
+        let now = monotonic_ns();
+        if now - self.last_beat_ns >= BEAT_NS {
+            self.regions.worker.beat();
+            self.last_beat_ns = now;
+        }
+        if self.regions.forwarder.filter_generation() != self.filters.generation()
+            && now >= self.next_fetch_ns
+        {
+            self.next_fetch_ns = if self.fetch_filters() {
+                0
+            } else {
+                now + BEAT_NS
+            };
+        }
+        if let Ok(bpf) = self.regions.session.bpf() {
+            self.bpf_active = bpf.active > 0;
+        }
+    }
+
+    fn fetch_filters(&mut self) -> bool {
+        let snapshot = match self.regions.broker.fetch_filters() {
+            Ok(Some(fd)) => Snapshot::read(fd.as_fd()),
+            Ok(None) => return false,
+            Err(error) => {
+                tracing::warn!(%error, "filters can't be fetched; the old ones stay in force");
+                return false;
+            }
+        };
+        let snapshot = match snapshot {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                tracing::error!(%error, "filters can't be read; the old ones stay in force");
+                return false;
+            }
+        };
+        let (filters, refused) = FilterSet::compile(&snapshot, self.policy);
+        for refused in &refused {
+            tracing::warn!(
+                filter = refused.id,
+                "{refused}; the other filters are in force"
+            );
+        }
+        self.commit.add(Counter::FilterGenerations, 1);
+        self.commit
+            .add(Counter::FiltersRefused, refused.len() as u64);
+        self.filters = filters;
+        self.regions.worker.publish(&self.commit);
+        self.regions
+            .worker
+            .set_filter_generation(snapshot.generation);
+        true
+    }
+
+    /// Handles up to [`BATCH`] packets of one rx ring and commits.
+    fn batch(&mut self, queue: usize) -> BatchEnd {
+        let mut end = BatchEnd::Idle;
+        for _ in 0..BATCH {
+            let record = match self.regions.rx[queue].read() {
+                Ok(Some(record)) => record,
+                Ok(None) => break,
+                Err(error) => {
+                    let skipped = self.regions.rx[queue].skip_published();
+                    self.commit.add(Counter::CorruptRecords, 1);
+                    self.commit.add(Counter::CorruptSkips, 1);
+                    tracing::error!(%error, queue, skipped, "the rx ring is corrupt; what it held is skipped");
+                    end = BatchEnd::Busy;
+                    break;
+                }
+            };
+            end = BatchEnd::Busy;
+            let Ok(packet) = Packet::read(&record, None) else {
+                self.commit.add(Counter::CorruptRecords, 1);
+                continue;
+            };
+            let position = record.position;
+            self.regions.worker.set_in_progress(Some(InProgress {
+                queue: queue as u8,
+                sequence: packet.header.sequence,
+            }));
+            let decoded = {
+                let mut window = [0; WINDOW];
+                let len = packet.data.copy_to(&mut window);
+                let decoded = decode(packet.header.link_type, &window[..len]);
+                match decoded.fault {
+                    Some(fault) if fault.is_truncation() && len < packet.data.len() => {
+                        self.scratch.resize(packet.data.len(), 0);
+                        packet.data.copy_to(&mut self.scratch);
+                        decode(packet.header.link_type, &self.scratch)
+                    }
+                    _ => decoded,
+                }
+            };
+            let verdict = self
+                .filters
+                .judge(&decoded, self.bpf_active, &mut self.matched);
+            let bytes = u64::from(packet.header.captured_len);
+            let outcome = match verdict {
+                Verdict::Matched | Verdict::Passed => {
+                    let name = self
+                        .interfaces
+                        .get(&self.regions.session, packet.header.interface);
+                    let ordinal = self.commit.get(Counter::Forwarded);
+                    let tx = &mut self.regions.tx;
+                    match emit(
+                        tx,
+                        ordinal,
+                        &packet,
+                        &decoded,
+                        name,
+                        &self.filters,
+                        &self.matched,
+                    ) {
+                        Ok(()) => Counter::Forwarded,
+                        Err(Full::Always) => Counter::LostTooLong,
+                        Err(Full::Now) => {
+                            self.regions.rx[queue].unread(position);
+                            end = BatchEnd::TxFull;
+                            break;
+                        }
+                    }
+                }
+                Verdict::NoMatch => Counter::FilteredNoMatch,
+                Verdict::Denied => Counter::FilteredByPolicy,
+            };
+            let commit = &mut self.commit;
+            commit.add(Counter::Received, 1);
+            commit.add(Counter::ReceivedBytes, bytes);
+            commit.add(outcome, 1);
+            if outcome == Counter::Forwarded {
+                commit.add(Counter::ForwardedBytes, bytes);
+            }
+            if verdict == Verdict::Matched {
+                commit.add(Counter::Matched, 1);
+            }
+            if decoded.fragment {
+                commit.add(Counter::Fragments, 1);
+            }
+            if let Some(fault) = decoded.fault {
+                commit.add(fault.counter(), 1);
+            }
+        }
+        if end != BatchEnd::Idle {
+            self.publish(queue);
+        }
+        end
+    }
+
+    /// The order of these stores is what recovery relies on.
+    fn publish(&mut self, queue: usize) {
+        let regions = &mut self.regions;
+        self.commit.set_rx_tail(queue, regions.rx[queue].position());
+        self.commit.set_tx_head(regions.tx.head());
+        regions.worker.publish(&self.commit);
+        regions.worker.set_in_progress(None);
+        regions.tx.publish();
+        regions.rx[queue].release();
+    }
+
+    fn wait_for_tx(&mut self) {
+        self.commit.add(Counter::TxFullWaits, 1);
+        self.regions.tx.wait_for_room(NAP);
+    }
+
+    fn sleep(&self) {
+        let readers: Vec<&RingReader> = self.regions.rx.iter().collect();
+        RingReader::wait_any(&readers, NAP);
+    }
+}
+
+/// How a worker ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drained {
+    /// Its rx rings were empty.
+    Empty,
+    /// Packets remained when its time was over; a successor finds them.
+    Late,
+}
+
+/// Names of the session's interface table, each read once.
+#[derive(Default)]
+struct InterfaceNames(Vec<String>);
+
+impl InterfaceNames {
+    fn get(&mut self, session: &Region<Session>, index: u16) -> &str {
+        let index = usize::from(index);
+        while self.0.len() <= index {
+            match session.interface(self.0.len()) {
+                Some(info) => self.0.push(info.name),
+                None => return "",
+            }
+        }
+        &self.0[index]
+    }
+}
