@@ -66,7 +66,7 @@ impl Orders {
 
     /// Let the thread end.
     pub(crate) fn end(&self) {
-        self.end.store(true, Ordering::Relaxed);
+        self.end.store(true, Ordering::Release); // pairs with `Collector::run`
     }
 }
 
@@ -157,7 +157,8 @@ impl Collector {
 
     /// Works until the session has ended.
     pub(crate) fn run(mut self) {
-        while !self.orders.end.load(Ordering::Relaxed) {
+        // Pairs with `Orders::end`.
+        while !self.orders.end.load(Ordering::Acquire) {
             self.hear();
             self.release();
             // Looked at before the rings: what was published before the order must be read.
@@ -172,6 +173,7 @@ impl Collector {
             }
             self.beat();
         }
+        self.release();
     }
 
     /// Takes note of the bell, so that only a new ring ends the next sleep.

@@ -276,7 +276,7 @@ impl Link {
     }
 
     /// Waits until the connection takes no more calls: the peer said so (GOAWAY), or it broke. Calls under way may
-    /// still be answered in the first case.
+    /// still be answered in the first case. A GOAWAY is seen when there is traffic, not on an idle connection.
     pub(crate) async fn ended(&mut self) -> String {
         let Some(end) = &mut self.end else {
             return std::future::pending().await;

@@ -345,7 +345,9 @@ fn a_successor_goes_on_where_the_commit_stands() {
         node.committed().tx_done(0) == 14
     });
     assert_eq!(node.committed().get(ForwardCounter::Acked), 14);
-    assert_eq!(node.workers[0].ring.used(), 0);
+    until("everything is released", || {
+        node.workers[0].ring.used() == 0
+    });
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod processor;
 use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -89,9 +90,7 @@ fn sigkill_loses_nothing_and_no_number_is_used_twice() {
         child.kill().unwrap();
         child.wait().unwrap();
         // What was sent and not acknowledged used its numbers too.
-        while let Some(batch) =
-            processor.batch_within(&mut stream, std::time::Duration::from_millis(50))
-        {
+        while let Some(batch) = processor.batch_within(&mut stream, Duration::from_millis(50)) {
             last = batch.sequence;
         }
     }
@@ -159,18 +158,27 @@ fn an_idle_forwarder_uses_next_to_nothing() {
     until("connected", || {
         node.observer.forwarder.connection() == Connection::Streaming
     });
-    let ticks = || {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
-        let fields: Vec<&str> = stat[stat.rfind(')').unwrap() + 1..]
-            .split_whitespace()
-            .collect();
-        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
-    };
-    let before = ticks();
-    std::thread::sleep(std::time::Duration::from_secs(3));
-    // A tick is a hundredth of a second: 3 of 300 are 1 %, with room for an unlucky start.
-    let used = ticks() - before;
-    assert!(used <= 3, "{used} ticks in 3 s");
+    match time_on_cpu(child.id()) {
+        None => eprintln!("skipped: this kernel does not tell the time that threads run"),
+        Some(before) => {
+            let span = Duration::from_secs(2);
+            std::thread::sleep(span);
+            let used = time_on_cpu(child.id()).unwrap() - before;
+            println!("{used:?} in {span:?}");
+            // The goal is 0.3 % of one core, optimised; this build is not.
+            assert!(used < span / 100, "{used:?} in {span:?}");
+        }
+    }
     terminate(&child);
     assert_eq!(end(child).0, Some(0));
+}
+
+/// Time that all threads of a process have run.
+fn time_on_cpu(pid: u32) -> Option<Duration> {
+    let mut total = 0;
+    for task in std::fs::read_dir(format!("/proc/{pid}/task")).ok()? {
+        let text = std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+        total += text.split_whitespace().next()?.parse::<u64>().ok()?;
+    }
+    Some(Duration::from_nanos(total))
 }
