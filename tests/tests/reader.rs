@@ -64,7 +64,7 @@ fn times_and_lengths_are_those_that_are_known() {
             .iter()
             .map(|packet| u64::from(packet.original_len))
             .sum();
-        if first.time_ns != known_time.parse().unwrap_or_default()
+        if first.time_ns != known_time.parse::<i64>().unwrap_or_default()
             || captured != facts["bytes_captured"].as_u64().unwrap()
             || on_wire != facts["bytes_on_wire"].as_u64().unwrap()
         {
