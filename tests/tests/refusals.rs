@@ -55,8 +55,10 @@ fn a_bad_bpf_expression() {
     );
     let sent = generate(folder.path(), "sent.pcap", &["--packets", "10"]).unwrap();
     let path = sent.path.to_str().unwrap();
+    let other = folder.path().join("other");
+    let other = other.to_str().unwrap();
     refused(
-        &["-r", path, "-f", "tcp and", "--sink", &sink],
+        &["-r", path, "-f", "tcp and", "--sink", other],
         &["tcp and"],
     );
 }
