@@ -552,7 +552,7 @@ fn traces() -> Option<PathBuf> {
 #[test]
 fn every_shared_capture_is_read_to_its_end() {
     let Some(folder) = traces() else {
-        eprintln!("SKIPPED: no folder of captures; set LC_HUNT_TRACES");
+        lc_tests::skipped!("no folder of captures; set LC_HUNT_TRACES");
         return;
     };
     let mut files = 0;

@@ -26,7 +26,7 @@ fn in_namespace(name: &str, test: impl FnOnce() + Send + 'static) {
     let name = name.to_owned();
     let outcome = thread::spawn(move || {
         if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
-            eprintln!("SKIPPED {name}: no network namespace can be made ({error}); run as root");
+            lc_tests::skipped!("{name}: no network namespace can be made ({error}); run as root");
             return;
         }
         make_pair();

@@ -2,13 +2,12 @@
 
 #![no_main]
 
-use lc_capd::steer::flow_hash;
 use lc_workerd::decode::decode;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: (u16, &[u8])| {
     let (link_type, bytes) = input;
-    let _ = flow_hash(link_type, bytes);
+    lc_capd::steer::fuzz(link_type, bytes);
     let decoded = decode(link_type, bytes);
     assert!(decoded.payload <= bytes.len());
 });

@@ -372,7 +372,7 @@ fn interfaces_are_listed_on_standard_output() {
     let listing: Value = serde_json::from_slice(&output.stdout).unwrap();
     let interfaces = listing["interfaces"].as_array().unwrap();
     if listing["warning"].is_string() {
-        println!("skipped: what is listed depends on permission to capture");
+        lc_tests::skipped!("what is listed depends on permission to capture");
         return;
     }
     let loopback = interfaces

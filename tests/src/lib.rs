@@ -25,3 +25,14 @@ pub mod generated;
 pub mod node;
 pub mod process;
 pub mod processor;
+
+/// Says that a test is skipped, and why, where it is seen: past the test harness, which keeps what
+/// passing tests print.
+#[macro_export]
+macro_rules! skipped {
+    ($($reason:tt)*) => {{
+        use std::io::Write;
+        // A closed standard error is no reason to fail.
+        let _ = writeln!(std::io::stderr(), "SKIPPED: {}", format_args!($($reason)*));
+    }};
+}

@@ -16,7 +16,7 @@ fn traces() -> Option<PathBuf> {
     );
     let found = folder.is_dir().then_some(folder);
     if found.is_none() {
-        println!("SKIPPED: no folder of captures; name one in LC_HUNT_TRACES");
+        lc_tests::skipped!("no folder of captures; name one in LC_HUNT_TRACES");
     }
     found
 }

@@ -247,7 +247,7 @@ fn filters_that_cannot_be_read() {
 fn huge_pages_that_are_missing() {
     let reserved = fs::read_to_string("/proc/sys/vm/nr_hugepages").unwrap_or_default();
     if reserved.trim() != "0" {
-        println!("SKIPPED: huge pages are reserved on this machine");
+        lc_tests::skipped!("huge pages are reserved on this machine");
         return;
     }
     let folder = tempdir().unwrap();
@@ -263,7 +263,7 @@ fn huge_pages_that_are_missing() {
 #[test]
 fn no_permission_to_capture() {
     if !nix::unistd::geteuid().is_root() {
-        println!("SKIPPED: only root can give up its rights");
+        lc_tests::skipped!("only root can give up its rights");
         return;
     }
     let folder = tempdir().unwrap();
@@ -282,8 +282,8 @@ fn no_permission_to_capture() {
         .chain([base.as_os_str()]);
     let outcome = lc_tests::process::run(Path::new("setpriv"), arguments, PATIENCE).unwrap();
     if outcome.code() == 127 || outcome.stderr.contains("setpriv:") {
-        println!(
-            "SKIPPED: the programs can't be run by another user here: {}",
+        lc_tests::skipped!(
+            "the programs can't be run by another user here: {}",
             outcome.stderr
         );
         return;
