@@ -16,6 +16,8 @@ use std::str::FromStr;
 use std::thread;
 use std::time::Duration;
 
+use shm_layout::layout::{MAX_QUEUES, RING_BYTES};
+
 pub use crate::settings::Mode;
 
 use crate::config_file::FileError;
@@ -252,6 +254,22 @@ pub enum ConfigError {
         /// What is wrong with it.
         reason: String,
     },
+    /// More interfaces than shared memory has room for.
+    #[error(
+        "{0} interfaces are named, but one node captures on at most {MAX_QUEUES}; run another lc-hunt for the rest"
+    )]
+    TooManyInterfaces(usize),
+    /// A ring would be larger than shared memory allows.
+    #[error(
+        "{setting} asks for {} MiB for each ring, but a ring has at most {} MiB; lower it, or give more --workers",
+        .ring_bytes >> 20, *RING_BYTES.end() >> 20
+    )]
+    RingTooLarge {
+        /// Flags that the size follows from.
+        setting: String,
+        /// What would be needed.
+        ring_bytes: usize,
+    },
     /// No name to register under.
     #[error("the host name cannot be read; give --id NAME")]
     NoName,
@@ -311,7 +329,7 @@ impl Config {
         } else {
             transport(values)?
         };
-        Ok(Config {
+        let config = Config {
             mode,
             runtime_dir: text(values, "hunter.runtime_dir")
                 .map_or_else(default_runtime_dir, PathBuf::from),
@@ -347,7 +365,31 @@ impl Config {
                 Some((Value::Duration(time), _)) => *time,
                 _ => Duration::from_secs(10),
             },
-        })
+        };
+        config.fits_shared_memory()?;
+        Ok(config)
+    }
+
+    /// Whether a region can have the sizes that follow from the settings.
+    fn fits_shared_memory(&self) -> Result<(), ConfigError> {
+        let threads = self.capture_threads();
+        if threads > MAX_QUEUES {
+            return Err(ConfigError::TooManyInterfaces(threads));
+        }
+        let queue = ["hunter.batch_queue_size", "hunter.batch_size"].map(title);
+        let rings = [
+            (title("hunter.buffer_size"), self.rx_ring_bytes()),
+            (queue.join(" with "), self.tx_ring_bytes()),
+        ];
+        for (setting, ring_bytes) in rings {
+            if ring_bytes as u64 > *RING_BYTES.end() {
+                return Err(ConfigError::RingTooLarge {
+                    setting,
+                    ring_bytes,
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Writes what was worked out and chosen into the values and takes out what lost, so that a process that reads

@@ -371,6 +371,14 @@ fn settings_that_do_not_fit_together_are_refused() {
             "--insecure and --tls-ca exclude each other",
         ),
         (
+            "hunter.sink = \"o\"\nhunter.workers = 1\nhunter.buffer_size = 600000",
+            "--buffer-size asks for 2048 MiB for each ring, but a ring has at most 1024 MiB",
+        ),
+        (
+            "hunter.sink = \"o\"\nhunter.workers = 1\nhunter.batch_queue_size = 1000000",
+            "--batch-queue-size with --batch-size asks for 32768 MiB",
+        ),
+        (
             "hunter.sink = \"o\"\nhunter.read_files = [\"a\"]\nhunter.interfaces = [\"b\"]",
             "--read-file and --interface exclude each other",
         ),
@@ -410,6 +418,17 @@ fn settings_that_do_not_fit_together_are_refused() {
             "{text:?} gave {error:?}, expected {expected:?}"
         );
     }
+}
+
+#[test]
+fn more_interfaces_than_capture_threads_are_refused() {
+    let names: Vec<String> = (0..33).map(|number| format!("\"e{number}\"")).collect();
+    let text = format!(
+        "hunter.sink = \"o\"\nhunter.interfaces = [{}]",
+        names.join(",")
+    );
+    let error = toml(&text).unwrap_err().to_string();
+    assert!(error.starts_with("33 interfaces are named"), "{error}");
 }
 
 #[test]

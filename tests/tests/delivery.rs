@@ -196,6 +196,50 @@ fn a_killed_worker_costs_nothing() {
 }
 
 #[test]
+fn a_killed_forwarder_costs_nothing_but_repeated_packets() {
+    let folder = tempdir().unwrap();
+    let sent = mixed(folder.path(), 20_000);
+    let processor = Processor::start(folder.path(), 0, ["--ack-delay", "5ms"]).unwrap();
+    let address = processor.address();
+    let mut arguments = run_into(&sent, &address);
+    arguments.extend(["--replay-rate", "10000pps"]);
+    let node = Node::start(arguments).unwrap();
+    node.wait_until(|status| counter(status, "forward_acked_packets_total") > 1_000)
+        .expect("packets are acknowledged");
+    let forwarder = node.daemon("lc-fwdd").unwrap();
+    kill(Pid::from_raw(forwarder), Signal::SIGKILL).unwrap();
+    let outcome = node.finish(2 * PATIENCE).unwrap();
+    assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+    processor.terminate().unwrap();
+    let difference = difference(&sent, folder.path());
+    assert_eq!(difference.lost, 0, "{difference}");
+    assert_eq!(difference.altered, 0, "{difference}");
+}
+
+#[test]
+fn when_lc_hunt_is_killed_its_daemons_end() {
+    let folder = tempdir().unwrap();
+    let sent = mixed(folder.path(), 20_000);
+    let processor = Processor::start(folder.path(), 0, [""; 0]).unwrap();
+    let address = processor.address();
+    let mut arguments = run_into(&sent, &address);
+    arguments.extend(["--replay-rate", "100pps"]);
+    let mut node = Node::start(arguments).unwrap();
+    let daemons = ["lc-capd", "lc-workerd 0", "lc-fwdd"].map(|name| node.daemon(name).unwrap());
+    node.process().signal(Signal::SIGKILL);
+    wait_for(PATIENCE, || {
+        daemons.iter().all(|pid| has_ended(*pid)).then_some(())
+    })
+    .expect("all daemons end");
+}
+
+/// Whether a process is gone, or only waits for its parent to take notice.
+fn has_ended(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.map_or(true, |stat| stat.contains(") Z "))
+}
+
+#[test]
 fn a_node_that_is_asked_to_end_delivers_what_it_has_read() {
     let folder = tempdir().unwrap();
     let sent = mixed(folder.path(), 20_000);
