@@ -71,7 +71,7 @@ struct Ring {
     #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
     /// Packets that the writer makes visible at a time
-    #[arg(long, value_name = "PACKETS", default_value_t = 512,
+    #[arg(long, value_name = "PACKETS", default_value_t = 1_024,
         value_parser = clap::value_parser!(u64).range(1..))]
     batch: u64,
 }

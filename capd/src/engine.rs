@@ -23,7 +23,7 @@ use crate::source::{FullRing, LONGEST_BLOCK, Poll, Source, SourceError, State};
 use crate::steer::{Steering, flow_hash};
 
 /// Most packets between two publications.
-const BATCH: usize = 512;
+const BATCH: usize = 1024;
 /// Most bytes between two publications, as a part of a ring: a reader must never wait for a writer that waits for room.
 const BATCH_PART: u64 = 8;
 /// How often counters and state are read from the source: at most, when it runs dry, and at least, when it is busy.
