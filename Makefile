@@ -61,6 +61,7 @@ bench: build
 	$(CARGO) bench --locked --package lc-bench
 	target/release/lc-bench ring
 	target/release/lc-bench throughput
+	target/release/lc-bench throughput --allow
 
 # SECONDS_EACH of fuzzing per target. Needs the sanitizers of the compiler, hence RUSTC_BOOTSTRAP.
 SECONDS_EACH ?= 60
