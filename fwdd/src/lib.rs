@@ -14,7 +14,8 @@
 //! | `collector` | reads the rings and forms batches; a thread that sleeps on the rings |
 //! | `batch` | positions of packets in the rings, and how they are written to the wire |
 //! | `session` | connections, one after the other, and everything that goes over them |
-//! | `window`, `flow`, `backoff` | the session's rules: acknowledgements, flow control, waiting times |
+//! | `calls` | the gRPC calls of one connection |
+//! | `window`, `flow`, `backoff`, `clock` | the session's rules: acknowledgements, flow control, waiting times, a clock that was set |
 //! | `transport` | TCP, TLS 1.3, HTTP/2 |
 //! | `filters` | the processor's filters, published as snapshots |
 //! | `node` | status and statistics of the whole node |
@@ -29,6 +30,8 @@
 mod backoff;
 mod batch;
 mod bell;
+mod calls;
+mod clock;
 mod collector;
 mod filters;
 mod flow;

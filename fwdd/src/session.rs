@@ -16,44 +16,35 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use lc_daemon::config::{Config, Source};
 use lc_proto::data::{BatchStats, FlowControl, StreamControl};
-use lc_proto::management::management_service_client::ManagementServiceClient;
-use lc_proto::management::{FilterRequest, RegistrationResponse};
-use lc_proto::passthrough::stream_packets;
+use lc_proto::management::RegistrationResponse;
 use shm_layout::counters::ForwardCounter;
 use shm_layout::forwarder::{Connection, Endpoints, Forwarder};
 use shm_layout::region::OwnedRegion;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, sleep_until, timeout};
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Request, Status};
+use tonic::Code;
 
 use crate::backoff::{Backoff, Outage};
 use crate::batch::{Batch, Message, Origin};
 use crate::bell::Bell;
+use crate::calls::{Ended, Phase, describe, heartbeat, packets, register, subscribe};
+use crate::clock::Clock;
 use crate::collector::Orders;
 use crate::filters::Filters;
 use crate::flow::{Flow, Gate};
 use crate::ledger::{Ledger, Outcome};
 use crate::node::Node;
 use crate::shutdown::Shutdown;
-use crate::transport::{Calls, Link, Transport, causes};
+use crate::transport::{Link, Transport, causes};
 use crate::window::{Ack, Numbered, Window};
 
-/// For the answer to a registration.
-const REGISTER_PATIENCE: Duration = Duration::from_secs(10);
-const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 /// Between looks at the clock and at the counters.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// The wall clock may drift this far from the steady one before the node registers again.
-const CLOCK_STEP: Duration = Duration::from_secs(10);
-/// Before the filters are subscribed to again.
-const RESUBSCRIBE_DELAY: Duration = Duration::from_millis(200);
-const RESUBSCRIBE_LONGEST: Duration = Duration::from_secs(5);
 /// For capture to exclude the processor's addresses, before the first byte goes there.
 const EXCLUSION_PATIENCE: Duration = Duration::from_millis(500);
 /// For the last answers of a connection that is going away or was half-closed.
@@ -91,15 +82,6 @@ pub(crate) struct Strikes {
     count: u32,
 }
 
-/// Where the node stands with the processor, for the tasks of a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Working,
-    Stopping,
-    /// Everything is sent and answered.
-    Done,
-}
-
 /// How a connection ended.
 #[derive(Debug)]
 struct End {
@@ -108,13 +90,6 @@ struct End {
     code: Option<Code>,
     /// Whether it was our wish.
     wanted: bool,
-}
-
-/// What the tasks of a connection end with.
-enum Ended {
-    Packets(Result<(), Status>),
-    Heartbeat(Result<(), Status>),
-    Registration(Result<RegistrationResponse, Status>),
 }
 
 impl Session {
@@ -658,36 +633,6 @@ impl End {
     }
 }
 
-/// The wall clock against the steady one.
-struct Clock {
-    wall: SystemTime,
-    steady: Instant,
-}
-
-impl Clock {
-    fn now() -> Self {
-        Self {
-            wall: SystemTime::now(),
-            steady: Instant::now(),
-        }
-    }
-
-    /// Whether the wall clock was set, or the machine slept, since the last time that this was said.
-    fn stepped(&mut self) -> bool {
-        let now = Self::now();
-        let expected = self.wall + (now.steady - self.steady);
-        let off = match now.wall.duration_since(expected) {
-            Ok(ahead) => ahead,
-            Err(behind) => behind.duration(),
-        };
-        if off > CLOCK_STEP {
-            *self = now;
-            return true;
-        }
-        false
-    }
-}
-
 async fn reserve(outgoing: Option<mpsc::Sender<Message>>) -> Option<mpsc::OwnedPermit<Message>> {
     match outgoing {
         // An error means that the stream has ended, which its task reports.
@@ -697,114 +642,4 @@ async fn reserve(outgoing: Option<mpsc::Sender<Message>>) -> Option<mpsc::OwnedP
         },
         None => None,
     }
-}
-
-async fn register(calls: Calls, node: &Node) -> Result<RegistrationResponse, Status> {
-    let mut client = ManagementServiceClient::new(calls);
-    match timeout(
-        REGISTER_PATIENCE,
-        client.register_hunter(node.registration()),
-    )
-    .await
-    {
-        Ok(response) => Ok(response?.into_inner()),
-        Err(_) => Err(Status::deadline_exceeded("no answer within 10 s")),
-    }
-}
-
-/// StreamPackets: the response may begin with the first answer only, so sending must not wait for it.
-async fn packets(
-    calls: Calls,
-    messages: mpsc::Receiver<Message>,
-    answer: mpsc::Sender<StreamControl>,
-) -> Ended {
-    let work = async {
-        let request = Request::new(ReceiverStream::new(messages));
-        let mut answers = stream_packets(calls, request).await?.into_inner();
-        while let Some(control) = answers.message().await? {
-            if answer.send(control).await.is_err() {
-                break;
-            }
-        }
-        Ok(())
-    };
-    Ended::Packets(work.await)
-}
-
-/// Heartbeats: one at once, one every 5 s, and one at each change of phase.
-async fn heartbeat(calls: Calls, node: Arc<Node>, mut phase: watch::Receiver<Phase>) -> Ended {
-    let (beat, beats) = mpsc::channel(1);
-    let send = async {
-        let mut interval = interval(HEARTBEAT_INTERVAL);
-        loop {
-            tokio::select! {
-                _ = interval.tick() => {}
-                changed = phase.changed() => if changed.is_err() { break },
-            }
-            if beat.send(node.heartbeat()).await.is_err() || *phase.borrow() == Phase::Done {
-                break;
-            }
-        }
-        // The half-close; the answers tell the rest.
-        drop(beat);
-        std::future::pending().await
-    };
-    let receive = async {
-        let mut client = ManagementServiceClient::new(calls);
-        let mut answers = client
-            .heartbeat(ReceiverStream::new(beats))
-            .await?
-            .into_inner();
-        while answers.message().await?.is_some() {}
-        Ok(())
-    };
-    Ended::Heartbeat(tokio::select! {
-        result = receive => result,
-        never = send => never,
-    })
-}
-
-/// SubscribeFilters, again and again: its end alone means nothing. Never ends by itself.
-async fn subscribe(calls: Calls, hunter_id: String, filters: Arc<Filters>, ledger: Arc<Ledger>) {
-    let mut client = ManagementServiceClient::new(calls);
-    let request = || FilterRequest {
-        hunter_id: hunter_id.clone(),
-    };
-    let mut delay = RESUBSCRIBE_DELAY;
-    loop {
-        let updates = async {
-            let mut updates = client.subscribe_filters(request()).await?.into_inner();
-            while let Some(update) = updates.message().await? {
-                ledger.count(ForwardCounter::FilterUpdates, 1);
-                filters.apply(update);
-            }
-            Ok::<(), Status>(())
-        };
-        match updates.await {
-            Ok(()) => delay = RESUBSCRIBE_DELAY,
-            Err(status) => {
-                tracing::debug!("filter updates: {}", describe(&status));
-                delay = (2 * delay).min(RESUBSCRIBE_LONGEST);
-            }
-        }
-        sleep(delay).await;
-        // Filters that were deleted meanwhile are not reported to a new subscription.
-        if let Ok(now) = client.get_filters(request()).await {
-            filters.reset(now.into_inner().filters);
-        }
-    }
-}
-
-fn describe(status: &Status) -> String {
-    let mut text = format!("{:?}: {}", status.code(), status.message());
-    let mut source = std::error::Error::source(status);
-    while let Some(cause) = source {
-        let next = cause.to_string();
-        if !text.contains(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -5,7 +5,7 @@
 
 use crate::layout::{HEADER_BYTES, Kind, RegionId};
 use crate::region::{Body, Region, RegionError};
-use crate::ring::SharedBytes;
+use crate::shared_bytes::SharedBytes;
 use std::os::fd::BorrowedFd;
 
 /// Body of a pool: frames only.

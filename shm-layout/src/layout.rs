@@ -96,6 +96,12 @@ pub struct RegionId {
 }
 
 impl RegionId {
+    /// The region of another kind with the same worker and capture thread.
+    #[must_use]
+    pub const fn with_kind(self, kind: Kind) -> Self {
+        Self { kind, ..self }
+    }
+
     /// The region of a kind that exists once.
     #[must_use]
     pub const fn single(kind: Kind) -> Self {

@@ -31,6 +31,7 @@ pub mod peer;
 pub mod region;
 pub mod ring;
 pub mod session;
+pub mod shared_bytes;
 pub mod wire;
 pub mod worker;
 

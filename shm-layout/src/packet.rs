@@ -10,7 +10,8 @@
 //! frame pool ([`crate::frames`]), and only their offset is in the ring.
 
 use crate::frames::FramePool;
-use crate::ring::{Full, Record, RingError, RingWriter, SharedBytes};
+use crate::ring::{Full, Record, RingError, RingWriter};
+use crate::shared_bytes::SharedBytes;
 
 /// The packet's bytes follow the header.
 pub const INLINE: u8 = 1;

@@ -23,12 +23,11 @@
 //! payload is only ever reached through [`SharedBytes`], which copies.
 
 use crate::layout::{Kind, RegionId};
-use crate::region::{OwnedRegion, Region, RegionError};
+use crate::region::{Body, OwnedRegion, Region, RegionError};
+use crate::shared_bytes::SharedBytes;
 use crate::sync::{AtomicU32, AtomicU64, Line, Ordering};
 use crate::wait;
-use bytes::BufMut;
 use std::any::Any;
-use std::marker::PhantomData;
 use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -156,31 +155,10 @@ impl RingWriter {
         ring: BorrowedFd<'_>,
         cursor: BorrowedFd<'_>,
     ) -> Result<Self, RegionError> {
-        let (ring, cursor) = match id.kind {
-            Kind::Rx => (
-                OwnedRegion::<RxBody>::attach(ring, id)?.mapping_parts(),
-                Region::<RxCursorBody>::attach(
-                    cursor,
-                    RegionId {
-                        kind: Kind::RxCursor,
-                        ..id
-                    },
-                )?
-                .mapping_parts(),
-            ),
-            _ => (
-                OwnedRegion::<TxBody>::attach(ring, id)?.mapping_parts(),
-                Region::<TxCursorBody>::attach(
-                    cursor,
-                    RegionId {
-                        kind: Kind::TxCursor,
-                        ..id
-                    },
-                )?
-                .mapping_parts(),
-            ),
-        };
-        Ok(Self::new(Ring::of_regions(ring.clone(), &ring, &cursor)))
+        Ok(Self::new(match id.kind {
+            Kind::Rx => Ring::of_writer::<RxBody, RxCursorBody>(id, ring, cursor),
+            _ => Ring::of_writer::<TxBody, TxCursorBody>(id, ring, cursor),
+        }?))
     }
 
     fn new(ring: Ring) -> Self {
@@ -317,31 +295,10 @@ impl RingReader {
         ring: BorrowedFd<'_>,
         cursor: BorrowedFd<'_>,
     ) -> Result<Self, RegionError> {
-        let (ring, cursor) = match id.kind {
-            Kind::Rx => (
-                Region::<RxBody>::attach(ring, id)?.mapping_parts(),
-                OwnedRegion::<RxCursorBody>::attach(
-                    cursor,
-                    RegionId {
-                        kind: Kind::RxCursor,
-                        ..id
-                    },
-                )?
-                .mapping_parts(),
-            ),
-            _ => (
-                Region::<TxBody>::attach(ring, id)?.mapping_parts(),
-                OwnedRegion::<TxCursorBody>::attach(
-                    cursor,
-                    RegionId {
-                        kind: Kind::TxCursor,
-                        ..id
-                    },
-                )?
-                .mapping_parts(),
-            ),
-        };
-        Ok(Self::new(Ring::of_regions(ring.clone(), &cursor, &ring)))
+        Ok(Self::new(match id.kind {
+            Kind::Rx => Ring::of_reader::<RxBody, RxCursorBody>(id, ring, cursor),
+            _ => Ring::of_reader::<TxBody, TxCursorBody>(id, ring, cursor),
+        }?))
     }
 
     fn new(ring: Ring) -> Self {
@@ -522,110 +479,6 @@ impl<'a> Iterator for Records<'a> {
     }
 }
 
-/// Bytes in a peer's memory. They may change at any moment, so they can only be copied out.
-#[derive(Debug, Clone, Copy)]
-pub struct SharedBytes<'a> {
-    base: NonNull<u8>,
-    len: usize,
-    memory: PhantomData<&'a [u8]>,
-}
-
-impl<'a> SharedBytes<'a> {
-    /// # Safety
-    /// `len` bytes behind `base` must stay mapped for `'a`.
-    #[inline]
-    pub(crate) unsafe fn new(base: NonNull<u8>, len: usize) -> Self {
-        Self {
-            base,
-            len,
-            memory: PhantomData,
-        }
-    }
-
-    /// Bytes there are.
-    #[must_use]
-    #[inline]
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// The part from `start` on, `len` bytes long, or `None` where there is less.
-    #[must_use]
-    #[inline]
-    pub fn part(&self, start: usize, len: usize) -> Option<SharedBytes<'a>> {
-        if start.checked_add(len)? > self.len {
-            return None;
-        }
-        // SAFETY: `start` is within the `self.len` bytes behind `base`.
-        let base = unsafe { self.base.add(start) };
-        Some(SharedBytes {
-            base,
-            len,
-            memory: PhantomData,
-        })
-    }
-
-    /// Copies the first bytes into `out`, as many as both have; returns how many.
-    #[inline]
-    pub fn copy_to(&self, out: &mut [u8]) -> usize {
-        let len = self.len.min(out.len());
-        // SAFETY: both sides have `len` bytes; `out` is memory of this process alone, or a ring that
-        // only it writes, never the mapping that `self` borrows, so they can't overlap.
-        // The peer may write meanwhile: the copy then holds a mixture of old and new bytes,
-        // which every user treats as untrusted. No reference to the shared bytes is made.
-        unsafe {
-            self.base
-                .copy_to_nonoverlapping(NonNull::from(out).cast(), len)
-        };
-        len
-    }
-
-    /// Appends all bytes to `out`, which must have room for them.
-    #[inline]
-    pub fn put_into(&self, out: &mut impl BufMut) {
-        let mut from = *self;
-        while !from.is_empty() {
-            let chunk = out.chunk_mut();
-            let len = from.len.min(chunk.len());
-            if len == 0 {
-                return;
-            }
-            // SAFETY: the chunk has at least `len` writable bytes of private memory, which the
-            // copy initialises before `advance_mut` says so; the rest as in `copy_to`.
-            unsafe {
-                std::ptr::copy_nonoverlapping(from.base.as_ptr(), chunk.as_mut_ptr(), len);
-                out.advance_mut(len);
-            }
-            // SAFETY: `len <= from.len`.
-            from.base = unsafe { from.base.add(len) };
-            from.len -= len;
-        }
-    }
-
-    /// The `N` bytes at `start`, read once, or `None` where there are fewer.
-    #[must_use]
-    #[inline]
-    pub fn array<const N: usize>(&self, start: usize) -> Option<[u8; N]> {
-        let part = self.part(start, N)?;
-        let mut out = [0; N];
-        part.copy_to(&mut out);
-        // Keeps the compiler from reading the shared bytes a second time after a check of `out`.
-        Some(std::hint::black_box(out))
-    }
-}
-
-// SAFETY: `SharedBytes` only ever copies out of memory that it borrows; which thread does so
-// makes no difference.
-unsafe impl Send for SharedBytes<'_> {}
-// SAFETY: as above.
-unsafe impl Sync for SharedBytes<'_> {}
-
 #[inline]
 fn preamble(len: u32, kind: u8, flags: u8, aux: u16) -> u64 {
     u64::from(len) | u64::from(kind) << 32 | u64::from(flags) << 40 | u64::from(aux) << 48
@@ -761,11 +614,8 @@ impl Ring {
         self.shadow.read(offset, len);
         // SAFETY: `record` checked that `PREAMBLE + len` bytes at `position` end within the ring.
         let base = unsafe { self.data.add(offset) };
-        SharedBytes {
-            base,
-            len,
-            memory: PhantomData,
-        }
+        // SAFETY: as above; `_memory` keeps the mapping for as long as `self` is borrowed.
+        unsafe { SharedBytes::new(base, len) }
     }
 }
 
@@ -779,19 +629,19 @@ pub(crate) type RxCursorBody = RingBody<{ Kind::RxCursor as u16 }>;
 pub(crate) type TxCursorBody = RingBody<{ Kind::TxCursor as u16 }>;
 
 // SAFETY: a zero-sized type has no invalid bytes.
-unsafe impl crate::region::Body for RxBody {
+unsafe impl Body for RxBody {
     const KIND: Kind = Kind::Rx;
 }
 // SAFETY: as above.
-unsafe impl crate::region::Body for TxBody {
+unsafe impl Body for TxBody {
     const KIND: Kind = Kind::Tx;
 }
 // SAFETY: as above.
-unsafe impl crate::region::Body for RxCursorBody {
+unsafe impl Body for RxCursorBody {
     const KIND: Kind = Kind::RxCursor;
 }
 // SAFETY: as above.
-unsafe impl crate::region::Body for TxCursorBody {
+unsafe impl Body for TxCursorBody {
     const KIND: Kind = Kind::TxCursor;
 }
 
@@ -817,6 +667,29 @@ impl<B> Region<B> {
 }
 
 impl Ring {
+    /// The ring as its writer has it: the bytes are its own, the cursor is the reader's.
+    fn of_writer<Bytes: Body, Cursor: Body>(
+        id: RegionId,
+        ring: BorrowedFd<'_>,
+        cursor: BorrowedFd<'_>,
+    ) -> Result<Self, RegionError> {
+        let ring = OwnedRegion::<Bytes>::attach(ring, id)?.mapping_parts();
+        let cursor = Region::<Cursor>::attach(cursor, id.with_kind(Cursor::KIND))?.mapping_parts();
+        Ok(Self::of_regions(ring.clone(), &ring, &cursor))
+    }
+
+    /// The ring as its reader has it: the cursor is its own, the bytes are the writer's.
+    fn of_reader<Bytes: Body, Cursor: Body>(
+        id: RegionId,
+        ring: BorrowedFd<'_>,
+        cursor: BorrowedFd<'_>,
+    ) -> Result<Self, RegionError> {
+        let ring = Region::<Bytes>::attach(ring, id)?.mapping_parts();
+        let cursor =
+            OwnedRegion::<Cursor>::attach(cursor, id.with_kind(Cursor::KIND))?.mapping_parts();
+        Ok(Self::of_regions(ring.clone(), &cursor, &ring))
+    }
+
     fn of_regions(ring: Parts, mine: &Parts, peer: &Parts) -> Self {
         Self {
             mine: mine.side,

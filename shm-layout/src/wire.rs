@@ -8,7 +8,8 @@
 //! The wire bytes are a complete field of `PacketBatch` (tag, length, `CapturedPacket`), so the
 //! forwarder copies them behind each other and never decodes a packet.
 
-use crate::ring::{Full, Record, Reservation, RingError, RingWriter, SharedBytes};
+use crate::ring::{Full, Record, Reservation, RingError, RingWriter};
+use crate::shared_bytes::SharedBytes;
 
 /// The one kind of tx record.
 const PACKET: u8 = 1;
