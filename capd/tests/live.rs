@@ -187,6 +187,24 @@ fn any_is_cooked_and_filtered_in_the_kernel() {
 }
 
 #[test]
+fn a_packet_over_loopback_counts_once() {
+    in_namespace("loopback", || {
+        for device in ["lo", "any"] {
+            let mut live = open(device, "udp port 5060");
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            for number in 0..20_u32 {
+                socket
+                    .send_to(&number.to_be_bytes(), "127.0.0.1:5060")
+                    .unwrap();
+            }
+            let mut seen = Vec::new();
+            poll_until(&mut live, &mut seen, |_, seen| seen.len() >= 20);
+            finish(live, seen, &mut Vec::new());
+        }
+    });
+}
+
+#[test]
 fn replacing_the_filter_loses_nothing_that_both_accept() {
     in_namespace("replacement", || {
         const COUNT: u32 = 20_000;

@@ -28,6 +28,8 @@ use crate::bpf::{Expression, FilterError, Verdict, check_size, message};
 
 /// Name of libpcap's pseudo device that captures on all interfaces.
 pub const ANY: &str = "any";
+/// The name that libpcap, too, looks for.
+const LOOPBACK: &str = "lo";
 
 /// Linux cooked v1: what `any` delivers.
 const LINUX_SLL: u16 = 113;
@@ -90,6 +92,8 @@ struct Handle {
     capture: Capture<Active>,
     /// Which device the name stood for; a device deleted and made again has another index. `None` for `any`.
     index: Option<usize>,
+    /// Index of the loopback interface, if packets over it can appear here.
+    loopback: Option<u32>,
     link_type: u16,
     interface: u16,
     screen: Option<Screen>,
@@ -205,9 +209,13 @@ impl Live {
             })?;
         let interface = self.interfaces.register(&self.device, link_type);
         self.link_type = link_type;
+        let loopback = look_up(LOOPBACK).map(|link| link.index);
         let mut handle = Handle {
             capture,
             index,
+            loopback: loopback
+                .filter(|loopback| index.is_none_or(|index| index == *loopback))
+                .and_then(|index| u32::try_from(index).ok()),
             link_type,
             interface,
             screen: Some(Screen {
@@ -399,6 +407,38 @@ const ACCEPT_ALL: Instruction = Instruction {
     ..REJECT_ALL
 };
 
+/// What stands before a program so that a packet over loopback interface `index` counts once: the kernel shows it as sent
+/// and as received, and libpcap throws the first away after it was counted.
+fn without_sent_on(index: u32) -> [Instruction; 5] {
+    let load = |k| Instruction {
+        code: 0x20,
+        jt: 0,
+        jf: 0,
+        k,
+    };
+    let unless = |k, jf| Instruction {
+        code: 0x15,
+        jt: 0,
+        jf,
+        k,
+    };
+    [
+        load(PACKET_TYPE),
+        unless(PACKET_OUTGOING, 3),
+        load(INTERFACE_INDEX),
+        unless(index, 1),
+        REJECT_ALL,
+    ]
+}
+
+/// Fields that the kernel gives a program beside the packet (linux/filter.h).
+const ANCILLARY: u32 = 0xffff_f000;
+const PROTOCOL: u32 = ANCILLARY;
+const PACKET_TYPE: u32 = ANCILLARY + 4;
+const INTERFACE_INDEX: u32 = ANCILLARY + 8;
+/// Type of a packet that this host sends (linux/if_packet.h).
+const PACKET_OUTGOING: u32 = 4;
+
 impl Handle {
     /// Waits for packets; true if the kernel reports an error instead.
     fn wait(&self) -> bool {
@@ -538,8 +578,12 @@ impl Handle {
 
     fn attach(&self, program: &[Instruction]) -> io::Result<()> {
         let fd = self.capture.as_fd();
-        let program: Vec<_> = program
+        let program: Vec<_> = self
+            .loopback
+            .map(without_sent_on)
             .iter()
+            .flatten()
+            .chain(program)
             .map(|i| SockFilter::new(i.code, i.jt, i.jf, i.k))
             .collect();
         if program.len() > usize::from(u16::MAX) {
@@ -584,9 +628,6 @@ impl Instruction {
     /// header can be had from the kernel by other means (linux/filter.h); `None` for the others.
     fn without_cooked_header(self) -> Option<Self> {
         const HEADER: u32 = 16;
-        const ANCILLARY: u32 = 0xffff_f000;
-        const PROTOCOL: u32 = ANCILLARY;
-        const PACKET_TYPE: u32 = ANCILLARY + 4;
         let (class, mode) = (self.code & 0x07, self.code & 0xe0);
         let loads_packet = matches!((class, mode), (0 | 1, 0x20 | 0x40 | 0xa0));
         let k = match self.k {
