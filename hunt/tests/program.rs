@@ -497,7 +497,15 @@ fn check_names_each_problem_and_its_fix() {
             "cert.pem: ",
         ),
         (
-            &["--sink", "o", "-b", "30000000", "--require-hugepages"],
+            &[
+                "--sink",
+                "o",
+                "--workers",
+                "64",
+                "-b",
+                "30000000",
+                "--require-hugepages",
+            ],
             "huge pages",
             "are free, the rings would take",
         ),
