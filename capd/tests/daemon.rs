@@ -106,6 +106,10 @@ impl Source for Memory {
         self.full_ring
     }
 
+    fn resume(&mut self, next: u64) {
+        self.next = next as u32;
+    }
+
     fn poll(&mut self, max: usize, deliver: &mut Deliver<'_>) -> Result<Poll, SourceError> {
         for _ in 0..max {
             if self.next == self.count {
@@ -113,6 +117,7 @@ impl Source for Memory {
             }
             let data = frame(self.next, self.flows);
             let packet = Packet {
+                sequence: u64::from(self.next),
                 timestamp_ns: u64::from(self.next),
                 original_length: 600,
                 link_type: 1,
@@ -161,7 +166,7 @@ fn start(config: &Config, source: Memory) -> Capd {
             interfaces.register("memory", 1);
             Ok(vec![Box::new(source)])
         };
-        lc_capd::run(&config, open, &signals).unwrap()
+        lc_capd::run(&config, Vec::new(), open, &signals).unwrap()
     });
     Capd { stop, thread }
 }

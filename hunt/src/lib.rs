@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod fd_store;
 pub mod ledger;
 pub mod notify;
 pub mod status;

@@ -196,6 +196,30 @@ fn a_killed_worker_costs_nothing() {
 }
 
 #[test]
+fn a_killed_capture_daemon_costs_a_replay_nothing() {
+    let folder = tempdir().unwrap();
+    let sent = mixed(folder.path(), 20_000);
+    let processor = Processor::start(folder.path(), 0, [""; 0]).unwrap();
+    let address = processor.address();
+    let mut arguments = run_into(&sent, &address);
+    arguments.extend(["--replay-rate", "10000pps", "--workers", "2"]);
+    let node = Node::start(arguments).unwrap();
+    let worker = node.daemon("lc-workerd 0").unwrap();
+    for packets in [1_000, 5_000, 10_000] {
+        node.wait_until(|status| counter(status, "capture_packets_total") > packets)
+            .expect("packets flow");
+        let capture = node.daemon("lc-capd").unwrap();
+        kill(Pid::from_raw(capture), Signal::SIGKILL).unwrap();
+    }
+    assert_eq!(node.daemon("lc-workerd 0"), Some(worker), "workers live on");
+    let outcome = node.finish(2 * PATIENCE).unwrap();
+    assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+    processor.terminate().unwrap();
+    let difference = difference(&sent, folder.path());
+    assert!(difference.is_none(), "{difference}");
+}
+
+#[test]
 fn a_killed_forwarder_costs_nothing_but_repeated_packets() {
     let folder = tempdir().unwrap();
     let sent = mixed(folder.path(), 20_000);

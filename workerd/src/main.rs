@@ -53,6 +53,10 @@ fn run(arguments: &Arguments) -> Result<Exit, (Exit, String)> {
     ready::ready("working");
     let drained = worker.run(&stop, config.shutdown_timeout);
     ready::stopping();
+    if drained == Drained::Orphaned {
+        let reason = "lc-capd has begun anew; attaching to its shared memory takes a new start";
+        return Err(failure(reason.to_owned()));
+    }
     if drained == Drained::Late {
         let bound = config.shutdown_timeout;
         tracing::warn!(

@@ -47,6 +47,8 @@ pub struct Worker {
     scratch: Vec<u8>,
     next_fetch_ns: u64,
     last_beat_ns: u64,
+    /// Nobody puts anything into the rx rings any more.
+    orphaned: bool,
 }
 
 /// Why a batch ended.
@@ -85,10 +87,11 @@ impl Worker {
             scratch: Vec::new(),
             next_fetch_ns: 0,
             last_beat_ns: 0,
+            orphaned: false,
         })
     }
 
-    /// Works until `stop`, then drains the rx rings for at most `drain`. Returns the packets that
+    /// Works until `stop`, or until capd is gone for good, then drains the rx rings for at most `drain`. Returns the packets that
     /// remain in them when that was not enough.
     pub fn run(mut self, stop: &Stop, drain: Duration) -> Drained {
         let mut deadline = None;
@@ -103,8 +106,11 @@ impl Worker {
                 }
                 idle = false;
             }
-            if stop.requested() {
+            if stop.requested() || self.orphaned {
                 let deadline = *deadline.get_or_insert_with(|| Instant::now() + drain);
+                if idle && !stop.requested() {
+                    return Drained::Orphaned;
+                }
                 if idle {
                     return Drained::Empty;
                 }
@@ -123,6 +129,7 @@ impl Worker {
         if now - self.last_beat_ns >= BEAT_NS {
             self.regions.worker.beat();
             self.last_beat_ns = now;
+            self.orphaned = self.regions.broker.is_gone();
         }
         if self.regions.forwarder.filter_generation() != self.filters.generation()
             && now >= self.next_fetch_ns
@@ -293,6 +300,8 @@ impl Worker {
 pub enum Drained {
     /// Its rx rings were empty.
     Empty,
+    /// Its rx rings were empty, and stay so: capd is gone.
+    Orphaned,
     /// Packets remained when its time was over; a successor finds them.
     Late,
 }
