@@ -48,8 +48,13 @@ fn run(arguments: &Arguments) -> Result<Exit, (Exit, String)> {
     let Some(regions) = attach(&config.runtime_dir, arguments.index, &signals, &stop)? else {
         return Ok(Exit::Ok);
     };
-    let worker = Worker::new(regions, config.no_filter_policy)
-        .map_err(|error| failure(error.to_string()))?;
+    let worker = Worker::new(
+        regions,
+        arguments.index,
+        config.no_filter_policy,
+        &config.quarantine_dir,
+    )
+    .map_err(|error| failure(error.to_string()))?;
     ready::ready("working");
     let drained = worker.run(&stop, config.shutdown_timeout);
     ready::stopping();
