@@ -405,9 +405,14 @@ impl Supervisor {
                 self.worsen(Exit::Failure);
                 self.begin_end("a daemon failed");
             }
-            _ => {
+            exit => {
                 let pause = child.plan_restart(worked_for);
-                tracing::error!(child = %name, %status, pause_ms = pause.as_millis() as u64, "ended unexpectedly; it is started again");
+                let pause_ms = pause.as_millis() as u64;
+                if exit == Exit::Ok {
+                    tracing::info!(child = %name, pause_ms, "was asked to end; it is started again");
+                } else {
+                    tracing::error!(child = %name, %status, pause_ms, "ended unexpectedly; it is started again");
+                }
             }
         }
     }

@@ -85,10 +85,10 @@ impl QueueState {
         }
     }
 
-    /// Whether no more packets will come.
+    /// Whether the source has no more packets.
     #[must_use]
     pub fn has_ended(self) -> bool {
-        matches!(self, Self::Finished | Self::Failed | Self::Stopped)
+        matches!(self, Self::Finished | Self::Failed)
     }
 }
 

@@ -219,6 +219,32 @@ fn a_killed_capture_daemon_costs_a_replay_nothing() {
     assert!(difference.is_none(), "{difference}");
 }
 
+#[test]
+fn daemons_that_are_replaced_one_by_one_under_load_cost_nothing() {
+    let folder = tempdir().unwrap();
+    let sent = mixed(folder.path(), 20_000);
+    let processor = Processor::start(folder.path(), 0, [""; 0]).unwrap();
+    let address = processor.address();
+    let mut arguments = run_into(&sent, &address);
+    arguments.extend(["--replay-rate", "5000pps", "--workers", "2"]);
+    let node = Node::start(arguments).unwrap();
+    for name in ["lc-workerd 0", "lc-workerd 1", "lc-fwdd", "lc-capd"] {
+        let captured = |status: &_| counter(status, "capture_packets_total");
+        let before = captured(&node.wait_until(|_| true).unwrap());
+        node.wait_until(|status| captured(status) > before + 500)
+            .expect("packets flow");
+        let old = node.daemon(name).unwrap();
+        kill(Pid::from_raw(old), Signal::SIGTERM).unwrap();
+        wait_for(PATIENCE, || node.daemon(name).filter(|new| *new != old))
+            .expect("a successor is started");
+    }
+    let outcome = node.finish(2 * PATIENCE).unwrap();
+    assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+    processor.terminate().unwrap();
+    let difference = difference(&sent, folder.path());
+    assert!(difference.is_none(), "{difference}");
+}
+
 /// The capture with 16 bytes of one packet's payload overwritten, and which packet that is.
 #[cfg(debug_assertions)]
 fn poisoned(mut sent: Generated, poison: &str) -> (Generated, usize) {

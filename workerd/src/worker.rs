@@ -99,7 +99,7 @@ impl Worker {
         })
     }
 
-    /// Works until `stop`, or until capd is gone for good, then drains the rx rings for at most `drain`. Returns the packets that
+    /// Works until `stop`, or until capd is gone for good. If the node ends, drains the rx rings for at most `drain`. Returns the packets that
     /// remain in them when that was not enough.
     pub fn run(mut self, stop: &Stop, drain: Duration) -> Drained {
         let mut deadline = None;
@@ -113,6 +113,9 @@ impl Worker {
                     BatchEnd::TxFull => self.wait_for_tx(),
                 }
                 idle = false;
+            }
+            if stop.requested() && self.capture_goes_on() {
+                return Drained::HandedOver;
             }
             if stop.requested() || self.orphaned {
                 let deadline = *deadline.get_or_insert_with(|| Instant::now() + drain);
@@ -129,6 +132,12 @@ impl Worker {
                 self.sleep();
             }
         }
+    }
+
+    /// Whether capd lives and was not told to stop: then not the node ends, but this worker, and a successor takes over
+    /// what is in the rings.
+    fn capture_goes_on(&self) -> bool {
+        !self.regions.session.is_stopping() && self.regions.session.owner().is_alive()
     }
 
     /// Once per round: heartbeat, filters, BPF state.
@@ -341,6 +350,8 @@ fn condemned(regions: &mut WorkerRegions, index: u16, quarantine: &Path) -> Opti
 pub enum Drained {
     /// Its rx rings were empty.
     Empty,
+    /// It ended between two batches, for a successor to go on.
+    HandedOver,
     /// Its rx rings were empty, and stay so: capd is gone.
     Orphaned,
     /// Packets remained when its time was over; a successor finds them.
