@@ -8,3 +8,4 @@ pub mod ledger;
 pub mod notify;
 pub mod status;
 pub mod supervisor;
+pub mod upgrade;

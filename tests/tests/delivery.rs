@@ -233,6 +233,8 @@ fn daemons_that_are_replaced_one_by_one_under_load_cost_nothing() {
         let before = captured(&node.wait_until(|_| true).unwrap());
         node.wait_until(|status| captured(status) > before + 500)
             .expect("packets flow");
+        let own = node.upgrade_check().unwrap();
+        assert!(own.contains("understands its shared memory"), "{own}");
         let old = node.daemon(name).unwrap();
         kill(Pid::from_raw(old), Signal::SIGTERM).unwrap();
         wait_for(PATIENCE, || node.daemon(name).filter(|new| *new != old))
