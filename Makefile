@@ -39,7 +39,7 @@ demo: build
 
 test: lint unit loom
 	$(MAKE) conformance SAMPLE=40
-	$(MAKE) chaos KILLS=25
+	$(MAKE) chaos KILLS=25 STOP=2
 
 lint: setup
 	$(CARGO) fmt --all --check
@@ -59,11 +59,12 @@ conformance: setup
 	$(CARGO) build --locked --workspace --bins
 	target/debug/lc-conformance $(if $(SAMPLE),--sample $(SAMPLE))
 
-# Random processes of running nodes are killed, KILLS of them; takes about a second each.
+# Each process stands still for STOP seconds, then random processes are killed, KILLS of them: about a second each.
 KILLS ?= 1000
+STOP ?= 30
 chaos: setup
 	$(CARGO) build --locked --workspace --bins
-	target/debug/lc-chaos --kills $(KILLS)
+	target/debug/lc-chaos --kills $(KILLS) --stop $(STOP)
 
 bench: build
 	$(CARGO) bench --locked --package lc-bench

@@ -103,6 +103,12 @@ pub enum AttachError {
         /// What the kernel said.
         errno: Errno,
     },
+    /// capd is there, but does not answer.
+    #[error("lc-capd does not answer on {path}: it stands still, or has too much to do")]
+    Silent {
+        /// The socket.
+        path: PathBuf,
+    },
     /// capd said no.
     #[error("lc-capd refused: {0}")]
     Refused(String),
@@ -189,6 +195,11 @@ pub fn receive<T: for<'de> Deserialize<'de>>(
         .map_err(|error| AttachError::Malformed(error.to_string()))
 }
 
+/// Longest wait for an answer. capd answers at once, unless it is just being replaced.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The same for those who only look.
+const OBSERVER_PATIENCE: Duration = Duration::from_secs(1);
+
 /// A connection to capd's broker.
 pub struct Broker {
     socket: OwnedFd,
@@ -201,6 +212,10 @@ impl Broker {
     /// # Errors
     /// [`AttachError::Socket`] when nobody listens.
     pub fn connect(run_dir: &Path) -> Result<Self, AttachError> {
+        Self::connect_for(run_dir, PATIENCE)
+    }
+
+    fn connect_for(run_dir: &Path, patience: Duration) -> Result<Self, AttachError> {
         let path = run_dir.join(SOCKET);
         let failed = |call| {
             let path = path.clone();
@@ -211,11 +226,10 @@ impl Broker {
             .map_err(failed("socket"))?;
         let address = SocketAddrUnix::new(&path).map_err(failed("address"))?;
         connect(&socket, &address).map_err(failed("connect"))?;
-        let patience = Some(Duration::from_secs(10));
         rustix::net::sockopt::set_socket_timeout(
             &socket,
             rustix::net::sockopt::Timeout::Recv,
-            patience,
+            Some(patience),
         )
         .map_err(failed("set time-out"))?;
         Ok(Self { socket, path })
@@ -247,8 +261,18 @@ impl Broker {
             errno,
         };
         send(self.socket.as_fd(), request, descriptors).map_err(|errno| failed("send", errno))?;
-        let reply = receive::<Reply>(self.socket.as_fd())?
-            .ok_or_else(|| failed("receive", Errno::CONNRESET))?;
+        let reply = match receive::<Reply>(self.socket.as_fd()) {
+            Ok(reply) => reply.ok_or_else(|| failed("receive", Errno::CONNRESET))?,
+            Err(AttachError::Socket {
+                errno: Errno::AGAIN,
+                ..
+            }) => {
+                return Err(AttachError::Silent {
+                    path: self.path.clone(),
+                });
+            }
+            Err(error) => return Err(error),
+        };
         match reply.message {
             Reply::Refused(reason) => Err(AttachError::Refused(reason)),
             _ => Ok(reply),
@@ -512,7 +536,7 @@ impl Observer {
     /// # Errors
     /// See [`AttachError`].
     pub fn attach(run_dir: &Path) -> Result<Self, AttachError> {
-        let regions = Broker::connect(run_dir)?.attach(Role::Observer, 0)?;
+        let regions = Broker::connect_for(run_dir, OBSERVER_PATIENCE)?.attach(Role::Observer, 0)?;
         let (session, geometry) = regions.session()?;
         Ok(Self {
             forwarder: regions.forwarder()?,

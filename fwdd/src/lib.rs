@@ -156,7 +156,7 @@ fn attach(
     while !*stop.borrow() {
         match ForwarderRegions::attach(&config.runtime_dir) {
             Ok(regions) => return Ok(Some(regions)),
-            Err(error @ AttachError::Socket { .. }) => {
+            Err(error @ (AttachError::Socket { .. } | AttachError::Silent { .. })) => {
                 if !std::mem::replace(&mut said, true) {
                     lc_daemon::ready::status("waiting for lc-capd");
                     tracing::info!(%error, "waiting for lc-capd");

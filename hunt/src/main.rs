@@ -109,13 +109,18 @@ fn upgrade_check(base: &Path) -> Exit {
 
 fn status(base: &Path, json: bool) -> Exit {
     logging::init(PROGRAM, LogLevel::Info);
-    let nodes = match Status::of_all(base) {
-        Ok(nodes) => nodes,
+    let found = match Status::of_all(base) {
+        Ok(found) => found,
         Err(error) => {
             tracing::error!("{error}");
             return Exit::Failure;
         }
     };
+    let all = found.len();
+    let readable = found
+        .into_iter()
+        .filter_map(|node| node.inspect_err(|error| tracing::error!("{error}")).ok());
+    let nodes: Vec<Status> = readable.collect();
     let text = if json {
         serde_json::to_string_pretty(&nodes).unwrap_or_default() + "\n"
     } else {
@@ -123,7 +128,7 @@ fn status(base: &Path, json: bool) -> Exit {
     };
     // A closed output is nothing to report.
     let _ = std::io::stdout().write_all(text.as_bytes());
-    if nodes.iter().all(|node| node.ledger.balanced) {
+    if nodes.len() == all && nodes.iter().all(|node| node.ledger.balanced) {
         Exit::Ok
     } else {
         Exit::Failure

@@ -98,25 +98,31 @@ pub enum StatusError {
     #[error("no lc-hunt runs below {0}")]
     NoneRunning(PathBuf),
     /// The node can't be attached to.
-    #[error(transparent)]
-    Attach(#[from] AttachError),
+    #[error("the node in {run_dir}: {source}")]
+    Attach {
+        /// Its run directory.
+        run_dir: PathBuf,
+        /// The cause, such as another layout.
+        source: AttachError,
+    },
     /// The node was too busy.
     #[error("the node in {0} changed during each of {TRIES} readings; try again")]
     Restless(PathBuf),
 }
 
 impl Status {
-    /// Reads every node below `base`: the one of the service, and those run in the foreground.
+    /// Reads every node below `base`: the one of the service, and those run in the foreground. One that can't be read does
+    /// not hide the others; nodes that ended meanwhile are passed over.
     ///
     /// # Errors
-    /// [`StatusError`]; nodes that ended meanwhile are passed over.
-    pub fn of_all(base: &Path) -> Result<Vec<Self>, StatusError> {
+    /// [`StatusError::NoneRunning`]
+    pub fn of_all(base: &Path) -> Result<Vec<Result<Self, StatusError>>, StatusError> {
         let mut found = Vec::new();
         for run_dir in run_dirs(base) {
             match Observer::attach(&run_dir) {
-                Ok(observer) => found.push(Self::read(run_dir, &observer)?),
+                Ok(observer) => found.push(Self::read(run_dir, &observer)),
                 Err(AttachError::Socket { .. }) => {}
-                Err(error) => return Err(error.into()),
+                Err(source) => found.push(Err(StatusError::Attach { run_dir, source })),
             }
         }
         if found.is_empty() {

@@ -7,6 +7,7 @@
 //! | round | load | victims | what must hold |
 //! |---|---|---|---|
 //! | [`replay`] | a file | all daemons and the processor | every packet of the file arrives unaltered; none twice, unless the forwarder or the processor died |
+//! | [`standstill`] | a file | one of all these, stopped for a while (SIGSTOP) and let go | as `replay`, and it is not taken for dead |
 //! | [`live`] | a veth pair | all daemons | everything that was captured arrives, and nothing that was not sent; none twice, unless the forwarder died; the ledger balances |
 //!
 //! All choices follow from the seed; the moments of the kills do not.
@@ -14,6 +15,8 @@
 use std::collections::HashSet;
 use std::fmt::{self, Display};
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -38,6 +41,15 @@ const BETWEEN: std::ops::Range<u64> = 100..900;
 
 const DAEMONS: [&str; 4] = ["lc-capd", "lc-workerd 0", "lc-workerd 1", "lc-fwdd"];
 const PROCESSOR: &str = "lc-sink";
+
+/// Everything that a replay depends on.
+pub const ALL: [&str; 5] = [
+    "lc-capd",
+    "lc-workerd 0",
+    "lc-workerd 1",
+    "lc-fwdd",
+    PROCESSOR,
+];
 
 /// How a round went.
 #[derive(Debug, Default, Clone)]
@@ -72,13 +84,38 @@ impl Display for Failure {
 /// [`Failure`]
 pub fn replay(seed: u64) -> Result<Round, Failure> {
     let mut round = Round::default();
-    match replay_into(&mut round, seed) {
+    match replay_into(&mut round, seed, Harm::Kill) {
         Ok(()) => Ok(round),
         Err(what) => Err(Failure {
             killed: round.killed,
             what,
         }),
     }
+}
+
+/// A round with a file in which one process (of [`ALL`]) stands still for `time`.
+///
+/// # Errors
+///
+/// [`Failure`]
+pub fn standstill(seed: u64, victim: &'static str, time: Duration) -> Result<Round, Failure> {
+    let mut round = Round::default();
+    match replay_into(&mut round, seed, Harm::Stop(victim, time)) {
+        Ok(()) => Ok(round),
+        Err(what) => Err(Failure {
+            killed: round.killed,
+            what,
+        }),
+    }
+}
+
+/// What is done to a process.
+#[derive(Clone, Copy)]
+enum Harm {
+    /// SIGKILL, to one after the other at random, as long as packets flow.
+    Kill,
+    /// SIGSTOP, and SIGCONT after this time, to this one.
+    Stop(&'static str, Duration),
 }
 
 /// A round with live traffic; `None` where no network namespace can be made.
@@ -98,7 +135,7 @@ pub fn live(seed: u64) -> Option<Result<Round, Failure>> {
     })
 }
 
-fn replay_into(round: &mut Round, seed: u64) -> Result<(), String> {
+fn replay_into(round: &mut Round, seed: u64, harm: Harm) -> Result<(), String> {
     let folder = tempdir().map_err(words)?;
     let sent = frames(folder.path(), seed)?;
     let start = |port| Processor::start(folder.path(), port, ["--ack-delay", "2ms"]);
@@ -120,16 +157,29 @@ fn replay_into(round: &mut Round, seed: u64) -> Result<(), String> {
     ])
     .map_err(words)?;
     let mut random = SmallRng::seed_from_u64(seed);
-    let victims = [&DAEMONS[..], &[PROCESSOR]].concat();
-    while captured_more(&node, &mut random)? < LAST_KILL_AT {
-        let victim = victims[random.random_range(0..victims.len())];
+    if let Harm::Stop(victim, time) = harm {
+        captured_more(&node, &mut random)?;
+        let pid = match victim {
+            PROCESSOR => processor.pid(),
+            daemon => living(&node, daemon)?,
+        };
+        signal(pid, Signal::SIGSTOP);
+        // The time is what is tested: longer than any process waits for another.
+        thread::sleep(time);
+        // One that was taken for dead would have been ended and reaped.
+        if kill(Pid::from_raw(pid), Signal::SIGCONT).is_err() {
+            return Err(format!("{victim} was taken for dead"));
+        }
+    }
+    while matches!(harm, Harm::Kill) && captured_more(&node, &mut random)? < LAST_KILL_AT {
+        let victim = ALL[random.random_range(0..ALL.len())];
         round.killed.push(victim);
         if victim == PROCESSOR {
             let port = processor.port();
             processor.kill();
             processor = start(port).map_err(words)?;
         } else {
-            kill_daemon(&node, victim)?;
+            signal(living(&node, victim)?, Signal::SIGKILL);
         }
         if node.process().ended().map_err(words)?.is_some() {
             return Err(format!("the node ended: {}", node.process().stderr()));
@@ -182,7 +232,7 @@ fn live_into(round: &mut Round, seed: u64, namespace: &Namespace) -> Result<(), 
     while sending.ended().map_err(words)?.is_none() {
         let victim = DAEMONS[random.random_range(0..DAEMONS.len())];
         round.killed.push(victim);
-        kill_daemon(&node, victim)?;
+        signal(living(&node, victim)?, Signal::SIGKILL);
         let until = captured(&node)? + random.random_range(BETWEEN);
         // The traffic may end before.
         while captured(&node)? < until && sending.ended().map_err(words)?.is_none() {}
@@ -246,14 +296,15 @@ fn captured(node: &Node) -> Result<u64, String> {
     Ok(counter(&status, "capture_packets_total"))
 }
 
-/// Kills a daemon that lives.
-fn kill_daemon(node: &Node, name: &str) -> Result<(), String> {
-    let pid = node
-        .daemon(name)
-        .ok_or_else(|| format!("{name} is not started again: {:#?}", node.status()))?;
-    // One that has just ended by itself is as dead.
-    let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-    Ok(())
+/// The process id of a daemon, once it lives.
+fn living(node: &Node, name: &str) -> Result<i32, String> {
+    node.daemon(name)
+        .ok_or_else(|| format!("{name} is not started again: {:#?}", node.status()))
+}
+
+fn signal(pid: i32, signal: Signal) {
+    // One that has just ended by itself needs none.
+    let _ = kill(Pid::from_raw(pid), signal);
 }
 
 fn words(error: impl Display) -> String {

@@ -137,6 +137,11 @@ impl Processor {
         self.port
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> i32 {
+        self.running.pid() as i32
+    }
+
     /// Kills it at once, as a crash would.
     pub fn kill(self) {
         drop(self);

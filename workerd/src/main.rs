@@ -84,7 +84,7 @@ fn attach(
     while !stop.requested() {
         match WorkerRegions::attach(run_dir, index) {
             Ok(regions) => return Ok(Some(regions)),
-            Err(AttachError::Socket { .. }) => {}
+            Err(AttachError::Socket { .. } | AttachError::Silent { .. }) => {}
             Err(error) => return Err((Exit::Refused, error.to_string())),
         }
         if !said && pause > Duration::from_millis(500) {

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use lc_tests::chaos::{self, Round};
@@ -18,6 +19,9 @@ struct Cli {
     /// Processes to kill in all
     #[arg(long, default_value_t = 1_000)]
     kills: usize,
+    /// Seconds for which each process stands still once, at the beginning; 0: none does
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    stop: u64,
     /// Where all choices come from; the next round's seed is one higher
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -28,6 +32,20 @@ fn main() -> ExitCode {
     let mut rounds: Vec<Round> = Vec::new();
     let mut killed: BTreeMap<&str, usize> = BTreeMap::new();
     let mut skipped = false;
+    if cli.stop > 0 {
+        for name in chaos::ALL {
+            match chaos::standstill(cli.seed, name, Duration::from_secs(cli.stop)) {
+                Ok(round) => println!(
+                    "{name} stood still for {} s: {} packets, {} repeated",
+                    cli.stop, round.packets, round.repeated
+                ),
+                Err(failure) => {
+                    println!("FAILED {name} stood still for {} s: {failure}", cli.stop);
+                    return ExitCode::FAILURE;
+                }
+            }
+        }
+    }
     for seed in cli.seed.. {
         let total: usize = killed.values().sum();
         if total >= cli.kills {
