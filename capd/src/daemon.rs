@@ -7,6 +7,7 @@ use std::time::Duration;
 use lc_daemon::config::{self, Config};
 use lc_daemon::exit::Exit;
 use lc_daemon::ready;
+use lc_daemon::sandbox;
 use lc_daemon::signals::Signals;
 use shm_layout::layout::Geometry;
 use shm_layout::region::{OwnedRegion, Pages, RegionError};
@@ -109,6 +110,7 @@ pub fn run(
     };
     let regions = Arc::new(Regions::create(geometry, pages)?);
     let session = Arc::new(regions.session()?);
+    session.set_protection(sandbox::in_force());
     let publisher = Arc::clone(&session);
     interfaces.publish_to(move |row| {
         publisher.add_interface(row);

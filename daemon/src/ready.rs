@@ -2,7 +2,13 @@
 //! `lc-hunt`. Without a listener all of it does nothing.
 
 use std::env;
+use std::ffi::OsStr;
+use std::fmt::Write;
 use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::OnceLock;
 
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use sd_notify::NotifyState;
@@ -52,8 +58,46 @@ pub fn end_with_supervisor() -> io::Result<()> {
     }
 }
 
+/// Opens the way to the listener, once: behind its sandbox a process can make no new socket.
+pub(crate) fn connect() {
+    let _ = listener();
+}
+
+/// The socket to the listener; `None` without one.
+fn listener() -> Option<&'static UnixDatagram> {
+    static LISTENER: OnceLock<Option<UnixDatagram>> = OnceLock::new();
+    LISTENER
+        .get_or_init(|| {
+            let name = env::var_os("NOTIFY_SOCKET")?;
+            connected(&name)
+                .inspect_err(|error| {
+                    tracing::warn!(%error, socket = ?name, "the service manager is not reached");
+                })
+                .ok()
+        })
+        .as_ref()
+}
+
+/// A name that begins with `@` is none of the file system.
+fn connected(name: &OsStr) -> io::Result<UnixDatagram> {
+    let socket = UnixDatagram::unbound()?;
+    match name.as_bytes().strip_prefix(b"@") {
+        Some(name) => socket.connect_addr(&SocketAddr::from_abstract_name(name)?)?,
+        None => socket.connect(name)?,
+    }
+    Ok(socket)
+}
+
 fn notify(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
+    let Some(listener) = listener() else {
+        return;
+    };
+    let mut message = String::new();
+    for state in states {
+        // Writing to a string does not fail.
+        let _ = writeln!(message, "{state}");
+    }
+    if let Err(error) = listener.send(message.as_bytes()) {
         tracing::debug!(%error, "the service manager was not reached");
     }
 }

@@ -28,6 +28,7 @@ pub mod frames;
 pub mod layout;
 pub mod packet;
 pub mod peer;
+pub mod protection;
 pub mod region;
 pub mod ring;
 pub mod session;
