@@ -315,6 +315,29 @@ fn a_live_source_drops_and_counts_when_a_ring_is_full() {
     assert_eq!(capd.end(), Exit::Ok);
 }
 
+/// A worker that was taken over can't make a new connection; on the one it has it must not become another worker.
+#[test]
+fn a_connection_attaches_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path(), 2, "interfaces = [\"lo\"]");
+    let run_dir = config.runtime_dir.clone();
+    let capd = start(&config, Memory::new(0, 1, FullRing::Drop));
+    until("the broker", || Broker::connect(&run_dir).ok());
+    let connection = UnixSeqpacketConn::connect(&run_dir);
+    for (worker, granted) in [(0, true), (1, false)] {
+        let request = Request::Attach {
+            protocol: PROTOCOL,
+            role: Role::Worker,
+            worker,
+        };
+        send(connection.as_fd(), &request, &[]).unwrap();
+        let reply = receive::<Reply>(connection.as_fd()).unwrap().unwrap();
+        assert_eq!(matches!(reply.message, Reply::Regions(_)), granted);
+        assert_eq!(reply.descriptors.is_empty(), !granted);
+    }
+    assert_eq!(capd.end(), Exit::Ok);
+}
+
 #[test]
 fn the_broker_keeps_roles_apart() {
     let dir = tempfile::tempdir().unwrap();
