@@ -5,7 +5,7 @@
 use std::fs;
 use std::io::Read;
 use std::ops::ControlFlow;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
@@ -15,11 +15,15 @@ use lc_capd::bpf::{Expression, FilterError};
 use lc_capd::source::{
     Deliver, FullRing, Interfaces, Packet, Poll, Source, SourceError, State, Status,
 };
-use lc_daemon::attach::{AttachError, Broker, ForwarderRegions, Observer, WorkerRegions};
+use lc_daemon::attach::{
+    AttachError, Broker, ForwarderRegions, Observer, PROTOCOL, Reply, Request, Role, SOCKET,
+    WorkerRegions, receive, send,
+};
 use lc_daemon::config::Config;
 use lc_daemon::exit::Exit;
 use lc_daemon::signals::{Signals, Stop};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use nix::unistd::Pid;
 use shm_layout::counters::CaptureCounter;
 use shm_layout::filters::{Filter, Snapshot};
@@ -323,7 +327,10 @@ fn a_connection_attaches_once() {
     let run_dir = config.runtime_dir.clone();
     let capd = start(&config, Memory::new(0, 1, FullRing::Drop));
     until("the broker", || Broker::connect(&run_dir).ok());
-    let connection = UnixSeqpacketConn::connect(&run_dir);
+    let kind = SockType::SeqPacket;
+    let connection = socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC, None).unwrap();
+    let address = UnixAddr::new(&run_dir.join(SOCKET)).unwrap();
+    connect(connection.as_raw_fd(), &address).unwrap();
     for (worker, granted) in [(0, true), (1, false)] {
         let request = Request::Attach {
             protocol: PROTOCOL,
