@@ -81,7 +81,7 @@ pub fn enter(profile: &Profile) -> Result<(), SandboxError> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed("not dumpable"))?;
     set_no_new_privs(true).map_err(failed("no_new_privs"))?;
     files::restrict(profile)?;
-    capabilities::keep_only(&profile.capabilities)?;
+    capabilities::keep_only(profile.capabilities)?;
     let protection = Protection {
         seccomp: true,
         landlock: true,

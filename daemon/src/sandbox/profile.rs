@@ -4,14 +4,14 @@ use std::net::IpAddr;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 
-use caps::Capability;
+use rustix::thread::CapabilitySet;
 
 use crate::config::{Config, Source, Tls, Transport, Trust};
 
 /// What a process may still do behind its walls.
 #[derive(Debug)]
 pub struct Profile {
-    pub(super) capabilities: Vec<Capability>,
+    pub(super) capabilities: CapabilitySet,
     pub(super) files: Vec<(PathBuf, Opens)>,
     /// TCP ports that it may connect to; it may listen on none.
     pub(super) tcp_ports: Vec<u16>,
@@ -75,22 +75,22 @@ impl Profile {
     #[must_use]
     pub fn capture(config: &Config) -> Self {
         let mut files = vec![(config.runtime_dir.clone(), Opens::Sockets)];
-        files.extend(FILTER_NAMES.iter().map(|path| readable(path)));
+        files.extend(FILTER_NAMES.iter().map(readable));
         // Liveness of the peers.
         files.push(readable("/proc"));
         let capability = match &config.source {
             Source::Live(_) => {
                 files.push(readable("/sys"));
-                Capability::CAP_NET_RAW
+                CapabilitySet::NET_RAW
             }
             Source::Files(source) => {
                 files.extend(source.paths.iter().map(readable));
                 // A file of another user, read by root; landlock leaves nothing else to read with it.
-                Capability::CAP_DAC_READ_SEARCH
+                CapabilitySet::DAC_READ_SEARCH
             }
         };
         Self {
-            capabilities: vec![capability],
+            capabilities: capability,
             files,
             tcp_ports: Vec::new(),
             system_calls: SystemCalls::Capture,
@@ -101,7 +101,7 @@ impl Profile {
     #[must_use]
     pub fn worker() -> Self {
         Self {
-            capabilities: Vec::new(),
+            capabilities: CapabilitySet::empty(),
             files: Vec::new(),
             tcp_ports: Vec::new(),
             system_calls: SystemCalls::Worker,
@@ -122,7 +122,7 @@ impl Profile {
             files.extend(certificates(tls).map(|path| readable(folder(path))));
         }
         Self {
-            capabilities: Vec::new(),
+            capabilities: CapabilitySet::empty(),
             files,
             tcp_ports,
             system_calls: SystemCalls::Forwarder,
