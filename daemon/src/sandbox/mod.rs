@@ -12,7 +12,7 @@
 //! | memory | not dumpable: no other process of the user can trace it or read its memory | same | same |
 //!
 //! A system call outside the list kills the process by SIGSYS, which the supervisor reports: it is the mark of a process that was taken
-//! over. A few calls that libraries try in good faith are refused with an error instead (see [`system_calls`]).
+//! over. A few calls that libraries try in good faith are refused with an error instead.
 //!
 //! What it does not do: it does not limit memory or CPU time (units do), and it does not hide what the allowed calls show.
 //!
