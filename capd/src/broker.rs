@@ -50,6 +50,26 @@ pub struct ListenError {
     errno: Errno,
 }
 
+/// Makes the run directory if it does not exist, for this user alone.
+///
+/// # Errors
+/// What the file system says.
+pub fn make_run_dir(run_dir: &Path) -> Result<(), ListenError> {
+    // A sandboxed process may not even try.
+    if run_dir.is_dir() {
+        return Ok(());
+    }
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(run_dir)
+        .map_err(|error| ListenError {
+            path: run_dir.to_owned(),
+            call: "make the run directory",
+            errno: Errno::from_io_error(&error).unwrap_or(Errno::IO),
+        })
+}
+
 /// The filter snapshot that workers get.
 #[derive(Default)]
 pub(crate) struct Snapshots {
@@ -144,11 +164,7 @@ impl Broker {
             let failed = failed(call);
             move |error: std::io::Error| failed(Errno::from_io_error(&error).unwrap_or(Errno::IO))
         };
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(run_dir)
-            .map_err(io_failed("make the run directory"))?;
+        make_run_dir(run_dir)?;
         // Left behind by a predecessor that was killed; a living one would have another run directory.
         match fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -345,6 +361,10 @@ impl Server {
             Request::Attach { protocol, .. } if protocol != PROTOCOL => Err(format!(
                 "this lc-capd speaks protocol {PROTOCOL}, not {protocol}: use programs of one release"
             )),
+            // A worker that was taken over can make no other connection: it must not become another one.
+            Request::Attach { .. } if peer.role.is_some() => {
+                Err("this connection has attached already".into())
+            }
             Request::Attach { role, worker, .. } => {
                 let granted = self.attach(peer, role, worker)?;
                 if role != Role::Observer && peer.role != Some(role) {

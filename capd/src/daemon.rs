@@ -8,6 +8,7 @@ use std::time::Duration;
 use lc_daemon::config::{self, Config};
 use lc_daemon::exit::Exit;
 use lc_daemon::ready;
+use lc_daemon::sandbox;
 use lc_daemon::signals::Signals;
 use shm_layout::commit::Torn;
 use shm_layout::layout::Geometry;
@@ -124,6 +125,7 @@ pub fn run(
         false => Duration::ZERO,
     };
     session.set_stopping(false);
+    session.set_protection(sandbox::in_force());
     publish_interfaces(&interfaces, &session);
     let snapshots = Arc::new(match adopted {
         true => Snapshots::take_from(&mut passed),

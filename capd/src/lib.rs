@@ -30,5 +30,5 @@ mod engine;
 mod pushed;
 mod regions;
 
-pub use broker::ListenError;
+pub use broker::{ListenError, make_run_dir};
 pub use daemon::{StartError, open_sources, run};

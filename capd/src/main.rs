@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,7 +10,7 @@ use clap::Parser;
 use lc_daemon::config::{Config, LogLevel};
 use lc_daemon::exit::Exit;
 use lc_daemon::signals::Signals;
-use lc_daemon::{fd_store, logging, ready};
+use lc_daemon::{fd_store, logging, ready, sandbox};
 
 /// The capture daemon of lc-hunt.
 #[derive(Parser)]
@@ -31,6 +32,9 @@ fn main() -> ExitCode {
             return Exit::Refused.into();
         }
     };
+    let mut keep = sandbox::inherited_sources(&config);
+    keep.extend(passed.iter().map(|(_, descriptor)| descriptor.as_raw_fd()));
+    sandbox::close_inherited(&keep);
     logging::init("lc-capd", config.log_level);
     let started = ready::end_with_supervisor().and_then(|()| Signals::install());
     let signals = match started {
@@ -40,6 +44,10 @@ fn main() -> ExitCode {
             return Exit::Failure.into();
         }
     };
+    if let Err(error) = confine(&config) {
+        tracing::error!("{error}");
+        return Exit::Refused.into();
+    }
     let open = |interfaces: &_| lc_capd::open_sources(&config, interfaces);
     match lc_capd::run(&config, passed, open, &signals) {
         Ok(exit) => exit.into(),
@@ -48,4 +56,15 @@ fn main() -> ExitCode {
             Exit::Refused.into()
         }
     }
+}
+
+/// Gives up what capturing does not need. The run directory comes first: the rules hold on to it.
+fn confine(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
+    lc_capd::make_run_dir(&config.runtime_dir)?;
+    if config.sandbox {
+        sandbox::enter(&sandbox::Profile::capture(config))?;
+    } else {
+        sandbox::left_off();
+    }
+    Ok(())
 }

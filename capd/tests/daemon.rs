@@ -5,7 +5,7 @@
 use std::fs;
 use std::io::Read;
 use std::ops::ControlFlow;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -16,11 +16,15 @@ use lc_capd::bpf::{Expression, FilterError};
 use lc_capd::source::{
     Deliver, FullRing, Interfaces, Packet, Poll, Source, SourceError, State, Status,
 };
-use lc_daemon::attach::{AttachError, Broker, ForwarderRegions, Observer, WorkerRegions};
+use lc_daemon::attach::{
+    AttachError, Broker, ForwarderRegions, Observer, PROTOCOL, Reply, Request, Role, SOCKET,
+    WorkerRegions, receive, send,
+};
 use lc_daemon::config::Config;
 use lc_daemon::exit::Exit;
 use lc_daemon::signals::{Signals, Stop};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use nix::unistd::Pid;
 use shm_layout::counters::CaptureCounter;
 use shm_layout::filters::{Filter, Snapshot};
@@ -422,6 +426,32 @@ fn regions_that_do_not_fit_are_replaced() {
         let (epoch, seen) = captured_after(&config, left);
         assert_eq!((epoch, seen), (1, (0..100).collect()));
     }
+}
+
+/// A worker that was taken over can't make a new connection; on the one it has it must not become another worker.
+#[test]
+fn a_connection_attaches_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path(), 2, "interfaces = [\"lo\"]");
+    let run_dir = config.runtime_dir.clone();
+    let capd = start(&config, Memory::new(0, 1, FullRing::Drop));
+    until("the broker", || Broker::connect(&run_dir).ok());
+    let kind = SockType::SeqPacket;
+    let connection = socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC, None).unwrap();
+    let address = UnixAddr::new(&run_dir.join(SOCKET)).unwrap();
+    connect(connection.as_raw_fd(), &address).unwrap();
+    for (worker, granted) in [(0, true), (1, false)] {
+        let request = Request::Attach {
+            protocol: PROTOCOL,
+            role: Role::Worker,
+            worker,
+        };
+        send(connection.as_fd(), &request, &[]).unwrap();
+        let reply = receive::<Reply>(connection.as_fd()).unwrap().unwrap();
+        assert_eq!(matches!(reply.message, Reply::Regions(_)), granted);
+        assert_eq!(reply.descriptors.is_empty(), !granted);
+    }
+    assert_eq!(capd.end(), Exit::Ok);
 }
 
 #[test]

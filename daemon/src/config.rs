@@ -64,6 +64,8 @@ pub struct Config {
     pub log_level: LogLevel,
     /// Longest time each process may take to end in good order.
     pub shutdown_timeout: Duration,
+    /// Whether each daemon gives up what it does not need before it touches input.
+    pub sandbox: bool,
 }
 
 /// Where packets come from.
@@ -369,6 +371,7 @@ impl Config {
                 Some((Value::Duration(time), _)) => *time,
                 _ => Duration::from_secs(10),
             },
+            sandbox: !switch(values, "hunter.no_sandbox"),
         };
         config.fits_shared_memory()?;
         Ok(config)

@@ -8,21 +8,18 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use sd_notify::NotifyState;
 
-use crate::ready::SUPERVISED_BY;
+use crate::ready::{MOST_DESCRIPTORS, SUPERVISED_BY, notify_with};
 
 /// Names and count of passed descriptors, and whom they are for.
 const NAMES: &str = "LISTEN_FDNAMES";
 const COUNT: &str = "LISTEN_FDS";
 const FOR: &str = "LISTEN_PID";
 
-/// Most descriptors of one message (`SCM_MAX_FD`).
-const MOST: usize = 253;
-
 /// Stores descriptors under `name`, beside those that are there.
 pub fn store(name: &str, descriptors: &[BorrowedFd<'_>]) {
-    for part in descriptors.chunks(MOST) {
+    for part in descriptors.chunks(MOST_DESCRIPTORS) {
         let states = [NotifyState::FdStore, NotifyState::FdName(name)];
-        if let Err(error) = sd_notify::notify_with_fds(&states, part) {
+        if let Err(error) = notify_with(&states, part) {
             tracing::warn!(%error, name, "the service manager does not keep descriptors; a successor begins anew");
             return;
         }
@@ -32,7 +29,7 @@ pub fn store(name: &str, descriptors: &[BorrowedFd<'_>]) {
 /// Removes all descriptors of `name` from the store.
 pub fn remove(name: &str) {
     let states = [NotifyState::FdStoreRemove, NotifyState::FdName(name)];
-    if let Err(error) = sd_notify::notify(&states) {
+    if let Err(error) = notify_with(&states, &[]) {
         tracing::debug!(%error, "the service manager was not reached");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! One place for the things that must be the same in each process of a node: which settings exist and what they mean
 //! ([`settings`], [`config`]), how a process logs ([`logging`]), reports that it is ready ([`ready`]), is told to stop
-//! ([`signals`]) and says why it ended ([`exit`]). Nothing in here touches a packet.
+//! ([`signals`]) says why it ended ([`exit`]) and what it gives up before it touches input ([`sandbox`]). Nothing in here touches a packet.
 
 #![forbid(unsafe_code)]
 
@@ -13,5 +13,6 @@ pub mod exit;
 pub mod fd_store;
 pub mod logging;
 pub mod ready;
+pub mod sandbox;
 pub mod settings;
 pub mod signals;

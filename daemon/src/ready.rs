@@ -2,13 +2,25 @@
 //! `lc-hunt`. Without a listener all of it does nothing.
 
 use std::env;
-use std::io;
+use std::ffi::OsStr;
+use std::fmt::Write;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::BorrowedFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::OnceLock;
 
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use sd_notify::NotifyState;
 
 /// Set by `lc-hunt` for its children to its own process id.
 pub const SUPERVISED_BY: &str = "LC_HUNT_SUPERVISED";
+
+/// Most descriptors of one message (`SCM_MAX_FD`).
+pub(crate) const MOST_DESCRIPTORS: usize = 253;
 
 /// The daemon is up: it has attached to everything it needs and works. `status` says in a few words what it does.
 pub fn ready(status: &str) {
@@ -52,10 +64,63 @@ pub fn end_with_supervisor() -> io::Result<()> {
     }
 }
 
+/// Opens the way to the listener, once: behind its sandbox a process can make no new socket.
+pub(crate) fn connect() {
+    let _ = listener();
+}
+
+/// The socket to the listener; `None` without one.
+fn listener() -> Option<&'static UnixDatagram> {
+    static LISTENER: OnceLock<Option<UnixDatagram>> = OnceLock::new();
+    LISTENER
+        .get_or_init(|| {
+            let name = env::var_os("NOTIFY_SOCKET")?;
+            connected(&name)
+                .inspect_err(|error| {
+                    tracing::warn!(%error, socket = ?name, "the service manager is not reached");
+                })
+                .ok()
+        })
+        .as_ref()
+}
+
+/// A name that begins with `@` is none of the file system.
+fn connected(name: &OsStr) -> io::Result<UnixDatagram> {
+    let socket = UnixDatagram::unbound()?;
+    match name.as_bytes().strip_prefix(b"@") {
+        Some(name) => socket.connect_addr(&SocketAddr::from_abstract_name(name)?)?,
+        None => socket.connect(name)?,
+    }
+    Ok(socket)
+}
+
 fn notify(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
+    if let Err(error) = notify_with(states, &[]) {
         tracing::debug!(%error, "the service manager was not reached");
     }
+}
+
+/// Says something, with descriptors that go along.
+pub(crate) fn notify_with(
+    states: &[NotifyState<'_>],
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    let Some(listener) = listener() else {
+        return Ok(());
+    };
+    let mut message = String::new();
+    for state in states {
+        // Writing to a string does not fail.
+        let _ = writeln!(message, "{state}");
+    }
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let parts = [IoSlice::new(message.as_bytes())];
+    sendmsg(listener, &parts, &mut ancillary, SendFlags::NOSIGNAL)?;
+    Ok(())
 }
 
 /// The protocol has one line per field.

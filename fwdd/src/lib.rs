@@ -49,6 +49,7 @@ use std::time::Duration;
 
 use lc_daemon::attach::{AttachError, ForwarderRegions};
 use lc_daemon::config::Config;
+use lc_daemon::sandbox;
 use shm_layout::commit::Torn;
 use shm_layout::region::RegionError;
 use shm_layout::ring::RingReader;
@@ -185,6 +186,7 @@ fn assemble(
         tx,
         broker,
     } = regions;
+    forwarder.set_protection(sandbox::in_force());
     let (session, region) = (Arc::new(session), Arc::new(forwarder));
     let ledger = Arc::new(Ledger::resume(Arc::clone(&region))?);
     let filters = Arc::new(Filters::default());

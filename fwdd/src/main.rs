@@ -11,7 +11,7 @@ use clap::Parser;
 use lc_daemon::config::Config;
 use lc_daemon::exit::Exit;
 use lc_daemon::signals::Signals;
-use lc_daemon::{logging, ready};
+use lc_daemon::{logging, ready, sandbox};
 use lc_fwdd::ForwarderError;
 use tokio::sync::watch;
 
@@ -34,15 +34,27 @@ fn main() -> ExitCode {
             return Exit::Refused.into();
         }
     };
+    sandbox::close_inherited(&[]);
     logging::init("lc-fwdd", config.log_level);
     forward(config).into()
 }
 
 fn forward(config: Config) -> Exit {
-    let started = ready::end_with_supervisor()
-        .and_then(|()| Signals::install())
-        .and_then(watch_signals);
-    let stop = match started {
+    let signals = match ready::end_with_supervisor().and_then(|()| Signals::install()) {
+        Ok(signals) => signals,
+        Err(error) => {
+            tracing::error!("cannot start: {error}");
+            return Exit::Failure;
+        }
+    };
+    // Before any thread is started.
+    if !config.sandbox {
+        sandbox::left_off();
+    } else if let Err(error) = sandbox::enter(&sandbox::Profile::forwarder(&config)) {
+        tracing::error!("{error}");
+        return Exit::Refused;
+    }
+    let stop = match watch_signals(signals) {
         Ok(stop) => stop,
         Err(error) => {
             tracing::error!("cannot start: {error}");

@@ -143,7 +143,7 @@ fn check_live(live: &Live, findings: &mut Findings) {
     if may_capture() {
         findings.ok("permission", "this user may capture packets");
     } else {
-        let fix = "run as root, or: setcap cap_net_raw,cap_net_admin+ep on lc-capd";
+        let fix = "run as root, or: setcap cap_net_raw+ep on lc-capd";
         findings.error(
             "permission",
             "this user may not capture packets (no CAP_NET_RAW)",

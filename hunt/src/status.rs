@@ -50,6 +50,19 @@ pub struct Process {
     pub version: String,
     /// Milliseconds since it last said that it makes progress.
     pub heartbeat_age_ms: u64,
+    /// What protects the machine from it, should it be taken over.
+    pub sandbox: Sandbox,
+}
+
+/// The walls around a process.
+#[derive(Debug, Serialize)]
+pub struct Sandbox {
+    /// `seccomp`, `landlock`, `no_new_privs`, `not_dumpable`; none when it runs without.
+    pub walls: Vec<&'static str>,
+    /// Capabilities that it holds, without `cap_`.
+    pub capabilities: Vec<String>,
+    #[serde(skip)]
+    summary: String,
 }
 
 /// One capture thread.
@@ -221,6 +234,7 @@ impl Status {
 impl Process {
     fn of<B>(name: String, region: &Region<B>) -> Self {
         let owner = region.owner();
+        let protection = region.protection();
         let age = shm_layout::monotonic_ns().saturating_sub(region.heartbeat_ns());
         Self {
             name,
@@ -229,6 +243,11 @@ impl Process {
             epoch: region.epoch(),
             version: region.owner_version(),
             heartbeat_age_ms: if owner.pid == 0 { 0 } else { age / 1_000_000 },
+            sandbox: Sandbox {
+                walls: protection.walls(),
+                capabilities: protection.capability_names(),
+                summary: protection.to_string(),
+            },
         }
     }
 }
@@ -281,6 +300,7 @@ impl fmt::Display for Status {
                 epoch,
                 version,
                 heartbeat_age_ms: age,
+                sandbox,
                 ..
             } = process;
             let state = if process.alive {
@@ -292,6 +312,7 @@ impl fmt::Display for Status {
                 f,
                 "  {name:<14} {state}, pid {pid}, version {version}, start {epoch}, heartbeat {age} ms ago"
             )?;
+            writeln!(f, "  {:<14} sandbox {}", "", sandbox.summary)?;
         }
         for (index, capture) in self.captures.iter().enumerate() {
             let interfaces = capture.interfaces.join(", ");

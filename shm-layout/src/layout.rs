@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   0      magic, layout version, kind, backing, features, sizes   (written once, by capd)
-//!   64     identity, version and heartbeat of the writing process  (written by that process)
+//!   64     identity, version, heartbeat, protection of the writer  (written by that process)
 //!   128    cursor line, sleeping flag line                         (rings and their cursors)
 //!   4096   body
 //! ```
@@ -18,7 +18,7 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"LCHUNT\x00\x01");
 /// A reader and a writer of different majors can't meet.
 pub const LAYOUT_MAJOR: u16 = 1;
 /// Additions that an older reader may ignore.
-pub const LAYOUT_MINOR: u16 = 0;
+pub const LAYOUT_MINOR: u16 = 1;
 /// Feature bits that this build understands; a region with others is refused.
 pub const FEATURES: u64 = 0;
 
@@ -200,6 +200,9 @@ pub(crate) struct Header {
     pub(crate) heartbeat_ns: AtomicU64,
     /// Version text of the writing process, NUL-padded.
     pub(crate) owner_version: [AtomicU64; 3],
+    /// What protects the writing process (since 1.1): bits of [`crate::protection`], and its capabilities.
+    pub(crate) protection: AtomicU64,
+    pub(crate) capabilities: AtomicU64,
     pub(crate) ring: Side,
 }
 

@@ -29,6 +29,7 @@ pub mod inherited;
 pub mod layout;
 pub mod packet;
 pub mod peer;
+pub mod protection;
 pub mod region;
 pub mod ring;
 pub mod session;

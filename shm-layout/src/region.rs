@@ -15,6 +15,7 @@ use crate::layout::{
     MAX_QUEUES, MAX_WORKERS, RING_BYTES, RegionId,
 };
 use crate::peer::Identity;
+use crate::protection::Protection;
 use crate::sync::Ordering;
 use rustix::fs::{
     FallocateFlags, MemfdFlags, Mode, OFlags, SealFlags, fallocate, fchmod, fcntl_add_seals,
@@ -211,6 +212,16 @@ impl<B> Region<B> {
         self.map.header().heartbeat_ns.load(Ordering::Relaxed)
     }
 
+    /// What protects the writing process, as it told; nothing before it told.
+    #[must_use]
+    pub fn protection(&self) -> Protection {
+        let header = self.map.header();
+        Protection::of(
+            header.protection.load(Ordering::Relaxed),
+            header.capabilities.load(Ordering::Relaxed),
+        )
+    }
+
     /// What the memory is made of.
     #[must_use]
     pub fn backing(&self) -> Backing {
@@ -241,7 +252,11 @@ impl<B: Body> OwnedRegion<B> {
     pub fn attach(fd: BorrowedFd<'_>, id: RegionId) -> Result<Self, RegionError> {
         let view = Region::map(fd, id, ProtFlags::READ | ProtFlags::WRITE)?;
         let region = Self { view };
-        region.claim(Identity::current());
+        let identity = Identity::current();
+        if region.owner() != identity {
+            region.set_protection(Protection::default());
+        }
+        region.claim(identity);
         Ok(region)
     }
 
@@ -264,6 +279,17 @@ impl<B: Body> OwnedRegion<B> {
         header.owner_start.store(identity.start, Ordering::Relaxed);
         // Pairs with the Acquire load in `owner`.
         header.owner_pid.store(identity.pid, Ordering::Release);
+    }
+
+    /// Shows what protects this process.
+    pub fn set_protection(&self, protection: Protection) {
+        let header = self.map.header();
+        header
+            .capabilities
+            .store(protection.capabilities, Ordering::Relaxed);
+        header
+            .protection
+            .store(protection.bits(), Ordering::Relaxed);
     }
 
     /// Says that this process makes progress. Call about ten times a second.

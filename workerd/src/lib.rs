@@ -10,6 +10,7 @@
 //! | [`prefixes`], [`filter`] | the compiled filters and the verdict |
 //! | [`emit`], [`address_text`] | the packet as it will stand in a batch |
 //! | [`quarantine`] | packets that kill workers |
+//! | [`start`] | from the start of the process to its sandbox |
 //! | [`worker`] | the loop, its commits and what recovery relies on |
 //!
 //! A worker parses what strangers send. It has no network and writes nothing but its own regions.
@@ -22,6 +23,7 @@ pub mod emit;
 pub mod filter;
 pub mod prefixes;
 pub mod quarantine;
+pub mod start;
 pub mod worker;
 
 #[cfg(debug_assertions)]

@@ -3,15 +3,14 @@
 #![forbid(unsafe_code)]
 
 use clap::Parser;
-use lc_daemon::attach::{AttachError, WorkerRegions};
 use lc_daemon::config::Config;
 use lc_daemon::exit::Exit;
-use lc_daemon::signals::{Signals, Stop};
-use lc_daemon::{logging, ready};
+use lc_daemon::signals::Signals;
+use lc_daemon::{logging, ready, sandbox};
+use lc_workerd::start;
 use lc_workerd::worker::{Drained, Worker};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 /// Decodes captured packets and forwards those that the processor's filters ask for.
 #[derive(Parser)]
@@ -37,6 +36,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<Exit, (Exit, String)> {
     let failure = |reason: String| (Exit::Failure, reason);
+    sandbox::close_inherited(&[]);
     ready::end_with_supervisor().map_err(|error| failure(error.to_string()))?;
     let config = Config::load(&arguments.config).map_err(|error| {
         logging::init("lc-workerd", lc_daemon::config::LogLevel::Info);
@@ -45,16 +45,13 @@ fn run(arguments: &Arguments) -> Result<Exit, (Exit, String)> {
     logging::init("lc-workerd", config.log_level);
     let signals = Signals::install().map_err(|error| failure(error.to_string()))?;
     let stop = signals.stop();
-    let Some(regions) = attach(&config.runtime_dir, arguments.index, &signals, &stop)? else {
+    let regions = start::attach_and_confine(&config, arguments.index, &signals)
+        .map_err(|error| (error.exit(), error.to_string()))?;
+    let Some((regions, condemned)) = regions else {
         return Ok(Exit::Ok);
     };
-    let worker = Worker::new(
-        regions,
-        arguments.index,
-        config.no_filter_policy,
-        &config.quarantine_dir,
-    )
-    .map_err(|error| failure(error.to_string()))?;
+    let worker = Worker::new(regions, condemned, config.no_filter_policy)
+        .map_err(|error| failure(error.to_string()))?;
     ready::ready("working");
     let drained = worker.run(&stop, config.shutdown_timeout);
     ready::stopping();
@@ -70,30 +67,4 @@ fn run(arguments: &Arguments) -> Result<Exit, (Exit, String)> {
         );
     }
     Ok(Exit::Ok)
-}
-
-/// Waits for capd, and says so; `None` when asked to stop meanwhile.
-fn attach(
-    run_dir: &Path,
-    index: u16,
-    signals: &Signals,
-    stop: &Stop,
-) -> Result<Option<WorkerRegions>, (Exit, String)> {
-    let mut pause = Duration::from_millis(20);
-    let mut said = false;
-    while !stop.requested() {
-        match WorkerRegions::attach(run_dir, index) {
-            Ok(regions) => return Ok(Some(regions)),
-            Err(AttachError::Socket { .. } | AttachError::Silent { .. }) => {}
-            Err(error) => return Err((Exit::Refused, error.to_string())),
-        }
-        if !said && pause > Duration::from_millis(500) {
-            tracing::info!(run_dir = %run_dir.display(), "waiting for lc-capd");
-            ready::status("waiting for lc-capd");
-            said = true;
-        }
-        signals.wait(pause);
-        pause = (pause * 2).min(Duration::from_secs(2));
-    }
-    Ok(None)
 }

@@ -14,6 +14,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use lc_daemon::attach::WorkerRegions;
 use pcap_file::pcapng::PcapNgWriter;
 use pcap_file::pcapng::blocks::enhanced_packet::{EnhancedPacketBlock, EnhancedPacketOption};
 use pcap_file::pcapng::blocks::interface_description::{
@@ -54,8 +55,31 @@ pub enum KeepError {
     },
 }
 
-/// The packet that this worker must pass over, if its predecessors died of it. Notes the deaths.
-pub(crate) fn judge(region: &OwnedRegion<Worker>) -> Option<InProgress> {
+/// The packet that this worker must pass over, if its predecessors died of it: kept in a file, and named.
+pub(crate) fn put_aside(
+    regions: &mut WorkerRegions,
+    worker: u16,
+    folder: &Path,
+) -> Option<InProgress> {
+    let condemned = judge(&regions.worker)?;
+    let ring = regions.rx.get_mut(usize::from(condemned.queue))?;
+    match keep(folder, worker, ring, condemned) {
+        Ok(Some(path)) => {
+            tracing::error!(path = %path.display(), "a packet has killed this worker's predecessors; it is kept there and passed over");
+        }
+        Ok(None) => {
+            regions.worker.set_suspect(None);
+            return None;
+        }
+        Err(error) => {
+            tracing::error!(%error, "a packet has killed this worker's predecessors; it is passed over and could not be kept");
+        }
+    }
+    Some(condemned)
+}
+
+/// The packet of which two predecessors in a row have died. Notes the deaths.
+fn judge(region: &OwnedRegion<Worker>) -> Option<InProgress> {
     let in_progress = region.in_progress();
     if let Some(packet) = in_progress {
         let deaths = match region.suspect() {
@@ -71,7 +95,7 @@ pub(crate) fn judge(region: &OwnedRegion<Worker>) -> Option<InProgress> {
 
 /// Copies a condemned packet out of its ring into a file of its own in `folder`; the ring is left as it was. The file, or
 /// `None` if the packet is not in the ring any more.
-pub(crate) fn keep(
+fn keep(
     folder: &Path,
     worker: u16,
     ring: &mut RingReader,

@@ -12,7 +12,6 @@ use crate::decode::decode;
 use crate::emit::emit;
 use crate::filter::{FilterSet, Verdict};
 use crate::prefixes::FilterIndex;
-use crate::quarantine;
 use lc_daemon::attach::WorkerRegions;
 use lc_daemon::config::NoFilterPolicy;
 use lc_daemon::signals::Stop;
@@ -25,7 +24,6 @@ use shm_layout::ring::{Full, RingReader};
 use shm_layout::session::Session;
 use shm_layout::worker::{InProgress, WorkerCommit};
 use std::os::fd::AsFd;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Most packets of one ring between two commits.
@@ -67,22 +65,20 @@ enum BatchEnd {
 }
 
 impl Worker {
-    /// Goes on where a predecessor stopped.
+    /// Goes on where a predecessor stopped, but passes over the packet that was `condemned`.
     ///
     /// # Errors
     /// The commit of a predecessor that never rests: it still lives.
     pub fn new(
         mut regions: WorkerRegions,
-        index: u16,
+        condemned: Option<InProgress>,
         policy: NoFilterPolicy,
-        quarantine: &Path,
     ) -> Result<Self, shm_layout::commit::Torn> {
         let commit = regions.worker.commit()?;
         regions.tx.resume(commit.tx_head());
         for (queue, rx) in regions.rx.iter_mut().enumerate() {
             rx.resume(commit.rx_tail(queue));
         }
-        let condemned = condemned(&mut regions, index, quarantine);
         Ok(Self {
             regions,
             commit,
@@ -324,25 +320,6 @@ impl Worker {
         let readers: Vec<&RingReader> = self.regions.rx.iter().collect();
         RingReader::wait_any(&readers, NAP);
     }
-}
-
-/// The packet that killed predecessors, put aside.
-fn condemned(regions: &mut WorkerRegions, index: u16, quarantine: &Path) -> Option<InProgress> {
-    let condemned = quarantine::judge(&regions.worker)?;
-    let ring = regions.rx.get_mut(usize::from(condemned.queue))?;
-    match quarantine::keep(quarantine, index, ring, condemned) {
-        Ok(Some(path)) => {
-            tracing::error!(path = %path.display(), "a packet has killed this worker's predecessors; it is kept there and passed over");
-        }
-        Ok(None) => {
-            regions.worker.set_suspect(None);
-            return None;
-        }
-        Err(error) => {
-            tracing::error!(%error, "a packet has killed this worker's predecessors; it is passed over and could not be kept");
-        }
-    }
-    Some(condemned)
 }
 
 /// How a worker ended.

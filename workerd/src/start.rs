@@ -1,0 +1,80 @@
+//! From the start of a worker process to the point where it may touch packets: attached, and behind its walls.
+
+use std::time::Duration;
+
+use lc_daemon::attach::{AttachError, WorkerRegions};
+use lc_daemon::config::Config;
+use lc_daemon::exit::Exit;
+use lc_daemon::ready;
+use lc_daemon::sandbox::{self, Profile, SandboxError};
+use lc_daemon::signals::Signals;
+use shm_layout::worker::InProgress;
+
+use crate::quarantine;
+
+/// Why a worker does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// capd handed out nothing that can be used.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    /// The walls do not stand.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+}
+
+impl StartError {
+    /// How the process ends: a new start would fail in the same way.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        Exit::Refused
+    }
+}
+
+/// Waits for capd, and says so; puts aside a packet that killed predecessors, which is given back too; then gives up everything but the
+/// regions and the connection for filters. `None` when asked to stop meanwhile.
+///
+/// # Errors
+/// [`StartError`]
+pub fn attach_and_confine(
+    config: &Config,
+    index: u16,
+    signals: &Signals,
+) -> Result<Option<(WorkerRegions, Option<InProgress>)>, StartError> {
+    let Some(mut regions) = attach(config, index, signals)? else {
+        return Ok(None);
+    };
+    let condemned = quarantine::put_aside(&mut regions, index, &config.quarantine_dir);
+    if config.sandbox {
+        sandbox::enter(&Profile::worker())?;
+    } else {
+        sandbox::left_off();
+    }
+    regions.worker.set_protection(sandbox::in_force());
+    Ok(Some((regions, condemned)))
+}
+
+fn attach(
+    config: &Config,
+    index: u16,
+    signals: &Signals,
+) -> Result<Option<WorkerRegions>, AttachError> {
+    let stop = signals.stop();
+    let mut pause = Duration::from_millis(20);
+    let mut said = false;
+    while !stop.requested() {
+        match WorkerRegions::attach(&config.runtime_dir, index) {
+            Ok(regions) => return Ok(Some(regions)),
+            Err(AttachError::Socket { .. } | AttachError::Silent { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        if !said && pause > Duration::from_millis(500) {
+            tracing::info!(run_dir = %config.runtime_dir.display(), "waiting for lc-capd");
+            ready::status("waiting for lc-capd");
+            said = true;
+        }
+        signals.wait(pause);
+        pause = (pause * 2).min(Duration::from_secs(2));
+    }
+    Ok(None)
+}
