@@ -8,7 +8,7 @@ PACKAGES := libpcap-dev iproute2
 
 DEMO := target/demo
 
-.PHONY: help setup build demo test lint unit loom conformance chaos bench fuzz
+.PHONY: help setup build demo test lint unit units loom conformance chaos bench fuzz
 
 help:
 	@echo 'make demo         a generated capture through all processes into the embedded sink'
@@ -37,7 +37,7 @@ demo: build
 	target/release/lc-hunt hunt --read-file $(DEMO)/mixed.pcap --workers 2 --no-filter-policy allow --sink $(DEMO)/out
 	@echo && echo 'What arrived ($(DEMO)/out/summary.json):' && cat $(DEMO)/out/summary.json
 
-test: lint unit loom
+test: lint unit units loom
 	$(MAKE) conformance SAMPLE=40
 	$(MAKE) chaos KILLS=25 STOP=2
 
@@ -49,6 +49,12 @@ lint: setup
 unit: setup
 	$(CARGO) build --locked --workspace --bins
 	$(CARGO) test --locked --workspace
+
+# The systemd units: what they expose, and that they run. Says what it skips.
+units: setup
+	$(CARGO) build --locked --workspace --bins
+	tests/systemd/security.sh
+	$(SUDO) tests/systemd/boot.sh
 
 # The ring, the commit slots and the waiting protocol under every interleaving that loom finds.
 loom: setup

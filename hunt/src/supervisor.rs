@@ -419,6 +419,8 @@ impl Supervisor {
 
     /// A child ended as it was asked to.
     fn ended(&mut self, index: usize, status: ExitStatus) {
+        // It gets no successor; others may go by whether its connections are gone.
+        self.children[index].store = FdStore::default();
         let name = &self.children[index].spec.name;
         match meaning(status) {
             Exit::Ok => tracing::debug!(child = %name, "ended"),

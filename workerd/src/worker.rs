@@ -130,10 +130,10 @@ impl Worker {
         }
     }
 
-    /// Whether capd lives and was not told to stop: then not the node ends, but this worker, and a successor takes over
-    /// what is in the rings.
+    /// Whether capd was not told to stop, and lives or is being replaced: then not the node ends, but this worker, and a
+    /// successor takes over what is in the rings.
     fn capture_goes_on(&self) -> bool {
-        !self.regions.session.is_stopping() && self.regions.session.owner().is_alive()
+        !self.regions.session.is_stopping() && !self.regions.broker.is_gone()
     }
 
     /// Once per round: heartbeat, filters, BPF state.
