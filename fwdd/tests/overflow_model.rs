@@ -10,10 +10,14 @@ use lc_fwdd::overflow::{
     Appended, Counters, Options, Policy, Span, Store, SyncPolicy, Unavailable,
 };
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 
 #[derive(Debug, Clone)]
 enum Step {
-    Append { packets: u32, bytes: usize },
+    Append {
+        packets: u32,
+        bytes: usize,
+    },
     Read,
     Acknowledge(usize),
     Rewind,
@@ -23,7 +27,11 @@ enum Step {
     Restart,
     Kill,
     CutPower(Vec<u8>),
-    Damage { segment: usize, at: usize, len: usize },
+    Damage {
+        segment: usize,
+        at: usize,
+        len: usize,
+    },
     DamagePosition,
 }
 
@@ -234,6 +242,10 @@ impl Model {
             }
             Err(Unavailable { .. }) => None,
         };
+        if number.is_some() {
+            let (limit, counters) = (self.options.limit, self.store().counters());
+            assert!(counters.bytes <= limit, "{counters:?}");
+        }
         self.refused |= number.is_none();
         self.entries.push(Entry {
             packets,
@@ -279,11 +291,9 @@ impl Model {
     }
 
     fn check(&mut self) {
-        let limit = self.options.limit;
         let dropped_newest = self.dropped_newest;
         let counters = self.store().counters();
         assert_balanced(&counters);
-        assert!(counters.bytes <= limit, "{counters:?}");
         assert_eq!(counters.dropped_newest, dropped_newest);
     }
 
@@ -343,7 +353,10 @@ fn assert_balanced(counters: &Counters) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn what_goes_in_comes_out_in_order_or_is_counted(options in options(), steps in steps()) {

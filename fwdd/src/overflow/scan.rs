@@ -2,9 +2,9 @@
 
 use std::io;
 
+use super::Point;
 use super::disk::DiskFile;
 use super::format::{RECORD_HEADER, RECORD_MAGIC, RecordHeader};
-use super::Point;
 
 /// Bytes looked at in one read while searching.
 const SEARCH: usize = 64 << 10;
@@ -17,9 +17,7 @@ pub(super) enum Found {
     /// A record's good header, but the file ends before its payload does.
     Torn(RecordHeader),
     /// No record. The next good header, if there is any, lies at `next`; otherwise `next` is the end.
-    Damage {
-        next: u64,
-    },
+    Damage { next: u64 },
     /// Nothing more.
     End,
 }

@@ -79,7 +79,11 @@ struct File<F> {
 
 /// Reads the headers of all segments, and the record headers of the last one.
 pub(super) fn load<D: Disk>(disk: &D, slot: Option<&Slot>) -> Result<Inventory, StoreError> {
-    let mut numbers: Vec<u64> = disk.list()?.iter().filter_map(|name| number(name)).collect();
+    let mut numbers: Vec<u64> = disk
+        .list()?
+        .iter()
+        .filter_map(|name| number(name))
+        .collect();
     numbers.sort_unstable();
     let mut files = Vec::with_capacity(numbers.len());
     for number in numbers {

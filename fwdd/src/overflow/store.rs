@@ -234,11 +234,7 @@ impl<D: Disk> Store<D> {
     /// # Errors
     ///
     /// See [`StoreError`].
-    pub fn open(
-        disk: D,
-        options: Options,
-        now: Instant,
-    ) -> Result<(Self, Recovered), StoreError> {
+    pub fn open(disk: D, options: Options, now: Instant) -> Result<(Self, Recovered), StoreError> {
         let slot = position::load(&disk)?;
         let inventory = segments::load(&disk, slot.as_ref())?;
         let segments = inventory.segments;
@@ -865,7 +861,7 @@ impl<D: Disk> Store<D> {
             self.remove(&segment, now);
         }
         if self.state == State::Full {
-            self.state = State::Ok;
+            (self.state, self.retry_at) = (State::Ok, None);
         }
     }
 

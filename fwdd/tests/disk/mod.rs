@@ -124,7 +124,7 @@ impl FakeDisk {
         let mut state = self.0.borrow_mut();
         let pending = std::mem::take(&mut state.pending);
         for (name, inode) in pending {
-            if chance() % 3 == 0 {
+            if chance().is_multiple_of(3) {
                 continue;
             }
             match inode {
@@ -136,7 +136,7 @@ impl FakeDisk {
         for inode in state.files.values() {
             let mut inode = inode.borrow_mut();
             let mut pending = std::mem::take(&mut inode.pending);
-            if chance() % 2 == 0 {
+            if chance().is_multiple_of(2) {
                 pending.reverse();
             }
             let mut bytes = inode.durable.clone();
