@@ -16,7 +16,8 @@
 //!   acknowledged record comes again; after a kill or a power cut, only such whose acknowledgement was not on disk;
 //! - a record below [`Store::durable`] survives a power cut; every other one survives the end of the process;
 //! - what is torn or damaged is passed over. Records and packets carry running numbers, so what was lost is known
-//!   exactly from what comes next. Only where nothing comes next, at the very end after a power cut, it is not;
+//!   exactly from what comes next. It is not where nothing comes next, at the very end after a power cut, and where
+//!   the position file is lost together with the head of the oldest segment;
 //! - damage is never taken for a record, not even where a hostile packet contains one: the CRCs begin with a secret
 //!   salt;
 //! - a full, read-only or failing disk is a [`State`], never the end of the process;
