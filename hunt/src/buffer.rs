@@ -10,7 +10,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use lc_daemon::exit::Exit;
-use lc_fwdd::overflow::{Record, Survey};
+use lc_fwdd::overflow::{Directory, Record, Survey, SurveyError};
 use lc_proto::data::PacketBatch;
 use lc_sink::pcapng::Section;
 use prost::Message;
@@ -39,11 +39,7 @@ pub fn look(dir: &Path, look: &Look) -> Exit {
         },
         Look::Export { file } => match export(dir, file) {
             Ok(exported) => {
-                tracing::info!(
-                    packets = exported.packets,
-                    "exported to {}",
-                    file.display()
-                );
+                tracing::info!(packets = exported.packets, "exported to {}", file.display());
                 exported.exit()
             }
             Err(error) => {
@@ -144,7 +140,7 @@ impl Exported {
 #[derive(Debug, thiserror::Error)]
 enum ExportError {
     #[error(transparent)]
-    Survey(#[from] lc_fwdd::overflow::SurveyError),
+    Survey(#[from] SurveyError),
     #[error("{path} cannot be written: {error}")]
     File { path: String, error: io::Error },
     #[error("a packet cannot be written as pcapng: {0}")]
@@ -156,6 +152,7 @@ fn export(dir: &Path, path: &Path) -> Result<Exported, ExportError> {
         path: path.display().to_string(),
         error,
     };
+    Directory::look(dir).map_err(SurveyError::from)?;
     // Packets are nobody else's business, and no file is worth less than a mistyped name.
     let mut file = OpenOptions::new()
         .write(true)
