@@ -3,10 +3,13 @@
 
 mod disk;
 
+use std::ffi::OsString;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::ops::Range;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use disk::{FakeDisk, Fault};
@@ -615,4 +618,112 @@ fn a_survey_sees_what_waits_and_what_is_damaged() {
     let mut store = open(Directory::open(base.path()).unwrap(), OPTIONS);
     assert_eq!(drain(&mut store).len(), 14);
     assert_eq!(store.counters().lost.packets, damaged.lost_packets);
+}
+
+/// Where a child that runs one of the ignored tests works.
+const PLACE: &str = "LC_FWDD_TEST_PLACE";
+
+/// A child that runs one ignored test of this file in `place`, by way of `wrapper`.
+fn child(wrapper: &[&str], test: &str, place: &Path) -> Command {
+    let exe = std::env::current_exe().unwrap();
+    let mut words = wrapper
+        .iter()
+        .map(OsString::from)
+        .chain([exe.into_os_string()]);
+    let mut command = Command::new(words.next().unwrap());
+    command
+        .args(words)
+        .args(["--exact", test, "--ignored", "--nocapture"])
+        .env(PLACE, place);
+    command
+}
+
+fn place() -> Option<PathBuf> {
+    std::env::var_os(PLACE).map(PathBuf::from)
+}
+
+#[test]
+#[ignore = "the child of a_killed_process_leaves_all_that_it_stored"]
+fn appends_until_it_is_killed() {
+    let Some(place) = place() else { return };
+    let mut store = open(Directory::open(&place).unwrap(), OPTIONS_LARGE);
+    for identity in 0.. {
+        append(&mut store, identity);
+        println!("\nstored {identity}");
+    }
+}
+
+const OPTIONS_LARGE: Options = Options {
+    limit: 1 << 30,
+    ..OPTIONS
+};
+
+#[test]
+fn a_killed_process_leaves_all_that_it_stored() {
+    let base = tempdir().unwrap();
+    let mut process = child(&[], "appends_until_it_is_killed", base.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(process.stdout.take().unwrap())
+        .lines()
+        .map_while(Result::ok);
+    let number = |line: String| line.strip_prefix("stored ")?.parse::<u64>().ok();
+    let mut stored = lines
+        .by_ref()
+        .find_map(|line| number(line).filter(|n| *n > 500));
+    process.kill().unwrap();
+    process.wait().unwrap();
+    stored = lines.filter_map(number).last().or(stored);
+    let mut store = open(Directory::open(base.path()).unwrap(), OPTIONS_LARGE);
+    let delivered = drain(&mut store);
+    assert!(delivered.len() as u64 > stored.unwrap());
+    assert_eq!(delivered, (0..delivered.len() as u64).collect::<Vec<_>>());
+    assert_eq!(store.counters().lost, Span::default());
+}
+
+#[test]
+#[ignore = "the child of a_full_file_system_is_a_state"]
+fn fills_the_file_system() {
+    let Some(place) = place() else { return };
+    let mut store = open(Directory::open(&place).unwrap(), OPTIONS_LARGE);
+    append_all(&mut store, 0..2000);
+    let counters = store.counters();
+    assert!(counters.bytes <= 4 << 20, "{counters:?}");
+    assert_eq!(counters.dropped_newest, Span::default());
+    let delivered = drain(&mut store);
+    assert!(!delivered.is_empty());
+    let missing = packets_in(0..2000) - packets_in(delivered.iter().copied());
+    assert_eq!(missing, counters.dropped_oldest.packets);
+    assert_eq!(delivered.last(), Some(&1999));
+    append(&mut store, 2000);
+    assert_eq!(store.state(), State::Ok);
+}
+
+#[test]
+fn a_full_file_system_is_a_state() {
+    let base = tempdir().unwrap();
+    let mount = format!(
+        "mount -t tmpfs -o size=4m tmpfs '{}' || exit 77; exec \"$0\" \"$@\"",
+        base.path().display()
+    );
+    let wrapper = [
+        "unshare",
+        "--user",
+        "--map-root-user",
+        "--mount",
+        "sh",
+        "-c",
+        &mount,
+    ];
+    let output = match child(&wrapper, "fills_the_file_system", base.path()).output() {
+        Ok(output) => output,
+        Err(error) => return lc_tests::skipped!("no unshare: {error}"),
+    };
+    let said = String::from_utf8_lossy(&output.stdout);
+    match output.status.code() {
+        Some(0) => assert!(said.contains("1 passed"), "{said}"),
+        _ if said.contains("running 1 test") => panic!("{said}"),
+        _ => lc_tests::skipped!("no file system of its own can be mounted"),
+    }
 }

@@ -10,9 +10,16 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
+
+/// Tries to lock a directory.
+const LOCK_TRIES: u32 = 5;
+/// Between two of them.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// What a file is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,16 +160,23 @@ impl Directory {
             .and_then(|()| Self::open_unlocked(path))
             .map_err(|error| Self::unusable(path, error))?;
         directory.check_owner(path)?;
-        match rustix::fs::flock(&directory.fd, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => {
-                return Err(DirectoryError::InUse {
-                    path: path.to_owned(),
-                });
-            }
-            Err(error) => return Err(Self::unusable(path, error.into())),
-        }
+        directory.lock(path)?;
         Ok(directory)
+    }
+
+    fn lock(&self, path: &Path) -> Result<(), DirectoryError> {
+        for tries_left in (0..LOCK_TRIES).rev() {
+            match rustix::fs::flock(&self.fd, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(()),
+                // Somebody who only looks holds it for a moment.
+                Err(Errno::WOULDBLOCK) if tries_left > 0 => thread::sleep(LOCK_PAUSE),
+                Err(Errno::WOULDBLOCK) => break,
+                Err(error) => return Err(Self::unusable(path, error.into())),
+            }
+        }
+        Err(DirectoryError::InUse {
+            path: path.to_owned(),
+        })
     }
 
     /// Opens `path` to look only. It may be in use.
