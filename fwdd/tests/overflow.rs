@@ -359,6 +359,54 @@ fn what_is_in_flight_is_not_dropped() {
 }
 
 #[test]
+fn a_long_time_in_flight_leaves_no_trail() {
+    let disk = FakeDisk::default();
+    let mut store = open(disk.clone(), OPTIONS);
+    append_all(&mut store, 0..10);
+    let now = Instant::now();
+    let first = store.read(now).unwrap();
+    append_all(&mut store, 10..5000);
+    assert!(disk.segments().len() < 30, "{:?}", disk.segments());
+    let dropped = store.counters().dropped_oldest.packets;
+    store.acknowledge(first.number, now);
+    let delivered = drain(&mut store);
+    assert_eq!(delivered.last(), Some(&4999));
+    assert_eq!(packets_in(1..5000) - packets_in(delivered), dropped);
+    assert_eq!(store.counters().lost, Span::default());
+}
+
+#[test]
+fn a_hole_beside_dropped_segments_is_still_counted() {
+    let disk = FakeDisk::default();
+    let now = Instant::now();
+    let mut store = open(disk.clone(), OPTIONS);
+    let mut next = 0;
+    let mut drop_one = |store: &mut Store<FakeDisk>| {
+        let before = store.counters().dropped_oldest;
+        append(store, next);
+        next += 1;
+        store.read(now).unwrap();
+        while store.counters().dropped_oldest == before {
+            append(store, next);
+            next += 1;
+        }
+        store.counters().dropped_oldest.packets
+    };
+    let mut counted = drop_one(&mut store);
+    drop(store);
+    // The neighbour of the segment that was dropped.
+    disk.remove(&disk.segments()[2]).unwrap();
+    let mut store = open(disk, OPTIONS);
+    counted += drop_one(&mut store);
+    store.rewind();
+    let delivered = drain(&mut store);
+    let lost = store.counters().lost.packets;
+    assert!(lost > 0);
+    assert_eq!(packets_in(0..next) - packets_in(delivered), counted + lost);
+    assert_eq!(store.counters().waiting, Span::default());
+}
+
+#[test]
 fn at_the_limit_the_newest_are_dropped_and_counted() {
     let options = Options {
         policy: Policy::DropNewest,

@@ -63,7 +63,7 @@ fn number(name: &str) -> Option<u64> {
 #[derive(Debug, Default)]
 pub(super) struct Inventory {
     pub(super) segments: VecDeque<Segment>,
-    /// Files without a single record, and their bytes.
+    /// Numbers of segments without a record that counts, and their bytes.
     pub(super) empty: Vec<(u64, u64)>,
     /// Segments whose header is damaged.
     pub(super) damaged_headers: u64,
@@ -112,7 +112,25 @@ pub(super) fn load<D: Disk>(disk: &D, slot: Option<&Slot>) -> Result<Inventory, 
         }
         found.damaged_headers += u64::from(file.header.is_none());
     }
+    found.set_aside_dropped();
     Ok(found)
+}
+
+impl Inventory {
+    /// A dropped segment may speak for later ones whose files were not removed in time.
+    fn set_aside_dropped(&mut self) {
+        let mut dropped = Point::default();
+        let empty = &mut self.empty;
+        self.segments.retain(|segment| {
+            if segment.dropped {
+                dropped = dropped.max(segment.end);
+            } else if segment.end <= dropped {
+                empty.push((segment.number, segment.len));
+                return false;
+            }
+            true
+        });
+    }
 }
 
 fn open<D: Disk>(disk: &D, number: u64) -> Result<File<D::File>, StoreError> {

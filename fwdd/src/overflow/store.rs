@@ -681,7 +681,15 @@ impl<D: Disk> Store<D> {
             return;
         };
         let segment = self.segments[index];
-        if let Err(error) = self.write_dropped(&segment) {
+        // One header speaks for all neighbours, so that a long time in flight leaves no trail of files.
+        let neighbour = index
+            .checked_sub(1)
+            .filter(|before| self.segments[*before].dropped)
+            // What is lost between them must stay visible.
+            .filter(|before| self.segments[*before].end == segment.first)
+            .filter(|before| self.segments[*before].number > self.reader.segment);
+        let spokesman = neighbour.unwrap_or(index);
+        if let Err(error) = self.write_dropped(&self.segments[spokesman], segment.end) {
             self.fault(&error, now);
             return;
         }
@@ -691,17 +699,24 @@ impl<D: Disk> Store<D> {
         let dropped = segment.end.since(segment.first);
         self.counters.dropped_oldest += dropped;
         self.counters.waiting -= dropped;
-        self.counters.bytes -= segment.len - SEGMENT_HEADER as u64;
-        self.segments[index].dropped = true;
-        self.segments[index].len = SEGMENT_HEADER as u64;
+        self.segments[spokesman].end = segment.end;
+        if neighbour.is_some() {
+            self.segments.remove(index);
+            self.remove(&segment, now);
+        } else {
+            self.counters.bytes -= segment.len - SEGMENT_HEADER as u64;
+            self.segments[index].dropped = true;
+            self.segments[index].len = SEGMENT_HEADER as u64;
+        }
     }
 
-    fn write_dropped(&self, segment: &Segment) -> io::Result<()> {
+    /// Leaves of a segment only a header that says that everything up to `end` was dropped.
+    fn write_dropped(&self, segment: &Segment, end: Point) -> io::Result<()> {
         let header = SegmentHeader {
             salt: segment.salt,
             number: segment.number,
             first: segment.first,
-            dropped: Some(segment.end),
+            dropped: Some(end),
         };
         let file = self
             .disk
