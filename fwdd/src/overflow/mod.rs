@@ -37,6 +37,7 @@
 //! | `segments` | what is known about each segment |
 //! | `position` | the file that holds what is acknowledged |
 //! | `store` | the queue |
+//! | `terms` | options, outcomes, counters |
 //! | `survey` | looks at a directory without changing it |
 
 mod disk;
@@ -46,13 +47,15 @@ mod scan;
 mod segments;
 mod store;
 mod survey;
+mod terms;
 
 pub use disk::{Access, Directory, DirectoryError, Disk, DiskFile};
-pub use store::{
-    Appended, Counters, Options, Policy, Record, Recovered, State, Store, StoreError, SyncPolicy,
+pub use store::Store;
+pub use survey::{SegmentSurvey, Survey, SurveyError};
+pub use terms::{
+    Appended, Counters, Options, Policy, Record, Recovered, State, StoreError, SyncPolicy,
     Unavailable,
 };
-pub use survey::{SegmentSurvey, Survey, SurveyError};
 
 /// A point between two records: how many records, and how many packets, were ever appended before it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -10,7 +10,7 @@ use super::format::{Place, SEGMENT_HEADER};
 use super::position;
 use super::scan::Found;
 use super::segments::{self, Segment};
-use super::store::Record;
+use super::terms::Record;
 use super::{Point, StoreError};
 
 /// What a directory holds.
