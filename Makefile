@@ -8,13 +8,14 @@ PACKAGES := libpcap-dev iproute2
 
 DEMO := target/demo
 
-.PHONY: help setup build demo test lint unit loom conformance bench fuzz
+.PHONY: help setup build demo test lint unit loom conformance chaos bench fuzz
 
 help:
 	@echo 'make demo         a generated capture through all processes into the embedded sink'
 	@echo 'make test         everything that must pass: format, lints, docs, tests, models, a sample of captures'
 	@echo 'make build        the programs, in target/release'
 	@echo 'make conformance  every capture below $$LC_HUNT_TRACES (default ../shared/traces)'
+	@echo 'make chaos        a thousand processes killed under load, every packet checked'
 	@echo 'make bench        the measurements of bench/README.md'
 	@echo 'make fuzz         a minute of fuzzing per target'
 
@@ -38,6 +39,7 @@ demo: build
 
 test: lint unit loom
 	$(MAKE) conformance SAMPLE=40
+	$(MAKE) chaos KILLS=25
 
 lint: setup
 	$(CARGO) fmt --all --check
@@ -56,6 +58,12 @@ loom: setup
 conformance: setup
 	$(CARGO) build --locked --workspace --bins
 	target/debug/lc-conformance $(if $(SAMPLE),--sample $(SAMPLE))
+
+# Random processes of running nodes are killed, KILLS of them; takes about a second each.
+KILLS ?= 1000
+chaos: setup
+	$(CARGO) build --locked --workspace --bins
+	target/debug/lc-chaos --kills $(KILLS)
 
 bench: build
 	$(CARGO) bench --locked --package lc-bench

@@ -17,6 +17,7 @@ pub struct MemorySource {
     memory: Memory,
     interface: u16,
     position: usize,
+    sequence: u64,
     verdict: Verdict,
     delivered: u64,
     rejected: u64,
@@ -34,6 +35,7 @@ impl MemorySource {
             memory,
             interface: interfaces.register("memory", ETHERNET),
             position: 0,
+            sequence: 0,
             verdict: Expression::new("", &[]).compile(ETHERNET)?,
             delivered: 0,
             rejected: 0,
@@ -51,6 +53,11 @@ impl Source for MemorySource {
         FullRing::Wait
     }
 
+    fn resume(&mut self, next: u64) {
+        self.sequence = next;
+        self.position = (next % self.memory.len().max(1) as u64) as usize;
+    }
+
     fn poll(&mut self, max: usize, deliver: &mut Deliver<'_>) -> Result<Poll, SourceError> {
         if self.stopped {
             return Ok(Poll::Finished);
@@ -61,6 +68,7 @@ impl Source for MemorySource {
             };
             if self.verdict.passes(frame.bytes) {
                 let packet = Packet {
+                    sequence: self.sequence,
                     timestamp_ns: frame.time_ns,
                     original_length: frame.bytes.len() as u32,
                     link_type: ETHERNET,
@@ -74,6 +82,7 @@ impl Source for MemorySource {
             } else {
                 self.rejected += 1;
             }
+            self.sequence += 1;
             self.position += 1;
             if self.position == self.memory.len() {
                 self.position = 0;

@@ -5,6 +5,9 @@
 //! one is refused, so that no region ever has two writers. Only the connection that attached as forwarder may publish filters.
 //!
 //! One thread serves all connections and never blocks on one: a peer that does not read its answers is cut off.
+//!
+//! Connections of workers and the forwarder outlive capd, as the regions do ([`lc_daemon::fd_store`]): to them a successor is the same
+//! broker. A connection that breaks means that the regions are of no use any more.
 
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -16,6 +19,7 @@ use std::thread::JoinHandle;
 use lc_daemon::attach::{
     PROTOCOL, Received, Reply, Request, Role, SOCKET, receive, regions_of, send,
 };
+use lc_daemon::fd_store;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::io::Errno;
 use rustix::net::sockopt::socket_peercred;
@@ -33,6 +37,9 @@ use crate::regions::Regions;
 
 /// Most connections at a time; more are turned away. Workers, forwarder and supervisor are fewer than 80.
 const MAX_CONNECTIONS: usize = 128;
+/// Names in the descriptor store.
+const SNAPSHOT_STORED_AS: &str = "filters";
+const PEER_STORED_AS: &str = "peer";
 
 /// The broker cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +64,18 @@ impl Snapshots {
             .clone()
     }
 
+    /// The snapshots that a predecessor stored, the newest in force.
+    pub(crate) fn take_from(passed: &mut Vec<(String, OwnedFd)>) -> Self {
+        let snapshots = Self::default();
+        for (_, fd) in passed.extract_if(.., |(name, _)| name == SNAPSHOT_STORED_AS) {
+            if let Ok(snapshot) = Snapshot::read(fd.as_fd()) {
+                // An older one is refused, and that is as it should be.
+                let _ = snapshots.replace(snapshot.generation, fd);
+            }
+        }
+        snapshots
+    }
+
     /// Takes over a snapshot if it is whole, sealed and newer.
     fn publish(&self, generation: u64, fd: OwnedFd) -> Result<(), String> {
         let snapshot = Snapshot::read(fd.as_fd()).map_err(|error| error.to_string())?;
@@ -66,17 +85,37 @@ impl Snapshots {
                 snapshot.generation
             ));
         }
+        let fd = self.replace(generation, fd)?;
+        fd_store::remove(SNAPSHOT_STORED_AS);
+        fd_store::store(SNAPSHOT_STORED_AS, &[fd.as_fd()]);
+        Ok(())
+    }
+
+    fn replace(&self, generation: u64, fd: OwnedFd) -> Result<Arc<OwnedFd>, String> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         match &*current {
             Some((newest, _)) if *newest >= generation => {
                 Err(format!("generation {newest} is already published"))
             }
             _ => {
-                *current = Some((generation, Arc::new(fd)));
-                Ok(())
+                let fd = Arc::new(fd);
+                *current = Some((generation, Arc::clone(&fd)));
+                Ok(fd)
             }
         }
     }
+}
+
+/// The connections to a predecessor's broker.
+pub(crate) fn peers_from(passed: &mut Vec<(String, OwnedFd)>) -> Vec<OwnedFd> {
+    let peers = passed.extract_if(.., |(name, _)| name == PEER_STORED_AS);
+    peers.map(|(_, fd)| fd).collect()
+}
+
+/// Drops what a predecessor stored: its peers then see that it is gone for good.
+pub(crate) fn forget_stored() {
+    fd_store::remove(PEER_STORED_AS);
+    fd_store::remove(SNAPSHOT_STORED_AS);
 }
 
 /// The broker's thread; dropping it ends the thread and removes the socket.
@@ -94,6 +133,7 @@ impl Broker {
         workers: Vec<Region<Worker>>,
         forwarder: Region<Forwarder>,
         snapshots: Arc<Snapshots>,
+        peers: Vec<OwnedFd>,
     ) -> Result<Self, ListenError> {
         let path = run_dir.join(SOCKET);
         let failed = |call| {
@@ -135,7 +175,7 @@ impl Broker {
             eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
                 .map_err(failed("eventfd"))?,
         );
-        let server = Server {
+        let mut server = Server {
             listener,
             wake: Arc::clone(&wake),
             regions,
@@ -144,6 +184,9 @@ impl Broker {
             snapshots,
             connections: Vec::new(),
         };
+        for peer in peers {
+            server.take_over(peer);
+        }
         let thread = std::thread::Builder::new()
             .name("broker".into())
             .spawn(|| server.serve())
@@ -254,6 +297,26 @@ impl Server {
         });
     }
 
+    /// Goes on with a connection of a predecessor's, for whoever owns a region.
+    fn take_over(&mut self, socket: OwnedFd) {
+        let Ok(peer) = socket_peercred(&socket) else {
+            return;
+        };
+        let pid = peer.pid.as_raw_nonzero().get().unsigned_abs();
+        let role = if self.forwarder.owner().pid == pid {
+            Role::Forwarder
+        } else if self.workers.iter().any(|worker| worker.owner().pid == pid) {
+            Role::Worker
+        } else {
+            return;
+        };
+        self.connections.push(Connection {
+            socket,
+            pid,
+            role: Some(role),
+        });
+    }
+
     /// Answers one request; false ends the connection.
     fn serve_one(&self, peer: &mut Connection) -> bool {
         let received = match receive::<Request>(peer.socket.as_fd()) {
@@ -284,6 +347,9 @@ impl Server {
             )),
             Request::Attach { role, worker, .. } => {
                 let granted = self.attach(peer, role, worker)?;
+                if role != Role::Observer && peer.role != Some(role) {
+                    fd_store::store(PEER_STORED_AS, &[peer.socket.as_fd()]);
+                }
                 peer.role = Some(role);
                 tracing::debug!(pid = peer.pid, ?role, worker, "peer attached");
                 Ok(granted)

@@ -1,5 +1,6 @@
 //! The daemon's life: sources, regions, broker, capture threads, and the main loop beside them.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -8,16 +9,17 @@ use lc_daemon::config::{self, Config};
 use lc_daemon::exit::Exit;
 use lc_daemon::ready;
 use lc_daemon::signals::Signals;
+use shm_layout::commit::Torn;
 use shm_layout::layout::Geometry;
 use shm_layout::region::{OwnedRegion, Pages, RegionError};
 use shm_layout::session::Session;
 
 use crate::bpf::{Expression, FilterError};
-use crate::broker::{Broker, ListenError, Snapshots};
+use crate::broker::{self, Broker, ListenError, Snapshots};
 use crate::control::Control;
 use crate::engine::{CaptureThread, Ending};
 use crate::pushed::{Following, PushedFilters};
-use crate::regions::Regions;
+use crate::regions::{Inherited, Regions};
 use crate::source::file::Files;
 use crate::source::live::{Live, LiveOptions};
 use crate::source::{Interfaces, Source, SourceError};
@@ -40,6 +42,9 @@ pub enum StartError {
     /// The broker cannot listen.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// Another process writes the session that was passed on.
+    #[error("the shared memory of a predecessor is still being written: {0}")]
+    InUse(#[from] Torn),
     /// A capture thread cannot be started.
     #[error("cannot start a capture thread: {0}")]
     Thread(std::io::Error),
@@ -80,17 +85,20 @@ pub fn open_sources(
     }
 }
 
-/// Runs capd until it is told to stop, with the sources that `open` makes; it says READY once they are open, the regions are handed out
+/// Runs capd until it is told to stop, with the sources that `open` makes, in the shared memory of a predecessor if that was `passed` on and
+/// fits ([`lc_daemon::fd_store::inherited`]); it says READY once they are open, the regions are handed out
 /// and the capture threads run. Sources are held back until filters are in force where the configuration says so.
 ///
 /// # Errors
 /// Whatever keeps it from starting; nothing was captured then.
 pub fn run(
     config: &Config,
+    mut passed: Vec<(String, OwnedFd)>,
     open: impl FnOnce(&Interfaces) -> Result<Vec<Box<dyn Source>>, SourceError>,
     signals: &Signals,
 ) -> Result<Exit, StartError> {
-    let interfaces = Interfaces::default();
+    let inherited = Inherited::take_from(&mut passed);
+    let interfaces = Interfaces::of_predecessor(inherited.interfaces());
     let mut sources = open(&interfaces)?;
     let expression = Expression::new(&config.bpf_filter, &[]);
     for source in &mut sources {
@@ -107,13 +115,27 @@ pub fn run(
     } else {
         Pages::PreferHuge
     };
-    let regions = Arc::new(Regions::create(geometry, pages)?);
+    let (regions, adopted) = Regions::adopt_or_create(inherited, geometry, pages)?;
+    let regions = Arc::new(regions);
+    let last_beat_ns = regions.session_heartbeat()?;
     let session = Arc::new(regions.session()?);
-    let publisher = Arc::clone(&session);
-    interfaces.publish_to(move |row| {
-        publisher.add_interface(row);
+    let gap = match adopted {
+        true => Duration::from_nanos(shm_layout::monotonic_ns().saturating_sub(last_beat_ns)),
+        false => Duration::ZERO,
+    };
+    session.set_stopping(false);
+    publish_interfaces(&interfaces, &session);
+    let snapshots = Arc::new(match adopted {
+        true => Snapshots::take_from(&mut passed),
+        false => Snapshots::default(),
     });
-    let snapshots = Arc::new(Snapshots::default());
+    let peers = match adopted {
+        true => broker::peers_from(&mut passed),
+        false => {
+            broker::forget_stored();
+            Vec::new()
+        }
+    };
     let control = Arc::new(Control::new(
         sources.len(),
         expression,
@@ -136,8 +158,11 @@ pub fn run(
         regions.workers()?,
         regions.forwarder()?,
         snapshots,
+        peers,
     )?;
-    let threads = start(sources, &regions, &session, &control)?;
+    // A predecessor's filters hold from the first packet on.
+    filters.follow();
+    let threads = start(sources, &regions, &session, &control, gap)?;
     let mut held_back = config.waits_for_filters();
     ready::ready(if held_back {
         "waiting for filters"
@@ -150,6 +175,12 @@ pub fn run(
         rx_ring_bytes = geometry.rx_bytes,
         "ready"
     );
+    if adopted {
+        tracing::warn!(
+            gap_ms = gap.as_millis() as u64,
+            "capture goes on in the shared memory of a predecessor; what passed meanwhile was not captured"
+        );
+    }
 
     let stop = signals.stop();
     while !stop.requested() {
@@ -174,7 +205,7 @@ pub fn run(
     ready::stopping();
     control.stop();
     let ending = join(threads, &session);
-    session.set_stopping();
+    session.set_stopping(true);
     Ok(match ending {
         Ending { failed: true, .. } => Exit::Failure,
         Ending { bad_data: true, .. } => Exit::BadData,
@@ -182,11 +213,24 @@ pub fn run(
     })
 }
 
+/// Shows all interfaces, those there are and those to come, in the session. A predecessor's stand there already.
+fn publish_interfaces(interfaces: &Interfaces, session: &Arc<OwnedRegion<Session>>) {
+    let session = Arc::clone(session);
+    let mut index = 0;
+    interfaces.publish_to(move |row| {
+        if index >= session.interface_count() {
+            session.add_interface(row);
+        }
+        index += 1;
+    });
+}
+
 fn start(
     sources: Vec<Box<dyn Source>>,
     regions: &Regions,
     session: &Arc<OwnedRegion<Session>>,
     control: &Arc<Control>,
+    gap: Duration,
 ) -> Result<Vec<JoinHandle<Ending>>, StartError> {
     let mut threads = Vec::new();
     for (queue, source) in sources.into_iter().enumerate() {
@@ -197,6 +241,8 @@ fn start(
             rings: regions.rx_rings(queue as u16)?,
             session: Arc::clone(session),
             control: Arc::clone(control),
+            resume_at: session.queue_commit(queue, regions.geometry().workers)?,
+            gap,
         };
         threads.push(
             thread::Builder::new()

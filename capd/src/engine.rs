@@ -47,15 +47,25 @@ pub(crate) struct CaptureThread {
     pub(crate) rings: Vec<RingWriter>,
     pub(crate) session: Arc<OwnedRegion<Session>>,
     pub(crate) control: Arc<Control>,
+    /// The last commit of the predecessor, or all zero.
+    pub(crate) resume_at: QueueCommit,
+    /// Time without a capture thread before this one.
+    pub(crate) gap: Duration,
 }
 
 impl CaptureThread {
     /// Captures until the source ends or capd stops.
-    pub(crate) fn run(self) -> Ending {
+    pub(crate) fn run(mut self) -> Ending {
+        self.source.resume(self.resume_at.sequence());
+        for (worker, ring) in self.rings.iter_mut().enumerate() {
+            // The predecessor may have died between its commit and the rings: this ends what it began.
+            ring.resume(self.resume_at.head(worker));
+        }
         let steering = Steering::new(self.rings.len() as u32);
-        let commit = QueueCommit::new(self.rings.len() as u16);
+        let commit = self.resume_at.clone();
         let mut engine = Engine {
             steering,
+            before: Before::of(&self),
             commit,
             thread: self,
             version: 1,
@@ -69,8 +79,37 @@ impl CaptureThread {
     }
 }
 
+/// What predecessors counted: a source's own counters begin at zero.
+struct Before {
+    kernel_received: u64,
+    kernel_dropped: u64,
+    interface_dropped: u64,
+    rejected: u64,
+    reopened: u64,
+    down_ms: u64,
+}
+
+impl Before {
+    fn of(thread: &CaptureThread) -> Self {
+        let commit = &thread.resume_at;
+        let captured = commit.get(CaptureCounter::Captured);
+        let kernel_dropped = commit.get(CaptureCounter::KernelDropped);
+        let is_first = commit.sequence() == 0 && thread.gap.is_zero();
+        Self {
+            // What else a predecessor's socket had received went with it, unseen by anybody.
+            kernel_received: captured + kernel_dropped,
+            kernel_dropped,
+            interface_dropped: commit.get(CaptureCounter::InterfaceDropped),
+            rejected: commit.sequence() - captured.min(commit.sequence()),
+            reopened: commit.get(CaptureCounter::Reopened) + u64::from(!is_first),
+            down_ms: commit.get(CaptureCounter::DownMilliseconds) + thread.gap.as_millis() as u64,
+        }
+    }
+}
+
 struct Engine {
     thread: CaptureThread,
+    before: Before,
     steering: Steering,
     commit: QueueCommit,
     /// Version of the expression that the source applies.
@@ -145,7 +184,7 @@ impl Engine {
             let hash = flow_hash(packet.link_type, packet.data);
             let worker = steering.worker(hash);
             let header = PacketHeader {
-                sequence: commit.sequence(),
+                sequence: packet.sequence,
                 timestamp_ns: packet.timestamp_ns,
                 captured_len: packet.data.len() as u32,
                 original_len: packet.original_length,
@@ -171,7 +210,7 @@ impl Engine {
                 Err(Full::Now) if full_ring == FullRing::Wait => return ControlFlow::Break(()),
                 Err(Full::Now) => commit.add(CaptureCounter::RingFull, 1),
             }
-            commit.next_sequence();
+            commit.set_sequence(packet.sequence + 1);
             commit.add(CaptureCounter::Captured, 1);
             commit.add(CaptureCounter::CapturedBytes, packet.data.len() as u64);
             unpublished += (PREAMBLE + HEADER_BYTES + packet.data.len()) as u64;
@@ -206,19 +245,23 @@ impl Engine {
     fn refresh(&mut self) {
         let status = self.thread.source.status();
         self.refreshed = Instant::now();
-        let commit = &mut self.commit;
-        // A replay has no kernel in its way.
+        let (commit, before) = (&mut self.commit, &self.before);
         if self.thread.source.full_ring() == FullRing::Drop {
-            commit.set(CaptureCounter::KernelReceived, status.received);
+            let received = before.kernel_received + status.received;
+            commit.set(CaptureCounter::KernelReceived, received);
+        } else {
+            // A replay has no kernel in its way, but a filter of its own.
+            let rejected = before.rejected + status.rejected;
+            commit.set(CaptureCounter::Rejected, rejected);
         }
-        commit.set(CaptureCounter::KernelDropped, status.dropped);
-        commit.set(CaptureCounter::InterfaceDropped, status.interface_dropped);
-        commit.set(CaptureCounter::Rejected, status.rejected);
-        commit.set(CaptureCounter::Reopened, status.reopened);
-        commit.set(
-            CaptureCounter::DownMilliseconds,
-            status.lost_time.as_millis() as u64,
-        );
+        let dropped = before.kernel_dropped + status.dropped;
+        commit.set(CaptureCounter::KernelDropped, dropped);
+        let interface_dropped = before.interface_dropped + status.interface_dropped;
+        commit.set(CaptureCounter::InterfaceDropped, interface_dropped);
+        let reopened = before.reopened + status.reopened;
+        commit.set(CaptureCounter::Reopened, reopened);
+        let down = before.down_ms + status.lost_time.as_millis() as u64;
+        commit.set(CaptureCounter::DownMilliseconds, down);
         publish(
             &self.thread.session,
             self.thread.queue,

@@ -9,7 +9,7 @@ use clap::Parser;
 use lc_daemon::config::{Config, LogLevel};
 use lc_daemon::exit::Exit;
 use lc_daemon::signals::Signals;
-use lc_daemon::{logging, ready};
+use lc_daemon::{fd_store, logging, ready};
 
 /// The capture daemon of lc-hunt.
 #[derive(Parser)]
@@ -21,6 +21,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    let passed = fd_store::inherited();
     let arguments = Arguments::parse();
     let config = match Config::load(&arguments.config) {
         Ok(config) => config,
@@ -40,7 +41,7 @@ fn main() -> ExitCode {
         }
     };
     let open = |interfaces: &_| lc_capd::open_sources(&config, interfaces);
-    match lc_capd::run(&config, open, &signals) {
+    match lc_capd::run(&config, passed, open, &signals) {
         Ok(exit) => exit.into(),
         Err(error) => {
             tracing::error!("{error}");

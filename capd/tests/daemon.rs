@@ -5,7 +5,8 @@
 use std::fs;
 use std::io::Read;
 use std::ops::ControlFlow;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
@@ -23,9 +24,12 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use shm_layout::counters::CaptureCounter;
 use shm_layout::filters::{Filter, Snapshot};
-use shm_layout::forwarder::Endpoints;
+use shm_layout::forwarder::{Endpoints, Forwarder as SharedForwarder};
+use shm_layout::layout::{Geometry, Kind, RegionId};
 use shm_layout::packet::Packet as Received;
-use shm_layout::session::{BpfState, QueueCommit, QueueState};
+use shm_layout::region::{OwnedRegion, Pages, create};
+use shm_layout::session::{BpfState, QueueCommit, QueueState, Session as SharedSession};
+use shm_layout::worker::Worker as SharedWorker;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -106,6 +110,10 @@ impl Source for Memory {
         self.full_ring
     }
 
+    fn resume(&mut self, next: u64) {
+        self.next = next as u32;
+    }
+
     fn poll(&mut self, max: usize, deliver: &mut Deliver<'_>) -> Result<Poll, SourceError> {
         for _ in 0..max {
             if self.next == self.count {
@@ -113,6 +121,7 @@ impl Source for Memory {
             }
             let data = frame(self.next, self.flows);
             let packet = Packet {
+                sequence: u64::from(self.next),
                 timestamp_ns: u64::from(self.next),
                 original_length: 600,
                 link_type: 1,
@@ -153,6 +162,11 @@ struct Capd {
 }
 
 fn start(config: &Config, source: Memory) -> Capd {
+    start_after(config, Vec::new(), source)
+}
+
+/// capd with what a predecessor has left.
+fn start_after(config: &Config, passed: Vec<(String, OwnedFd)>, source: Memory) -> Capd {
     let signals = Signals::install().unwrap();
     let stop = signals.stop();
     let config = config.clone();
@@ -161,7 +175,7 @@ fn start(config: &Config, source: Memory) -> Capd {
             interfaces.register("memory", 1);
             Ok(vec![Box::new(source)])
         };
-        lc_capd::run(&config, open, &signals).unwrap()
+        lc_capd::run(&config, passed, open, &signals).unwrap()
     });
     Capd { stop, thread }
 }
@@ -313,6 +327,101 @@ fn a_live_source_drops_and_counts_when_a_ring_is_full() {
     assert!(commit.get(CaptureCounter::RingFull) > 0);
     assert_eq!(commit.steered(0), seen.len() as u64);
     assert_eq!(capd.end(), Exit::Ok);
+}
+
+/// The regions of a node with one worker and one capture thread, as capd makes them for `config`.
+fn regions(config: &Config) -> Vec<(String, OwnedFd)> {
+    let (rx, tx) = (config.rx_ring_bytes() as u64, config.tx_ring_bytes() as u64);
+    let of_queue = |kind| RegionId::of_queue(kind, 0, 0);
+    let of_worker = |kind| RegionId::of_worker(kind, 0);
+    let sizes = [
+        (RegionId::single(Kind::Session), SharedSession::BYTES),
+        (RegionId::single(Kind::Forwarder), SharedForwarder::BYTES),
+        (of_worker(Kind::Worker), SharedWorker::BYTES),
+        (of_worker(Kind::Tx), tx),
+        (of_worker(Kind::TxCursor), 0),
+        (of_queue(Kind::Rx), rx),
+        (of_queue(Kind::RxCursor), 0),
+    ];
+    let make = |(id, bytes)| {
+        let (fd, _) = create(id, bytes, Pages::PreferHuge).unwrap();
+        ("region".to_owned(), fd)
+    };
+    let list: Vec<_> = sizes.into_iter().map(make).collect();
+    let id = RegionId::single(Kind::Session);
+    let session = OwnedRegion::<SharedSession>::attach(list[0].1.as_fd(), id).unwrap();
+    session.set_geometry(&Geometry {
+        workers: 1,
+        queues: 1,
+        rx_bytes: rx,
+        tx_bytes: tx,
+    });
+    // A predecessor has taken ten packets.
+    let mut commit = QueueCommit::new(1);
+    commit.set_sequence(10);
+    commit.set(CaptureCounter::Captured, 10);
+    (0..10).for_each(|_| commit.count_steered(0));
+    session.commit_queue(0, &commit);
+    list
+}
+
+/// What a capd that was passed `regions` captures of 100 packets.
+fn captured_after(config: &Config, regions: Vec<(String, OwnedFd)>) -> (u32, Vec<u32>) {
+    let run_dir = config.runtime_dir.clone();
+    let capd = start_after(config, regions, Memory::new(100, 1, FullRing::Drop));
+    let mut worker = attach(|| WorkerRegions::attach(&run_dir, 0));
+    until("the end", || {
+        worker.session.queue_state(0).0.has_ended().then_some(())
+    });
+    let mut seen = vec![];
+    drain(&mut worker, 1, &mut seen);
+    let commit = worker.session.queue_commit(0, 1).unwrap();
+    assert_eq!(commit.get(CaptureCounter::Captured), 100);
+    let epoch = worker.session.epoch();
+    assert_eq!(capd.end(), Exit::Ok);
+    (epoch, seen)
+}
+
+#[test]
+fn a_predecessors_regions_are_gone_on_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path(), 1, "interfaces = [\"lo\"]");
+    let (epoch, seen) = captured_after(&config, regions(&config));
+    assert_eq!((epoch, seen), (2, (10..100).collect()));
+}
+
+/// Whatever is wrong with what was left, capd begins anew and captures everything.
+#[test]
+fn regions_that_do_not_fit_are_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path(), 1, "interfaces = [\"lo\"]");
+    let overwritten = |region: usize, offset, bytes: &[u8]| {
+        let mut list = regions(&config);
+        let (name, fd) = list.swap_remove(region);
+        let file = fs::File::from(fd);
+        file.write_all_at(bytes, offset).unwrap();
+        list.push((name, file.into()));
+        list
+    };
+    let mut missing = regions(&config);
+    missing.pop();
+    let mut of_another_size = regions(&config);
+    let id = RegionId::of_queue(Kind::Rx, 0, 0);
+    of_another_size[5].1 = create(id, 4 << 20, Pages::PreferHuge).unwrap().0;
+    let mut no_region = regions(&config);
+    no_region[0].1 = fs::File::open("/dev/null").unwrap().into();
+    for left in [
+        missing,
+        of_another_size,
+        no_region,
+        // Layout major 0, an unknown kind, and no magic number.
+        overwritten(0, 8, &[0, 0]),
+        overwritten(3, 12, &[99, 0]),
+        overwritten(6, 0, b"anything"),
+    ] {
+        let (epoch, seen) = captured_after(&config, left);
+        assert_eq!((epoch, seen), (1, (0..100).collect()));
+    }
 }
 
 #[test]

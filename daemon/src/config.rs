@@ -30,6 +30,8 @@ pub struct Config {
     pub mode: Mode,
     /// Directory with the sockets and state of this run; holds `capd.sock`.
     pub runtime_dir: PathBuf,
+    /// Where packets that kill workers are kept.
+    pub quarantine_dir: PathBuf,
     /// Number of worker processes, 1 to 64.
     pub workers: usize,
     /// Where packets come from.
@@ -333,6 +335,8 @@ impl Config {
             mode,
             runtime_dir: text(values, "hunter.runtime_dir")
                 .map_or_else(default_runtime_dir, PathBuf::from),
+            quarantine_dir: text(values, "hunter.quarantine_dir")
+                .map_or_else(default_quarantine_dir, PathBuf::from),
             workers: integer(values, "hunter.workers").unwrap_or_else(default_workers),
             source: source(values)?,
             bpf_filter: text(values, "hunter.bpf_filter")
@@ -645,6 +649,21 @@ pub fn default_runtime_dir() -> PathBuf {
         Some(dir) if Path::new(&dir).is_absolute() => PathBuf::from(dir).join("lc-hunt"),
         _ => PathBuf::from(format!("/tmp/lc-hunt-{}", uid.as_raw())),
     }
+}
+
+/// Where packets that kill workers are kept unless said otherwise: with the system's state for root, else with the user's.
+fn default_quarantine_dir() -> PathBuf {
+    let absolute = |name| {
+        env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    let state = match absolute("XDG_STATE_HOME") {
+        _ if rustix::process::geteuid().is_root() => PathBuf::from("/var/lib"),
+        Some(dir) => dir,
+        None => absolute("HOME").map_or_else(env::temp_dir, |home| home.join(".local/state")),
+    };
+    state.join("lc-hunt/quarantine")
 }
 
 /// One worker less than there are cores, for the capture side needs one.

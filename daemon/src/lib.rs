@@ -10,6 +10,7 @@ pub mod attach;
 pub mod config;
 pub mod config_file;
 pub mod exit;
+pub mod fd_store;
 pub mod logging;
 pub mod ready;
 pub mod settings;

@@ -37,6 +37,11 @@ pub enum Order {
         /// For programs instead of people.
         json: bool,
     },
+    /// Say whether this release can take over running nodes.
+    UpgradeCheck {
+        /// `--runtime-dir`, if it was given.
+        runtime_dir: Option<PathBuf>,
+    },
     /// Look into a disk buffer.
     Buffer {
         /// The buffer's directory.
@@ -130,6 +135,11 @@ fn order(matches: &ArgMatches) -> Result<Order, clap::Error> {
             runtime_dir: status.get_one::<PathBuf>("base").cloned(),
             json: status.get_flag("json"),
         }),
+        Some(("upgrade-check", check)) => {
+            no_flags(matches, "upgrade-check").map(|()| Order::UpgradeCheck {
+                runtime_dir: check.get_one::<PathBuf>("base").cloned(),
+            })
+        }
         Some(("buffer", buffer)) => {
             no_flags(matches, "buffer")?;
             let Some((name, below)) = buffer.subcommand() else {
@@ -229,6 +239,13 @@ fn command() -> Command {
             .action(ArgAction::SetTrue)
             .help("Print JSON")
     };
+    let base = || {
+        Arg::new("base")
+            .long("runtime-dir")
+            .value_name("PATH")
+            .value_parser(value_parser!(PathBuf))
+            .help("Base directory of the runs, as given to them")
+    };
     let modes = || {
         let others = Mode::ALL.iter().copied().filter(|mode| *mode != Mode::Hunt);
         others.map(|mode| {
@@ -291,13 +308,12 @@ fn command() -> Command {
             Command::new("status")
                 .about("Show what the running nodes do and where their packets went")
                 .arg(json())
-                .arg(
-                    Arg::new("base")
-                        .long("runtime-dir")
-                        .value_name("PATH")
-                        .value_parser(value_parser!(PathBuf))
-                        .help("Base directory of the runs, as given to them"),
-                ),
+                .arg(base()),
+        )
+        .subcommand(
+            Command::new("upgrade-check")
+                .about("Say whether this release can take over from the running nodes' daemons, one by one")
+                .arg(base()),
         )
         .subcommand(
             Command::new("buffer")

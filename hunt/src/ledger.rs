@@ -128,6 +128,7 @@ impl Ledger {
                 ("no match", worker(WorkerCounter::FilteredNoMatch)),
                 ("by policy", worker(WorkerCounter::FilteredByPolicy)),
                 ("too long", worker(WorkerCounter::LostTooLong)),
+                ("quarantined", worker(WorkerCounter::Quarantined)),
                 ("corrupt", worker(WorkerCounter::CorruptRecords)),
             ],
         ));

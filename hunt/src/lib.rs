@@ -3,7 +3,9 @@
 
 #![forbid(unsafe_code)]
 
+mod fd_store;
 pub mod ledger;
 pub mod notify;
 pub mod status;
 pub mod supervisor;
+pub mod upgrade;

@@ -26,6 +26,7 @@ use lc_daemon::config::{Config, LogLevel, default_runtime_dir};
 use lc_daemon::exit::Exit;
 use lc_daemon::logging;
 use lc_hunt::status::Status;
+use lc_hunt::upgrade::Meeting;
 
 /// The program's name in log lines.
 const PROGRAM: &str = "lc-hunt";
@@ -67,6 +68,9 @@ fn main() -> ExitCode {
             logging::init(PROGRAM, LogLevel::Info);
             interfaces::list(json)
         }
+        Order::UpgradeCheck { runtime_dir } => {
+            upgrade_check(&runtime_dir.unwrap_or_else(default_runtime_dir))
+        }
         Order::Status { runtime_dir, json } => {
             status(&runtime_dir.unwrap_or_else(default_runtime_dir), json)
         }
@@ -90,6 +94,24 @@ fn refuse(error: &dyn std::error::Error) -> Exit {
 }
 
 /// Prints what the nodes below `base` do. Fails when a ledger does not balance.
+fn upgrade_check(base: &Path) -> Exit {
+    logging::init(PROGRAM, LogLevel::Info);
+    let met = match Meeting::all(base) {
+        Ok(met) => met,
+        Err(error) => {
+            tracing::error!("{error}");
+            return Exit::Failure;
+        }
+    };
+    let text: String = met.iter().map(|node| format!("{node}\n")).collect();
+    // A closed output is nothing to report.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    match met.iter().all(|node| node.running.is_ok()) {
+        true => Exit::Ok,
+        false => Exit::Failure,
+    }
+}
+
 fn status(base: &Path, json: bool) -> Exit {
     logging::init(PROGRAM, LogLevel::Info);
     let nodes = match Status::of_all(base) {

@@ -1,11 +1,12 @@
 //! The receiving side of `sd_notify(3)`: what children say about themselves.
 //!
 //! Messages come over a datagram socket in the file system. The kernel adds the sender's process id, so a child cannot
-//! speak for another. Messages are bounded in size; unknown fields and descriptors that come along are dropped.
+//! speak for another. Messages are bounded in size; unknown fields are dropped, and so are descriptors that are not to be
+//! stored.
 
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
@@ -19,12 +20,23 @@ pub struct NotifySocket {
 }
 
 /// One message from a child.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Notice {
     /// The sender, as the kernel knows it.
     pub pid: u32,
     /// What it says.
     pub says: Vec<Saying>,
+    /// What it wants to have done with descriptors.
+    pub store: Option<Store>,
+}
+
+/// What is to be done with the sender's descriptors.
+#[derive(Debug)]
+pub enum Store {
+    /// Keep these under this name, beside those that are there.
+    Keep(String, Vec<OwnedFd>),
+    /// Close all of this name.
+    Remove(String),
 }
 
 /// One line of a message.
@@ -37,6 +49,9 @@ pub enum Saying {
     /// What it does or waits for.
     Status(String),
 }
+
+/// What the kernel lets through in one message (`SCM_MAX_FD`).
+const MOST_DESCRIPTORS: usize = 253;
 
 /// Longer messages are cut.
 const MAX_MESSAGE_BYTES: usize = 4096;
@@ -61,8 +76,8 @@ impl NotifySocket {
     /// The next message, or `None` if there is none at the moment.
     pub fn receive(&self) -> io::Result<Option<Notice>> {
         let mut bytes = [0; MAX_MESSAGE_BYTES];
-        let mut space =
-            [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(16), ScmCredentials(1))];
+        let mut space = [MaybeUninit::uninit();
+            rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS), ScmCredentials(1))];
         loop {
             let mut control = RecvAncillaryBuffer::new(&mut space);
             let mut iov = [IoSliceMut::new(&mut bytes)];
@@ -77,18 +92,23 @@ impl NotifySocket {
                 Err(rustix::io::Errno::INTR) => continue,
                 Err(error) => return Err(error.into()),
             };
-            // Dropping the other messages closes their descriptors.
-            let sender = control.drain().find_map(|message| match message {
-                RecvAncillaryMessage::ScmCredentials(credentials) => {
-                    u32::try_from(credentials.pid.as_raw_nonzero().get()).ok()
+            let mut sender = None;
+            let mut descriptors = Vec::new();
+            for message in control.drain() {
+                match message {
+                    RecvAncillaryMessage::ScmCredentials(credentials) => {
+                        sender = u32::try_from(credentials.pid.as_raw_nonzero().get()).ok();
+                    }
+                    RecvAncillaryMessage::ScmRights(rights) => descriptors.extend(rights),
+                    _ => {}
                 }
-                _ => None,
-            });
+            }
             let Some(pid) = sender else { continue };
             let text = String::from_utf8_lossy(&bytes[..received]);
             return Ok(Some(Notice {
                 pid,
                 says: text.lines().filter_map(saying).collect(),
+                store: store(&text, descriptors),
             }));
         }
     }
@@ -117,6 +137,19 @@ fn saying(line: &str) -> Option<Saying> {
     }
 }
 
+/// What a message says about descriptors. Those that nobody wants stored are closed.
+fn store(text: &str, descriptors: Vec<OwnedFd>) -> Option<Store> {
+    let name = text.lines().find_map(|line| line.strip_prefix("FDNAME="));
+    let name = name.unwrap_or("stored").to_owned();
+    if text.lines().any(|line| line == "FDSTORE=1") {
+        Some(Store::Keep(name, descriptors))
+    } else if text.lines().any(|line| line == "FDSTOREREMOVE=1") {
+        Some(Store::Remove(name))
+    } else {
+        None
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,7 +158,7 @@ mod tests {
     fn messages_carry_their_sender() {
         let dir = tempfile::tempdir().unwrap();
         let socket = NotifySocket::bind(&dir.path().join("notify")).unwrap();
-        assert_eq!(socket.receive().unwrap(), None);
+        assert!(socket.receive().unwrap().is_none());
         let sender = UnixDatagram::unbound().unwrap();
         sender
             .send_to(
@@ -143,7 +176,7 @@ mod tests {
             .send_to(&[b'x'; 10 * MAX_MESSAGE_BYTES], socket.path())
             .unwrap();
         assert_eq!(socket.receive().unwrap().unwrap().says, []);
-        assert_eq!(socket.receive().unwrap(), None);
+        assert!(socket.receive().unwrap().is_none());
         let path = socket.path().to_owned();
         drop(socket);
         assert!(!path.exists());

@@ -150,8 +150,7 @@ fn children(config: &Config, programs: &Programs, file: &Path) -> Vec<ChildSpec>
         program: programs.capd.clone(),
         args: args(&[]),
         stage: 0,
-        // A new capd would read the files from their beginning and deliver packets twice.
-        restart: matches!(config.source, Source::Live(_)),
+        restart: true,
     };
     let workers = (0..config.workers).map(|index| ChildSpec {
         name: format!("lc-workerd {index}"),

@@ -228,7 +228,7 @@ impl Process {
 }
 
 /// Directories below `base`, and `base` itself, where a capd has listened.
-fn run_dirs(base: &Path) -> Vec<PathBuf> {
+pub(crate) fn run_dirs(base: &Path) -> Vec<PathBuf> {
     let below = std::fs::read_dir(base)
         .into_iter()
         .flatten()

@@ -3,8 +3,8 @@
 //! **Start.** Children of the first stage first; when all of them say that they are ready, the rest at once.
 //!
 //! **Failure.** A child that ends without being asked is started again after a pause that doubles from
-//! [`FIRST_PAUSE`] to [`LONGEST_PAUSE`]; a minute of work makes the next pause short again. When a child of the first
-//! stage dies, what the others hold on to is gone: all are ended and started anew. A child that was *refused*
+//! [`FIRST_PAUSE`] to [`LONGEST_PAUSE`]; a minute of work makes the next pause short again. Descriptors that it has
+//! stored are passed to its successor, so that what others hold on to outlives it. A child that was *refused*
 //! ([`Exit::Refused`], [`Exit::Usage`]) would be refused again: all are ended, and the run ends with that code.
 //!
 //! **End.** Asked by a signal or by the caller's hook, stages are ended one after the other with SIGTERM, so that each
@@ -30,7 +30,8 @@ use lc_daemon::signals::{Signals, Stop};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
-use crate::notify::{Notice, NotifySocket, Saying};
+use crate::fd_store::FdStore;
+use crate::notify::{Notice, NotifySocket, Saying, Store};
 
 /// Pause before the first new start.
 pub const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -143,6 +144,7 @@ struct Supervised {
     start_at: Option<Instant>,
     pause: Duration,
     restarts: u32,
+    store: FdStore,
 }
 
 /// A running child.
@@ -162,8 +164,6 @@ struct Process {
 enum Phase {
     /// Children work.
     Running,
-    /// All are being ended, to be started anew at the end of it.
-    Renewing(Ending),
     /// All are being ended for good.
     Ending(Ending),
 }
@@ -279,9 +279,7 @@ impl Supervisor {
                 let starts = self.children.iter().filter_map(|child| child.start_at);
                 starts.filter(|at| *at > now).fold(next_hook, Instant::min)
             }
-            Phase::Renewing(ending) | Phase::Ending(ending) => {
-                ending.deadline.min(now + HOOK_PERIOD)
-            }
+            Phase::Ending(ending) => ending.deadline.min(now + HOOK_PERIOD),
         };
         let mut fds = vec![
             PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
@@ -321,7 +319,7 @@ impl Supervisor {
 
     /// Takes the children's reports.
     fn hear_children(&mut self) -> Result<(), SupervisorError> {
-        while let Some(Notice { pid, says }) = self.socket.receive()? {
+        while let Some(Notice { pid, says, store }) = self.socket.receive()? {
             let sender = self
                 .children
                 .iter_mut()
@@ -329,11 +327,17 @@ impl Supervisor {
             let Some(Supervised {
                 spec,
                 process: Some(process),
+                store: stored,
                 ..
             }) = sender
             else {
                 continue;
             };
+            match store {
+                Some(Store::Keep(name, descriptors)) => stored.add(&name, descriptors),
+                Some(Store::Remove(name)) => stored.remove(&name),
+                None => {}
+            }
             for saying in says {
                 match saying {
                     Saying::Ready if !process.ready => {
@@ -369,10 +373,12 @@ impl Supervisor {
                 continue;
             };
             let worked_for = process.since.elapsed();
+            // Its last words may have come meanwhile; they must find it in the list.
+            self.hear_children()?;
+            let child = &mut self.children[i];
             child.process = None;
             match self.phase {
                 Phase::Running => self.lost(i, status, worked_for),
-                Phase::Renewing(_) => tracing::debug!(child = %child.spec.name, %status, "ended"),
                 Phase::Ending(_) => self.ended(i, status),
             }
         }
@@ -399,12 +405,13 @@ impl Supervisor {
                 self.worsen(Exit::Failure);
                 self.begin_end("a daemon failed");
             }
-            _ => {
+            exit => {
                 let pause = child.plan_restart(worked_for);
-                tracing::error!(child = %name, %status, pause_ms = pause.as_millis() as u64, "ended unexpectedly; it is started again");
-                if child.spec.stage == 0 {
-                    self.phase = Phase::Renewing(self.ending(0));
-                    self.terminate(0);
+                let pause_ms = pause.as_millis() as u64;
+                if exit == Exit::Ok {
+                    tracing::info!(child = %name, pause_ms, "was asked to end; it is started again");
+                } else {
+                    tracing::error!(child = %name, %status, pause_ms, "ended unexpectedly; it is started again");
                 }
             }
         }
@@ -435,7 +442,7 @@ impl Supervisor {
 
     /// Drives an orderly end; true when it is complete.
     fn advance_end(&mut self) -> Result<bool, SupervisorError> {
-        let (Phase::Renewing(mut ending) | Phase::Ending(mut ending)) = self.phase else {
+        let Phase::Ending(mut ending) = self.phase else {
             return Ok(false);
         };
         if Instant::now() >= ending.deadline {
@@ -453,29 +460,13 @@ impl Supervisor {
             .any(|child| child.spec.stage == ending.stage && child.process.is_some())
         {
             if ending.stage >= last_stage {
-                return Ok(self.all_ended());
+                return Ok(true);
             }
             ending = self.ending(ending.stage + 1);
             self.terminate(ending.stage);
         }
-        self.phase = match self.phase {
-            Phase::Renewing(_) => Phase::Renewing(ending),
-            _ => Phase::Ending(ending),
-        };
+        self.phase = Phase::Ending(ending);
         Ok(false)
-    }
-
-    /// No child runs any more. Whether that is the end.
-    fn all_ended(&mut self) -> bool {
-        if matches!(self.phase, Phase::Ending(_)) {
-            return true;
-        }
-        self.phase = Phase::Running;
-        for child in &mut self.children {
-            // The one that died has its pause; the others follow when it is ready.
-            child.start_at.get_or_insert(Instant::now());
-        }
-        false
     }
 
     /// Kills those of a stage that did not end in time.
@@ -494,7 +485,7 @@ impl Supervisor {
                 process.child.wait()?;
             }
         }
-        if killed && matches!(self.phase, Phase::Ending(_)) {
+        if killed {
             self.worsen(Exit::Failure);
         }
         Ok(())
@@ -554,6 +545,7 @@ impl Supervised {
             start_at: None,
             pause: FIRST_PAUSE,
             restarts: 0,
+            store: FdStore::default(),
         }
     }
 
@@ -563,14 +555,15 @@ impl Supervised {
             program: self.spec.program.clone(),
             source,
         };
-        let mut child = Command::new(&self.spec.program)
+        let mut command = Command::new(&self.spec.program);
+        command
             .args(&self.spec.args)
             .env("NOTIFY_SOCKET", socket.path())
             .env(SUPERVISED_BY, std::process::id().to_string())
             .stdin(Stdio::null())
-            .process_group(0)
-            .spawn()
-            .map_err(failed)?;
+            .process_group(0);
+        self.store.pass_to(&mut command).map_err(failed)?;
+        let mut child = command.spawn().map_err(failed)?;
         let pid = Pid::from_child(&child);
         let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(pidfd) => pidfd,

@@ -42,9 +42,9 @@ counters! {
         RingFull = "capture_ring_full_packets_total",
         /// Packets longer than half of an rx ring.
         TooLong = "capture_too_long_packets_total",
-        /// Times that an interface was opened again.
+        /// Times that an interface was opened again, by the same capd or another.
         Reopened = "capture_reopened_total",
-        /// Milliseconds without capture because the interface was gone.
+        /// Milliseconds without capture because the interface, or capd, was gone.
         DownMilliseconds = "capture_down_milliseconds_total",
         /// Read errors of the source.
         ReadErrors = "capture_read_errors_total",
@@ -70,6 +70,8 @@ counters! {
         FilteredByPolicy = "worker_filtered_by_policy_packets_total",
         /// Packets whose encoding does not fit the tx ring.
         LostTooLong = "worker_lost_too_long_packets_total",
+        /// Packets put aside because workers died of them.
+        Quarantined = "worker_quarantined_packets_total",
         /// rx records that were malformed.
         CorruptRecords = "worker_corrupt_records_total",
         /// Times that corrupt bytes made the worker give up what an rx ring held.

@@ -25,6 +25,7 @@ pub mod counters;
 pub mod filters;
 pub mod forwarder;
 pub mod frames;
+pub mod inherited;
 pub mod layout;
 pub mod packet;
 pub mod peer;

@@ -312,6 +312,53 @@ pub fn create(
     }
 }
 
+/// Which region a descriptor is, and the bytes behind its header: for descriptors that a predecessor left.
+///
+/// # Errors
+/// [`RegionError`] for anything that [`Region::attach`] would refuse as well, a region of another layout
+/// among them.
+pub fn identify(fd: BorrowedFd<'_>) -> Result<(RegionId, u64), RegionError> {
+    let unknown = RegionId::single(Kind::Session);
+    let len = fstat(fd).map_err(system(unknown, "fstat"))?.st_size as u64;
+    if len < HEADER_BYTES as u64 {
+        return Err(RegionError::Mismatch {
+            id: unknown,
+            what: "size",
+            found: len,
+            expected: HEADER_BYTES as u64,
+        });
+    }
+    let seals = fcntl_get_seals(fd).map_err(system(unknown, "get seals"))?;
+    if !seals.contains(SealFlags::SHRINK) {
+        return Err(RegionError::Mismatch {
+            id: unknown,
+            what: "seals",
+            found: seals.bits().into(),
+            expected: SealFlags::SHRINK.bits().into(),
+        });
+    }
+    // The header alone, for what it claims to be; then all checks, on that claim.
+    let id = {
+        let map = Mapping::new(fd, unknown, ProtFlags::READ, len as usize)?;
+        let header = map.header();
+        let version = header.version.load(Ordering::Relaxed);
+        let word = header.id.load(Ordering::Relaxed);
+        let kind = (version >> 32 & 0xffff) as u16;
+        RegionId {
+            kind: Kind::from_number(kind).ok_or(RegionError::Mismatch {
+                id: unknown,
+                what: "kind",
+                found: kind.into(),
+                expected: Kind::Session as u64,
+            })?,
+            worker: word as u16,
+            queue: (word >> 16) as u16,
+        }
+    };
+    let (_, body_len) = Mapping::checked(fd, id, ProtFlags::READ, 0)?;
+    Ok((id, body_len))
+}
+
 /// A descriptor of the same region that can't be mapped writable.
 ///
 /// # Errors

@@ -85,10 +85,10 @@ impl QueueState {
         }
     }
 
-    /// Whether no more packets will come.
+    /// Whether the source has no more packets.
     #[must_use]
     pub fn has_ended(self) -> bool {
-        matches!(self, Self::Finished | Self::Failed | Self::Stopped)
+        matches!(self, Self::Finished | Self::Failed)
     }
 }
 
@@ -134,12 +134,10 @@ impl QueueCommit {
         self.words[COUNTERS]
     }
 
-    /// Takes the next sequence number.
+    /// Notes the sequence number of the next packet: what the source has numbered so far.
     #[inline]
-    pub fn next_sequence(&mut self) -> u64 {
-        let sequence = self.words[COUNTERS];
-        self.words[COUNTERS] += 1;
-        sequence
+    pub fn set_sequence(&mut self, next: u64) {
+        self.words[COUNTERS] = next;
     }
 
     /// Head of the rx ring to `worker`, in bytes.
@@ -298,9 +296,11 @@ impl OwnedRegion<Session> {
             .store(backing as u64, Ordering::Relaxed);
     }
 
-    /// Says that capd stops.
-    pub fn set_stopping(&self) {
-        self.body().stopping.store(1, Ordering::Release);
+    /// Says whether capd stops.
+    pub fn set_stopping(&self, stopping: bool) {
+        self.body()
+            .stopping
+            .store(stopping.into(), Ordering::Release);
     }
 
     /// Says what a capture thread does. Only by that thread.

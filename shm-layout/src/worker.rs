@@ -17,6 +17,9 @@ const WORDS: usize = RX_TAILS + MAX_QUEUES;
 pub struct Worker {
     filter_generation: AtomicU64,
     in_progress: AtomicU64,
+    /// As `in_progress`: the packet at which the last worker died.
+    suspect: AtomicU64,
+    suspect_deaths: AtomicU64,
     commit: CommitSlots<WORDS>,
 }
 
@@ -87,8 +90,35 @@ impl WorkerCommit {
 pub struct InProgress {
     /// Capture thread.
     pub queue: u8,
-    /// Sequence number, of which the low 48 bits are kept.
+    /// The low 48 bits of the sequence number.
     pub sequence: u64,
+}
+
+impl InProgress {
+    /// What is kept of a sequence number.
+    const SEQUENCE: u64 = 0xffff_ffff_ffff;
+
+    /// The packet of capture thread `queue` with this sequence number.
+    #[must_use]
+    #[inline]
+    pub fn new(queue: usize, sequence: u64) -> Self {
+        Self {
+            queue: queue as u8 & 0x7f,
+            sequence: sequence & Self::SEQUENCE,
+        }
+    }
+
+    #[inline]
+    fn word(self) -> u64 {
+        1 << 63 | u64::from(self.queue) << 48 | self.sequence
+    }
+
+    fn of_word(word: u64) -> Option<Self> {
+        (word >> 63 == 1).then_some(Self {
+            queue: (word >> 48) as u8 & 0x7f,
+            sequence: word & Self::SEQUENCE,
+        })
+    }
 }
 
 impl Region<Worker> {
@@ -111,11 +141,14 @@ impl Region<Worker> {
     /// The packet that the worker is parsing, for the quarantine of one that kills it.
     #[must_use]
     pub fn in_progress(&self) -> Option<InProgress> {
-        let word = self.body().in_progress.load(Ordering::Relaxed);
-        (word >> 63 == 1).then_some(InProgress {
-            queue: (word >> 48) as u8 & 0x7f,
-            sequence: word & 0xffff_ffff_ffff,
-        })
+        InProgress::of_word(self.body().in_progress.load(Ordering::Relaxed))
+    }
+
+    /// The packet at which workers died last, and how many of them in a row.
+    #[must_use]
+    pub fn suspect(&self) -> Option<(InProgress, u64)> {
+        let packet = InProgress::of_word(self.body().suspect.load(Ordering::Relaxed))?;
+        Some((packet, self.body().suspect_deaths.load(Ordering::Relaxed)))
     }
 }
 
@@ -136,9 +169,15 @@ impl OwnedRegion<Worker> {
     /// Notes the packet about to be parsed, or none.
     #[inline]
     pub fn set_in_progress(&self, packet: Option<InProgress>) {
-        let word = packet.map_or(0, |packet| {
-            1 << 63 | u64::from(packet.queue & 0x7f) << 48 | packet.sequence & 0xffff_ffff_ffff
-        });
+        let word = packet.map_or(0, InProgress::word);
         self.body().in_progress.store(word, Ordering::Relaxed);
+    }
+
+    /// Notes the packet at which workers died, and how many of them in a row; or none.
+    pub fn set_suspect(&self, suspect: Option<(InProgress, u64)>) {
+        let (word, deaths) = suspect.map_or((0, 0), |(packet, deaths)| (packet.word(), deaths));
+        // A death between the two stores can only make the count too low.
+        self.body().suspect_deaths.store(deaths, Ordering::Relaxed);
+        self.body().suspect.store(word, Ordering::Relaxed);
     }
 }

@@ -8,20 +8,23 @@
 //! - [`compare`] tells whether one capture holds exactly the packets of another;
 //! - [`process`] runs the product's programs with a deadline, [`node`] and [`processor`] the two
 //!   ends of the wire;
-//! - [`generated`] makes captures with `lc-bench`;
+//! - [`generated`] makes captures with `lc-bench`, [`namespace`] a network to send them over;
+//! - [`chaos`] kills processes at random and checks every packet;
 //! - [`conformance`] runs lc-hunt over a folder of captures and compares what arrived.
 //!
-//! The programs `lc-compare` and `lc-conformance` are thin faces of two of them; `lc-send` puts a
+//! The programs `lc-compare`, `lc-conformance` and `lc-chaos` are thin faces of three of them; `lc-send` puts a
 //! capture on a wire. The folder `tests/` of this crate holds the tests that run real processes;
 //! they need the whole workspace built first (`cargo build --workspace`).
 
 #![forbid(unsafe_code)]
 
 pub mod capture;
+pub mod chaos;
 pub mod compare;
 pub mod conformance;
 pub mod flow;
 pub mod generated;
+pub mod namespace;
 pub mod node;
 pub mod process;
 pub mod processor;

@@ -69,6 +69,15 @@ impl Node {
         })
     }
 
+    /// What `lc-hunt upgrade-check` says of this node.
+    pub fn upgrade_check(&self) -> Option<String> {
+        let arguments = ["upgrade-check"];
+        let outcome = process::run(&process::program("lc-hunt"), arguments, PATIENCE).ok()?;
+        let own = format!("run-{}:", self.running.pid());
+        let line = outcome.stdout.lines().find(|line| line.contains(&own))?;
+        Some(line.to_owned())
+    }
+
     /// Waits until the status satisfies `condition`, and gives it; `None` if it never does.
     pub fn wait_until(&self, condition: impl Fn(&Value) -> bool) -> Option<Value> {
         process::wait_for(PATIENCE, || {

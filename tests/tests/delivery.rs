@@ -10,7 +10,7 @@ use lc_tests::capture;
 use lc_tests::compare::Difference;
 use lc_tests::generated::{Generated, generate};
 use lc_tests::node::{Node, PATIENCE, counter};
-use lc_tests::process::wait_for;
+use lc_tests::process::{self, wait_for};
 use lc_tests::processor::{self, Processor};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -192,6 +192,119 @@ fn a_killed_worker_costs_nothing() {
     assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
     processor.terminate().unwrap();
     let difference = difference(&sent, folder.path());
+    assert!(difference.is_none(), "{difference}");
+}
+
+#[test]
+fn a_killed_capture_daemon_costs_a_replay_nothing() {
+    let folder = tempdir().unwrap();
+    let sent = mixed(folder.path(), 20_000);
+    let processor = Processor::start(folder.path(), 0, [""; 0]).unwrap();
+    let address = processor.address();
+    let mut arguments = run_into(&sent, &address);
+    arguments.extend(["--replay-rate", "10000pps", "--workers", "2"]);
+    let node = Node::start(arguments).unwrap();
+    let worker = node.daemon("lc-workerd 0").unwrap();
+    for packets in [1_000, 5_000, 10_000] {
+        node.wait_until(|status| counter(status, "capture_packets_total") > packets)
+            .expect("packets flow");
+        let capture = node.daemon("lc-capd").unwrap();
+        kill(Pid::from_raw(capture), Signal::SIGKILL).unwrap();
+    }
+    assert_eq!(node.daemon("lc-workerd 0"), Some(worker), "workers live on");
+    let outcome = node.finish(2 * PATIENCE).unwrap();
+    assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+    processor.terminate().unwrap();
+    let difference = difference(&sent, folder.path());
+    assert!(difference.is_none(), "{difference}");
+}
+
+#[test]
+fn daemons_that_are_replaced_one_by_one_under_load_cost_nothing() {
+    let folder = tempdir().unwrap();
+    let sent = mixed(folder.path(), 20_000);
+    let processor = Processor::start(folder.path(), 0, [""; 0]).unwrap();
+    let address = processor.address();
+    let mut arguments = run_into(&sent, &address);
+    arguments.extend(["--replay-rate", "5000pps", "--workers", "2"]);
+    let node = Node::start(arguments).unwrap();
+    for name in ["lc-workerd 0", "lc-workerd 1", "lc-fwdd", "lc-capd"] {
+        let captured = |status: &_| counter(status, "capture_packets_total");
+        let before = captured(&node.wait_until(|_| true).unwrap());
+        node.wait_until(|status| captured(status) > before + 500)
+            .expect("packets flow");
+        let own = node.upgrade_check().unwrap();
+        assert!(own.contains("understands its shared memory"), "{own}");
+        let old = node.daemon(name).unwrap();
+        kill(Pid::from_raw(old), Signal::SIGTERM).unwrap();
+        wait_for(PATIENCE, || node.daemon(name).filter(|new| *new != old))
+            .expect("a successor is started");
+    }
+    let outcome = node.finish(2 * PATIENCE).unwrap();
+    assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+    processor.terminate().unwrap();
+    let difference = difference(&sent, folder.path());
+    assert!(difference.is_none(), "{difference}");
+}
+
+/// The capture with 16 bytes of one packet's payload overwritten, and which packet that is.
+#[cfg(debug_assertions)]
+fn poisoned(mut sent: Generated, poison: &str) -> (Generated, usize) {
+    let victim = sent
+        .packets
+        .iter()
+        .position(|packet| (120..180).contains(&packet.bytes.len()))
+        .unwrap();
+    let mut file = std::fs::read(&sent.path).unwrap();
+    let bytes = &mut sent.packets[victim].bytes;
+    let found = file.windows(bytes.len()).position(|part| part == bytes);
+    let payload = 90..90 + poison.len();
+    bytes[payload.clone()].copy_from_slice(poison.as_bytes());
+    let start = found.unwrap();
+    file[start..start + bytes.len()].copy_from_slice(bytes);
+    std::fs::write(&sent.path, file).unwrap();
+    (sent, victim)
+}
+
+/// Release builds of the worker don't take poison.
+#[cfg(debug_assertions)]
+#[test]
+fn a_packet_that_kills_workers_is_put_aside() {
+    let folder = tempdir().unwrap();
+    let (mut sent, victim) = poisoned(mixed(folder.path(), 5_000), "POISON-POISON-PO");
+    let sink = folder.path().join("arrived");
+    let quarantine = folder.path().join("quarantine");
+    let outcome = process::run(
+        Path::new("env"),
+        [
+            "LC_HUNT_POISON=POISON-POISON-PO".as_ref(),
+            process::program("lc-hunt").as_os_str(),
+            "hunt".as_ref(),
+            "--read-file".as_ref(),
+            sent.path.as_os_str(),
+            "--sink".as_ref(),
+            sink.as_os_str(),
+            "--quarantine-dir".as_ref(),
+            quarantine.as_os_str(),
+            "--no-filter-policy".as_ref(),
+            "allow".as_ref(),
+            "--workers".as_ref(),
+            "2".as_ref(),
+        ],
+        PATIENCE,
+    )
+    .unwrap();
+    assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+    assert!(
+        outcome.stdout.contains("1 quarantined"),
+        "{}",
+        outcome.stdout
+    );
+    let kept: Vec<_> = std::fs::read_dir(&quarantine).unwrap().collect();
+    assert_eq!(kept.len(), 1);
+    let kept = capture::read(&kept[0].as_ref().unwrap().path()).unwrap();
+    assert_eq!(kept.packets, [sent.packets.remove(victim)]);
+    let difference = difference(&sent, &sink);
     assert!(difference.is_none(), "{difference}");
 }
 

@@ -6,78 +6,32 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use lc_tests::capture;
 use lc_tests::compare::Difference;
 use lc_tests::generated::{Generated, generate};
+use lc_tests::namespace::Namespace;
 use lc_tests::node::{Node, PATIENCE, counter};
-use lc_tests::process;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tempfile::tempdir;
 
-/// A network namespace with loopback and the pair `send` and `receive`; gone when dropped.
-struct Namespace {
-    name: String,
+/// A namespace, or `None` where this machine does not allow one.
+fn namespace(label: &str) -> Option<Namespace> {
+    let namespace = Namespace::new(label);
+    if namespace.is_none() {
+        lc_tests::skipped!("network namespaces can't be made here (root is needed)");
+    }
+    namespace
 }
 
-impl Namespace {
-    /// The namespace, or `None` where this machine does not allow one.
-    fn new(label: &str) -> Option<Self> {
-        let name = format!("lc-test-{}-{label}", std::process::id());
-        if !ip(&["netns", "add", &name]) {
-            lc_tests::skipped!("network namespaces can't be made here (root is needed)");
-            return None;
-        }
-        let namespace = Self { name };
-        namespace.ip(&["link", "set", "lo", "up"]);
-        // Nobody but the test shall send anything.
-        let quiet = "net.ipv6.conf.default.disable_ipv6=1";
-        ip(&["netns", "exec", &namespace.name, "sysctl", "-qw", quiet]);
-        namespace.add_pair();
-        Some(namespace)
-    }
-
-    fn add_pair(&self) {
-        let pair = [
-            "link", "add", "send", "type", "veth", "peer", "name", "receive",
-        ];
-        assert!(self.ip(&pair));
-        assert!(self.ip(&["link", "set", "send", "up"]));
-        assert!(self.ip(&["link", "set", "receive", "up"]));
-    }
-
-    fn remove_pair(&self) {
-        assert!(self.ip(&["link", "del", "receive"]));
-    }
-
-    fn ip(&self, arguments: &[&str]) -> bool {
-        let arguments = [&["-n", &self.name][..], arguments].concat();
-        ip(&arguments)
-    }
-
-    /// Puts a capture on the wire.
-    fn send(&self, sent: &Generated) {
-        let send = process::program("lc-send");
-        let arguments = [
-            "netns".as_ref(),
-            "exec".as_ref(),
-            self.name.as_ref(),
-            send.as_os_str(),
-            sent.path.as_os_str(),
-            "--interface".as_ref(),
-            "send".as_ref(),
-            "--rate".as_ref(),
-            "4000".as_ref(),
-        ];
-        let outcome = process::run(Path::new("ip"), arguments, PATIENCE).unwrap();
-        assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
-    }
-
-    /// Starts a node that captures on `receive` with two workers into `sink`.
-    fn capture(&self, sink: &Path) -> Node {
-        let arguments = [
+/// Starts a node that captures on `receive` with two workers into `sink`.
+fn capture_in(namespace: &Namespace, sink: &Path) -> Node {
+    let node = Node::start_in(
+        namespace.name(),
+        [
             "hunt".as_ref(),
             "--interface".as_ref(),
             "receive".as_ref(),
@@ -87,26 +41,15 @@ impl Namespace {
             "allow".as_ref(),
             "--workers".as_ref(),
             "2".as_ref(),
-        ];
-        let node = Node::start_in(&self.name, arguments).unwrap();
-        node.wait_until(|status| {
-            status["captures"][0]["state"] == "running"
-                && status["processor"]["connection"] == "streaming"
-        })
-        .expect("the node captures");
-        node
-    }
+        ],
+    )
+    .unwrap();
+    node.wait_until(is_capturing).expect("the node captures");
+    node
 }
 
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        ip(&["netns", "del", &self.name]);
-    }
-}
-
-fn ip(arguments: &[&str]) -> bool {
-    let done = Command::new("ip").args(arguments).output();
-    done.is_ok_and(|output| output.status.success())
+fn is_capturing(status: &serde_json::Value) -> bool {
+    status["captures"][0]["state"] == "running" && status["processor"]["connection"] == "streaming"
 }
 
 fn frames(folder: &Path, seed: &str) -> Generated {
@@ -131,14 +74,14 @@ fn acked(node: &Node, packets: u64) -> serde_json::Value {
 
 #[test]
 fn packets_at_a_moderate_rate_all_arrive() {
-    let Some(namespace) = Namespace::new("all") else {
+    let Some(namespace) = namespace("all") else {
         return;
     };
     let folder = tempdir().unwrap();
     let sent = frames(folder.path(), "1");
     let sink = folder.path().join("arrived");
-    let node = namespace.capture(&sink);
-    namespace.send(&sent);
+    let node = capture_in(&namespace, &sink);
+    assert_eq!(namespace.send(&sent.path).unwrap().code(), 0);
     let status = acked(&node, 4_000);
     assert_eq!(status["ledger"]["balanced"], true, "{status:#}");
     let outcome = node.terminate().unwrap();
@@ -161,25 +104,25 @@ fn packets_at_a_moderate_rate_all_arrive() {
 
 #[test]
 fn an_interface_goes_and_comes_back() {
-    let Some(namespace) = Namespace::new("back") else {
+    let Some(namespace) = namespace("back") else {
         return;
     };
     let folder = tempdir().unwrap();
     let (first, second) = (frames(folder.path(), "1"), frames(folder.path(), "2"));
     let sink = folder.path().join("arrived");
-    let node = namespace.capture(&sink);
-    namespace.send(&first);
+    let node = capture_in(&namespace, &sink);
+    assert_eq!(namespace.send(&first.path).unwrap().code(), 0);
     acked(&node, 4_000);
-    namespace.remove_pair();
+    assert!(namespace.remove_pair());
     let status = node
         .wait_until(|status| status["captures"][0]["state"] == "retrying")
         .expect("the status tells that the interface is gone");
     let reason = status["captures"][0]["reason"].as_str().unwrap();
     assert!(!reason.is_empty());
-    namespace.add_pair();
+    assert!(namespace.add_pair());
     node.wait_until(|status| status["captures"][0]["state"] == "running")
         .expect("the status tells that the interface is back");
-    namespace.send(&second);
+    assert_eq!(namespace.send(&second.path).unwrap().code(), 0);
     let status = acked(&node, 8_000);
     assert!(counter(&status, "capture_reopened_total") >= 1);
     assert_eq!(status["ledger"]["balanced"], true, "{status:#}");
@@ -192,12 +135,54 @@ fn an_interface_goes_and_comes_back() {
 }
 
 #[test]
-fn an_idle_node_is_idle() {
-    let Some(namespace) = Namespace::new("idle") else {
+fn a_killed_capture_daemon_is_replaced_and_what_was_captured_arrives() {
+    let Some(namespace) = namespace("killed") else {
         return;
     };
     let folder = tempdir().unwrap();
-    let node = namespace.capture(&folder.path().join("arrived"));
+    let (first, second) = (frames(folder.path(), "1"), frames(folder.path(), "2"));
+    let sink = folder.path().join("arrived");
+    let node = capture_in(&namespace, &sink);
+    let worker = node.daemon("lc-workerd 0").unwrap();
+    let sending = namespace.start_sending(&first.path).unwrap();
+    node.wait_until(|status| counter(status, "capture_packets_total") > 500)
+        .expect("packets are captured");
+    kill(
+        Pid::from_raw(node.daemon("lc-capd").unwrap()),
+        Signal::SIGKILL,
+    )
+    .unwrap();
+    assert_eq!(sending.finish(PATIENCE).unwrap().code(), 0);
+    let status = node
+        .wait_until(|status| {
+            is_capturing(status)
+                && status["processes"][0]["epoch"] == 2
+                && counter(status, "capture_reopened_total") == 1
+        })
+        .expect("another capture daemon takes over");
+    let before = counter(&status, "capture_packets_total");
+    assert_eq!(namespace.send(&second.path).unwrap().code(), 0);
+    let status = acked(&node, before + 4_000);
+    assert_eq!(status["ledger"]["balanced"], true, "{status:#}");
+    assert_eq!(node.daemon("lc-workerd 0"), Some(worker), "workers live on");
+    let captured = counter(&status, "capture_packets_total");
+    let outcome = node.terminate().unwrap();
+    assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+    let arrived = capture::read(&sink.join("packets.pcapng")).unwrap();
+    assert_eq!(arrived.packets.len() as u64, captured);
+    let sent = [first.packets, second.packets].concat();
+    let difference = Difference::between(&without_times(&sent), &without_times(&arrived.packets));
+    assert_eq!(difference.extra, 0, "{difference}");
+    assert!(difference.lost < 4_000, "{difference}");
+}
+
+#[test]
+fn an_idle_node_is_idle() {
+    let Some(namespace) = namespace("idle") else {
+        return;
+    };
+    let folder = tempdir().unwrap();
+    let node = capture_in(&namespace, &folder.path().join("arrived"));
     let daemons: Vec<i32> = ["lc-capd", "lc-workerd 0", "lc-workerd 1", "lc-fwdd"]
         .iter()
         .map(|name| node.daemon(name).unwrap())

@@ -9,6 +9,7 @@
 //! | [`decode`] | headers to addresses and ports, in one pass |
 //! | [`prefixes`], [`filter`] | the compiled filters and the verdict |
 //! | [`emit`], [`address_text`] | the packet as it will stand in a batch |
+//! | [`quarantine`] | packets that kill workers |
 //! | [`worker`] | the loop, its commits and what recovery relies on |
 //!
 //! A worker parses what strangers send. It has no network and writes nothing but its own regions.
@@ -20,4 +21,8 @@ pub mod decode;
 pub mod emit;
 pub mod filter;
 pub mod prefixes;
+pub mod quarantine;
 pub mod worker;
+
+#[cfg(debug_assertions)]
+mod poison;

@@ -48,11 +48,20 @@ fn run(arguments: &Arguments) -> Result<Exit, (Exit, String)> {
     let Some(regions) = attach(&config.runtime_dir, arguments.index, &signals, &stop)? else {
         return Ok(Exit::Ok);
     };
-    let worker = Worker::new(regions, config.no_filter_policy)
-        .map_err(|error| failure(error.to_string()))?;
+    let worker = Worker::new(
+        regions,
+        arguments.index,
+        config.no_filter_policy,
+        &config.quarantine_dir,
+    )
+    .map_err(|error| failure(error.to_string()))?;
     ready::ready("working");
     let drained = worker.run(&stop, config.shutdown_timeout);
     ready::stopping();
+    if drained == Drained::Orphaned {
+        let reason = "lc-capd has begun anew; attaching to its shared memory takes a new start";
+        return Err(failure(reason.to_owned()));
+    }
     if drained == Drained::Late {
         let bound = config.shutdown_timeout;
         tracing::warn!(

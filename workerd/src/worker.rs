@@ -12,6 +12,7 @@ use crate::decode::decode;
 use crate::emit::emit;
 use crate::filter::{FilterSet, Verdict};
 use crate::prefixes::FilterIndex;
+use crate::quarantine;
 use lc_daemon::attach::WorkerRegions;
 use lc_daemon::config::NoFilterPolicy;
 use lc_daemon::signals::Stop;
@@ -24,6 +25,7 @@ use shm_layout::ring::{Full, RingReader};
 use shm_layout::session::Session;
 use shm_layout::worker::{InProgress, WorkerCommit};
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Most packets of one ring between two commits.
@@ -47,6 +49,10 @@ pub struct Worker {
     scratch: Vec<u8>,
     next_fetch_ns: u64,
     last_beat_ns: u64,
+    /// Nobody puts anything into the rx rings any more.
+    orphaned: bool,
+    /// The packet to pass over, until it has come.
+    condemned: Option<InProgress>,
 }
 
 /// Why a batch ended.
@@ -67,13 +73,16 @@ impl Worker {
     /// The commit of a predecessor that never rests: it still lives.
     pub fn new(
         mut regions: WorkerRegions,
+        index: u16,
         policy: NoFilterPolicy,
+        quarantine: &Path,
     ) -> Result<Self, shm_layout::commit::Torn> {
         let commit = regions.worker.commit()?;
         regions.tx.resume(commit.tx_head());
         for (queue, rx) in regions.rx.iter_mut().enumerate() {
             rx.resume(commit.rx_tail(queue));
         }
+        let condemned = condemned(&mut regions, index, quarantine);
         Ok(Self {
             regions,
             commit,
@@ -85,10 +94,12 @@ impl Worker {
             scratch: Vec::new(),
             next_fetch_ns: 0,
             last_beat_ns: 0,
+            orphaned: false,
+            condemned,
         })
     }
 
-    /// Works until `stop`, then drains the rx rings for at most `drain`. Returns the packets that
+    /// Works until `stop`, or until capd is gone for good. If the node ends, drains the rx rings for at most `drain`. Returns the packets that
     /// remain in them when that was not enough.
     pub fn run(mut self, stop: &Stop, drain: Duration) -> Drained {
         let mut deadline = None;
@@ -103,8 +114,14 @@ impl Worker {
                 }
                 idle = false;
             }
-            if stop.requested() {
+            if stop.requested() && self.capture_goes_on() {
+                return Drained::HandedOver;
+            }
+            if stop.requested() || self.orphaned {
                 let deadline = *deadline.get_or_insert_with(|| Instant::now() + drain);
+                if idle && !stop.requested() {
+                    return Drained::Orphaned;
+                }
                 if idle {
                     return Drained::Empty;
                 }
@@ -117,12 +134,19 @@ impl Worker {
         }
     }
 
+    /// Whether capd lives and was not told to stop: then not the node ends, but this worker, and a successor takes over
+    /// what is in the rings.
+    fn capture_goes_on(&self) -> bool {
+        !self.regions.session.is_stopping() && self.regions.session.owner().is_alive()
+    }
+
     /// Once per round: heartbeat, filters, BPF state.
     fn refresh(&mut self) {
         let now = monotonic_ns();
         if now - self.last_beat_ns >= BEAT_NS {
             self.regions.worker.beat();
             self.last_beat_ns = now;
+            self.orphaned = self.regions.broker.is_gone();
         }
         if self.regions.forwarder.filter_generation() != self.filters.generation()
             && now >= self.next_fetch_ns
@@ -175,6 +199,7 @@ impl Worker {
     /// Handles up to [`BATCH`] packets of one rx ring and commits.
     fn batch(&mut self, queue: usize) -> BatchEnd {
         let mut end = BatchEnd::Idle;
+        let mut passed_over = false;
         for _ in 0..BATCH {
             let record = match self.regions.rx[queue].read() {
                 Ok(Some(record)) => record,
@@ -194,13 +219,22 @@ impl Worker {
                 continue;
             };
             let position = record.position;
-            self.regions.worker.set_in_progress(Some(InProgress {
-                queue: queue as u8,
-                sequence: packet.header.sequence,
-            }));
+            let in_progress = InProgress::new(queue, packet.header.sequence);
+            if self.condemned == Some(in_progress) {
+                let bytes = u64::from(packet.header.captured_len);
+                self.commit.add(Counter::Received, 1);
+                self.commit.add(Counter::ReceivedBytes, bytes);
+                self.commit.add(Counter::Quarantined, 1);
+                // The batch ends here: the next packet may kill too, and this one shall stay done.
+                passed_over = true;
+                break;
+            }
+            self.regions.worker.set_in_progress(Some(in_progress));
             let decoded = {
                 let mut window = [0; WINDOW];
                 let len = packet.data.copy_to(&mut window);
+                #[cfg(debug_assertions)]
+                crate::poison::taste(&window[..len]);
                 let decoded = decode(packet.header.link_type, &window[..len]);
                 match decoded.fault {
                     Some(fault) if fault.is_truncation() && len < packet.data.len() => {
@@ -263,6 +297,10 @@ impl Worker {
         if end != BatchEnd::Idle {
             self.publish(queue);
         }
+        if passed_over {
+            self.condemned = None;
+            self.regions.worker.set_suspect(None);
+        }
         end
     }
 
@@ -288,11 +326,34 @@ impl Worker {
     }
 }
 
+/// The packet that killed predecessors, put aside.
+fn condemned(regions: &mut WorkerRegions, index: u16, quarantine: &Path) -> Option<InProgress> {
+    let condemned = quarantine::judge(&regions.worker)?;
+    let ring = regions.rx.get_mut(usize::from(condemned.queue))?;
+    match quarantine::keep(quarantine, index, ring, condemned) {
+        Ok(Some(path)) => {
+            tracing::error!(path = %path.display(), "a packet has killed this worker's predecessors; it is kept there and passed over");
+        }
+        Ok(None) => {
+            regions.worker.set_suspect(None);
+            return None;
+        }
+        Err(error) => {
+            tracing::error!(%error, "a packet has killed this worker's predecessors; it is passed over and could not be kept");
+        }
+    }
+    Some(condemned)
+}
+
 /// How a worker ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Drained {
     /// Its rx rings were empty.
     Empty,
+    /// It ended between two batches, for a successor to go on.
+    HandedOver,
+    /// Its rx rings were empty, and stay so: capd is gone.
+    Orphaned,
     /// Packets remained when its time was over; a successor finds them.
     Late,
 }

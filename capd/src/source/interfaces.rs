@@ -27,6 +27,18 @@ impl Interfaces {
     /// Name of the row that all interfaces beyond [`MAX_INTERFACES`] share.
     pub const OVERFLOW: &'static str = "(other)";
 
+    /// The table that a predecessor has published: its indices stay good.
+    pub fn of_predecessor(rows: Vec<InterfaceInfo>) -> Self {
+        let table = Table {
+            rows,
+            publish: None,
+        };
+        Self {
+            table: Arc::new(Mutex::new(table)),
+            queue: 0,
+        }
+    }
+
     /// The same table for capture thread `queue`.
     pub fn of_queue(&self, queue: u16) -> Self {
         Self {

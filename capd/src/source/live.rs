@@ -85,6 +85,8 @@ pub struct Live {
     may_block: bool,
     /// When to give up waiting for the kernel's last packets.
     stop_by: Option<Instant>,
+    /// Number of the next packet.
+    sequence: u64,
 }
 
 /// An open capture.
@@ -145,6 +147,7 @@ impl Live {
             next_check: now,
             may_block: false,
             stop_by: None,
+            sequence: 0,
         };
         expression.compile(live.link_type)?;
         match live.try_open() {
@@ -307,6 +310,10 @@ impl Source for Live {
         FullRing::Drop
     }
 
+    fn resume(&mut self, next: u64) {
+        self.sequence = next;
+    }
+
     fn poll(&mut self, max: usize, deliver: &mut Deliver<'_>) -> Result<Poll, SourceError> {
         let may_block = std::mem::take(&mut self.may_block);
         let Some(handle) = &mut self.handle else {
@@ -325,10 +332,12 @@ impl Source for Live {
         };
         let trouble = may_block && handle.wait();
         let mut error = None;
-        let delivered = handle.dispatch(max, deliver).unwrap_or_else(|cause| {
-            error = Some(cause);
-            0
-        });
+        let delivered = handle
+            .dispatch(max, &mut self.sequence, deliver)
+            .unwrap_or_else(|cause| {
+                error = Some(cause);
+                0
+            });
         if delivered == 0
             && self.stop_by.is_some_and(|stop_by| {
                 handle.is_drained(&mut self.status) || Instant::now() >= stop_by
@@ -455,7 +464,12 @@ impl Handle {
     }
 
     /// Delivers what is in the kernel's buffer, at most `max` packets. The number is that of packets taken from the buffer.
-    fn dispatch(&mut self, max: usize, deliver: &mut Deliver<'_>) -> Result<usize, String> {
+    fn dispatch(
+        &mut self,
+        max: usize,
+        sequence: &mut u64,
+        deliver: &mut Deliver<'_>,
+    ) -> Result<usize, String> {
         let (link_type, interface) = (self.link_type, self.interface);
         let Self {
             capture,
@@ -478,12 +492,14 @@ impl Handle {
                 }
             }
             let packet = Packet {
+                sequence: *sequence,
                 timestamp_ns,
                 original_length: packet.header.len,
                 link_type,
                 interface,
                 data: packet.data,
             };
+            *sequence += 1;
             // A live packet cannot be held back; the consumer drops and counts.
             let _: ControlFlow<()> = deliver(&packet);
         });

@@ -25,6 +25,8 @@ use crate::bpf::{Expression, FilterError};
 /// One captured packet, borrowed from its source for the time of the callback.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet<'a> {
+    /// Number of the packet in its source, from 0 and growing; see [`Source::resume`].
+    pub sequence: u64,
     /// Capture time: nanoseconds since 1970-01-01T00:00:00Z. A pcapng file can hold a time before that; it is then the two's complement
     /// of the signed value, as the wire's `int64 timestamp_ns` has it.
     pub timestamp_ns: u64,
@@ -109,6 +111,10 @@ pub trait Source: Send {
 
     /// Whether a full ring drops or waits.
     fn full_ring(&self) -> FullRing;
+
+    /// Goes on where another source of the same kind stopped: what it numbered below `next` was taken. A file passes over as many packets;
+    /// a live source only numbers on from there. To be called before the first [`Source::poll`].
+    fn resume(&mut self, next: u64);
 
     /// Delivers at most `max` packets, and blocks only if the previous call returned [`Poll::Dry`].
     ///

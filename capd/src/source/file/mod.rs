@@ -37,6 +37,10 @@ pub struct Files {
     schedule: Schedule,
     /// The last call reported [`Poll::Dry`] because a packet is not yet due.
     may_sleep: bool,
+    /// Packets read so far, those that the filter rejected included: the next one's number.
+    sequence: u64,
+    /// Number of the first packet that no predecessor has taken.
+    resume_at: u64,
     delivered: u64,
     rejected: u64,
     name: String,
@@ -122,6 +126,8 @@ impl Files {
             filter: OfflineFilter::default(),
             schedule: Schedule::new(rate),
             may_sleep: false,
+            sequence: 0,
+            resume_at: 0,
             delivered: 0,
             rejected: 0,
             name: paths
@@ -195,6 +201,10 @@ impl Source for Files {
         FullRing::Wait
     }
 
+    fn resume(&mut self, next: u64) {
+        self.resume_at = next;
+    }
+
     fn poll(&mut self, max: usize, deliver: &mut Deliver<'_>) -> Result<Poll, SourceError> {
         let may_sleep = std::mem::take(&mut self.may_sleep);
         let mut left = max;
@@ -225,7 +235,14 @@ impl Source for Files {
                     }
                 }
             };
+            left -= 1;
+            if self.sequence < self.resume_at {
+                self.sequence += 1;
+                file.input.consume(record.size);
+                continue;
+            }
             let packet = Packet {
+                sequence: self.sequence,
                 timestamp_ns: record.timestamp_ns,
                 original_length: record.original_length,
                 link_type: record.link_type,
@@ -236,8 +253,8 @@ impl Source for Files {
                     .get(record.data.clone())
                     .unwrap_or_default(),
             };
-            left -= 1;
             if !self.filter.matches(packet.link_type, packet.data) {
+                self.sequence += 1;
                 self.rejected += 1;
                 file.input.consume(record.size);
                 continue;
@@ -256,6 +273,7 @@ impl Source for Files {
                 return Ok(Poll::More);
             }
             self.schedule.sent();
+            self.sequence += 1;
             self.delivered += 1;
             file.input.consume(record.size);
         }

@@ -1,0 +1,61 @@
+//! Descriptors that outlive a process: it gives them to its service manager (the descriptor store of systemd, see
+//! `sd_pid_notify_with_fds(3)`; `lc-hunt` keeps one too), and its successor gets them back when it is started.
+//!
+//! Each has a name; several may share one. Without a service manager nothing is stored, and a successor begins anew.
+
+use std::env;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use sd_notify::NotifyState;
+
+use crate::ready::SUPERVISED_BY;
+
+/// Names and count of passed descriptors, and whom they are for.
+const NAMES: &str = "LISTEN_FDNAMES";
+const COUNT: &str = "LISTEN_FDS";
+const FOR: &str = "LISTEN_PID";
+
+/// Most descriptors of one message (`SCM_MAX_FD`).
+const MOST: usize = 253;
+
+/// Stores descriptors under `name`, beside those that are there.
+pub fn store(name: &str, descriptors: &[BorrowedFd<'_>]) {
+    for part in descriptors.chunks(MOST) {
+        let states = [NotifyState::FdStore, NotifyState::FdName(name)];
+        if let Err(error) = sd_notify::notify_with_fds(&states, part) {
+            tracing::warn!(%error, name, "the service manager does not keep descriptors; a successor begins anew");
+            return;
+        }
+    }
+}
+
+/// Removes all descriptors of `name` from the store.
+pub fn remove(name: &str) {
+    let states = [NotifyState::FdStoreRemove, NotifyState::FdName(name)];
+    if let Err(error) = sd_notify::notify(&states) {
+        tracing::debug!(%error, "the service manager was not reached");
+    }
+}
+
+/// What a predecessor stored: names and descriptors. To be called once, before this process opens anything: first
+/// thing in `main`.
+#[must_use]
+pub fn inherited() -> Vec<(String, OwnedFd)> {
+    let text = |name| env::var(name).unwrap_or_default();
+    let own = std::process::id().to_string();
+    // lc-hunt cannot know the process id before it starts a child; its own id, in another variable, serves.
+    let for_us = match text(FOR) {
+        pid if pid.is_empty() => env::var_os(SUPERVISED_BY).is_some(),
+        pid => pid == own,
+    };
+    let count = text(COUNT).parse().unwrap_or(0);
+    if !for_us || count == 0 {
+        return Vec::new();
+    }
+    let names = text(NAMES);
+    let descriptors = shm_layout::inherited::descriptors(count);
+    let named = names.split(':').zip(descriptors);
+    named
+        .filter_map(|(name, descriptor)| Some((name.to_owned(), descriptor?)))
+        .collect()
+}

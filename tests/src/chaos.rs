@@ -1,0 +1,261 @@
+//! Kills processes of a running node at random, and checks every packet.
+//!
+//! One *round* is one node under a steady load. While packets flow, one process after the other is killed as soon as
+//! some more packets were captured; the node must start it again and end by itself with everything delivered. What the
+//! oracle knows is the identity of every packet: bytes and time.
+//!
+//! | round | load | victims | what must hold |
+//! |---|---|---|---|
+//! | [`replay`] | a file | all daemons and the processor | every packet of the file arrives unaltered; none twice, unless the forwarder or the processor died |
+//! | [`live`] | a veth pair | all daemons | everything that was captured arrives, and nothing that was not sent; none twice, unless the forwarder died; the ledger balances |
+//!
+//! All choices follow from the seed; the moments of the kills do not.
+
+use std::collections::HashSet;
+use std::fmt::{self, Display};
+use std::path::Path;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use serde_json::Value;
+use tempfile::tempdir;
+
+use crate::capture::{self, Packet};
+use crate::compare::Difference;
+use crate::generated::{Generated, generate};
+use crate::namespace::Namespace;
+use crate::node::{Node, PATIENCE, counter};
+use crate::processor::{self, Processor};
+
+/// Packets of a round.
+const PACKETS: u64 = 20_000;
+/// Nobody is killed when so many packets are captured: the end must find all processes alive.
+const LAST_KILL_AT: u64 = 17_000;
+/// Captured packets between two kills.
+const BETWEEN: std::ops::Range<u64> = 100..900;
+
+const DAEMONS: [&str; 4] = ["lc-capd", "lc-workerd 0", "lc-workerd 1", "lc-fwdd"];
+const PROCESSOR: &str = "lc-sink";
+
+/// How a round went.
+#[derive(Debug, Default, Clone)]
+pub struct Round {
+    /// Who was killed, in order.
+    pub killed: Vec<&'static str>,
+    /// Packets that were to arrive.
+    pub packets: u64,
+    /// Packets that arrived once more.
+    pub repeated: u64,
+}
+
+/// What did not hold.
+#[derive(Debug)]
+pub struct Failure {
+    /// What happened before.
+    pub killed: Vec<&'static str>,
+    /// In words.
+    pub what: String,
+}
+
+impl Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (killed: {})", self.what, self.killed.join(", "))
+    }
+}
+
+/// A round with a file.
+///
+/// # Errors
+///
+/// [`Failure`]
+pub fn replay(seed: u64) -> Result<Round, Failure> {
+    let mut round = Round::default();
+    match replay_into(&mut round, seed) {
+        Ok(()) => Ok(round),
+        Err(what) => Err(Failure {
+            killed: round.killed,
+            what,
+        }),
+    }
+}
+
+/// A round with live traffic; `None` where no network namespace can be made.
+///
+/// # Errors
+///
+/// [`Failure`]
+pub fn live(seed: u64) -> Option<Result<Round, Failure>> {
+    let namespace = Namespace::new("chaos")?;
+    let mut round = Round::default();
+    Some(match live_into(&mut round, seed, &namespace) {
+        Ok(()) => Ok(round),
+        Err(what) => Err(Failure {
+            killed: round.killed,
+            what,
+        }),
+    })
+}
+
+fn replay_into(round: &mut Round, seed: u64) -> Result<(), String> {
+    let folder = tempdir().map_err(words)?;
+    let sent = frames(folder.path(), seed)?;
+    let start = |port| Processor::start(folder.path(), port, ["--ack-delay", "2ms"]);
+    let mut processor = start(0).map_err(words)?;
+    let address = processor.address();
+    let mut node = Node::start([
+        "hunt".as_ref(),
+        "--read-file".as_ref(),
+        sent.path.as_os_str(),
+        "--processor".as_ref(),
+        address.as_ref(),
+        "--insecure".as_ref(),
+        "--no-filter-policy".as_ref(),
+        "allow".as_ref(),
+        "--workers".as_ref(),
+        "2".as_ref(),
+        "--replay-rate".as_ref(),
+        "5000pps".as_ref(),
+    ])
+    .map_err(words)?;
+    let mut random = SmallRng::seed_from_u64(seed);
+    let victims = [&DAEMONS[..], &[PROCESSOR]].concat();
+    while captured_more(&node, &mut random)? < LAST_KILL_AT {
+        let victim = victims[random.random_range(0..victims.len())];
+        round.killed.push(victim);
+        if victim == PROCESSOR {
+            let port = processor.port();
+            processor.kill();
+            processor = start(port).map_err(words)?;
+        } else {
+            kill_daemon(&node, victim)?;
+        }
+        if node.process().ended().map_err(words)?.is_some() {
+            return Err(format!("the node ended: {}", node.process().stderr()));
+        }
+    }
+    let outcome = node.finish(4 * PATIENCE).map_err(words)?;
+    if outcome.code() != 0 {
+        return Err(format!("exit code {}: {}", outcome.code(), outcome.stderr));
+    }
+    processor.terminate().map_err(words)?;
+    let arrived = capture::read(&folder.path().join("packets.pcapng")).map_err(words)?;
+    let difference = Difference::between(&sent.packets, &arrived.packets);
+    round.packets = PACKETS;
+    round.repeated = difference.extra as u64;
+    if difference.lost + difference.altered > 0 {
+        return Err(difference.to_string());
+    }
+    let summary = processor::summary(folder.path()).map_err(words)?;
+    let forwarder_died = round.killed.contains(&"lc-fwdd");
+    // The processor knows a repeated batch by its number, which a new forwarder does not go on with.
+    if !forwarder_died && summary.packets_again != round.repeated {
+        return Err(format!("{summary:?}, but {difference}"));
+    }
+    Ok(())
+}
+
+fn live_into(round: &mut Round, seed: u64, namespace: &Namespace) -> Result<(), String> {
+    let folder = tempdir().map_err(words)?;
+    let sent = frames(folder.path(), seed)?;
+    let sink = folder.path().join("arrived");
+    let node = Node::start_in(
+        namespace.name(),
+        [
+            "hunt".as_ref(),
+            "--interface".as_ref(),
+            "receive".as_ref(),
+            "--sink".as_ref(),
+            sink.as_os_str(),
+            "--no-filter-policy".as_ref(),
+            "allow".as_ref(),
+            "--workers".as_ref(),
+            "2".as_ref(),
+        ],
+    )
+    .map_err(words)?;
+    let capturing = |status: &Value| status["captures"][0]["state"] == "running";
+    node.wait_until(capturing).ok_or("no capture began")?;
+    let mut sending = namespace.start_sending(&sent.path).map_err(words)?;
+    let mut random = SmallRng::seed_from_u64(seed);
+    while sending.ended().map_err(words)?.is_none() {
+        let victim = DAEMONS[random.random_range(0..DAEMONS.len())];
+        round.killed.push(victim);
+        kill_daemon(&node, victim)?;
+        let until = captured(&node)? + random.random_range(BETWEEN);
+        // The traffic may end before.
+        while captured(&node)? < until && sending.ended().map_err(words)?.is_none() {}
+    }
+    let status = node
+        .wait_until(|status| capturing(status) && status["ledger"]["quiet"] == true)
+        .ok_or_else(|| format!("not all was delivered: {:#?}", node.status()))?;
+    if status["ledger"]["balanced"] != true {
+        return Err(format!("the ledger does not balance: {status:#}"));
+    }
+    let captured = counter(&status, "capture_packets_total");
+    let outcome = node.terminate().map_err(words)?;
+    if outcome.code() != 0 {
+        return Err(format!("exit code {}: {}", outcome.code(), outcome.stderr));
+    }
+    let arrived = capture::read(&sink.join("packets.pcapng")).map_err(words)?;
+    let unique: HashSet<&Packet> = arrived.packets.iter().collect();
+    round.packets = captured;
+    round.repeated = (arrived.packets.len() - unique.len()) as u64;
+    if unique.len() as u64 != captured {
+        return Err(format!("{} of {captured} packets arrived", unique.len()));
+    }
+    if round.repeated > 0 && !round.killed.contains(&"lc-fwdd") {
+        return Err(format!("{} packets arrived twice", round.repeated));
+    }
+    let once: Vec<Packet> = unique.into_iter().cloned().collect();
+    let difference = Difference::between(&timeless(&sent.packets), &timeless(&once));
+    match difference.extra + difference.altered {
+        0 => Ok(()),
+        _ => Err(difference.to_string()),
+    }
+}
+
+/// Frames that fit an interface's MTU of 1500 bytes.
+fn frames(folder: &Path, seed: u64) -> Result<Generated, String> {
+    let (packets, seed) = (PACKETS.to_string(), seed.to_string());
+    let flags = ["--packets", &packets, "--seed", &seed, "--vlan", "0"];
+    generate(folder, "sent.pcap", &flags)
+}
+
+/// The packets without their times, which a capture gives anew.
+fn timeless(packets: &[Packet]) -> Vec<Packet> {
+    let timeless = |packet: &Packet| Packet {
+        time_ns: 0,
+        ..packet.clone()
+    };
+    packets.iter().map(timeless).collect()
+}
+
+/// Waits until some more packets were captured; how many it are then.
+fn captured_more(node: &Node, random: &mut SmallRng) -> Result<u64, String> {
+    let until = (captured(node)? + random.random_range(BETWEEN)).min(PACKETS);
+    let status = node.wait_until(|status| counter(status, "capture_packets_total") >= until);
+    status
+        .map(|status| counter(&status, "capture_packets_total"))
+        .ok_or_else(|| format!("nothing is captured any more: {:#?}", node.status()))
+}
+
+fn captured(node: &Node) -> Result<u64, String> {
+    let status = node.wait_until(|_| true).ok_or("no status can be had")?;
+    Ok(counter(&status, "capture_packets_total"))
+}
+
+/// Kills a daemon that lives.
+fn kill_daemon(node: &Node, name: &str) -> Result<(), String> {
+    let pid = node
+        .daemon(name)
+        .ok_or_else(|| format!("{name} is not started again: {:#?}", node.status()))?;
+    // One that has just ended by itself is as dead.
+    let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    Ok(())
+}
+
+fn words(error: impl Display) -> String {
+    error.to_string()
+}

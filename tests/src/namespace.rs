@@ -1,0 +1,101 @@
+//! A network namespace with a pair of interfaces: live traffic that nobody else sees.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::node::PATIENCE;
+use crate::process::{self, Outcome, ProcessError, Running};
+
+/// Packets per second that are sent.
+const RATE: &str = "4000";
+
+/// A network namespace with loopback and the pair `send` and `receive`; gone when dropped.
+#[derive(Debug)]
+pub struct Namespace {
+    name: String,
+}
+
+impl Namespace {
+    /// The namespace, or `None` where this machine does not allow one.
+    pub fn new(label: &str) -> Option<Self> {
+        let name = format!("lc-test-{}-{label}", std::process::id());
+        if !ip(&["netns", "add", &name]) {
+            return None;
+        }
+        let namespace = Self { name };
+        // Nobody but the test shall send anything.
+        let quiet = "echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6";
+        let made = namespace.ip(&["link", "set", "lo", "up"])
+            && ip(&["netns", "exec", &namespace.name, "sh", "-c", quiet])
+            && namespace.add_pair();
+        made.then_some(namespace)
+    }
+
+    /// Its name, as `ip netns` knows it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Makes the pair; false if that failed.
+    pub fn add_pair(&self) -> bool {
+        let pair = [
+            "link", "add", "send", "type", "veth", "peer", "name", "receive",
+        ];
+        self.ip(&pair)
+            && self.ip(&["link", "set", "send", "up"])
+            && self.ip(&["link", "set", "receive", "up"])
+    }
+
+    /// Removes the pair; false if that failed.
+    pub fn remove_pair(&self) -> bool {
+        self.ip(&["link", "del", "receive"])
+    }
+
+    /// Puts the packets of a capture on the wire.
+    ///
+    /// # Errors
+    ///
+    /// [`ProcessError`], also where not all of them could be sent.
+    pub fn send(&self, capture: &Path) -> Result<Outcome, ProcessError> {
+        self.start_sending(capture)?.finish(PATIENCE)
+    }
+
+    /// Begins to put the packets of a capture on the wire.
+    ///
+    /// # Errors
+    ///
+    /// [`ProcessError::Start`]
+    pub fn start_sending(&self, capture: &Path) -> Result<Running, ProcessError> {
+        let send = process::program("lc-send");
+        process::start(
+            Path::new("ip"),
+            [
+                "netns".as_ref(),
+                "exec".as_ref(),
+                self.name.as_ref(),
+                send.as_os_str(),
+                capture.as_os_str(),
+                "--interface".as_ref(),
+                "send".as_ref(),
+                "--rate".as_ref(),
+                RATE.as_ref(),
+            ],
+        )
+    }
+
+    fn ip(&self, arguments: &[&str]) -> bool {
+        let arguments = [&["-n", &self.name][..], arguments].concat();
+        ip(&arguments)
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        ip(&["netns", "del", &self.name]);
+    }
+}
+
+fn ip(arguments: &[&str]) -> bool {
+    let done = Command::new("ip").args(arguments).output();
+    done.is_ok_and(|output| output.status.success())
+}
