@@ -23,7 +23,8 @@
 //! - a full, read-only or failing disk is a [`State`], never the end of the process;
 //! - memory and the time to open depend on the number of segments, not on that of records.
 //!
-//! What it does not: with [`SyncPolicy::Never`] a power cut loses what the kernel had not written, and packets that
+//! What it does not: damage to the header that says of a segment that it was dropped makes its packets count as lost
+//! too. With [`SyncPolicy::Never`] a power cut loses what the kernel had not written, and packets that
 //! were delivered or dropped just before may then be counted as lost.
 //!
 //! Files are read and written at positions, not mapped: on a mapping, a full disk and a failing one arrive as SIGBUS,

@@ -544,10 +544,13 @@ impl<D: Disk> Store<D> {
             .filter(|before| self.segments[*before].end == segment.first)
             .filter(|before| self.segments[*before].number > self.reader.segment);
         let spokesman = neighbour.unwrap_or(index);
-        if let Err(error) = self.write_dropped(&self.segments[spokesman], segment.end) {
-            self.fault(&error, now);
-            return;
-        }
+        let len = match self.write_dropped(&self.segments[spokesman], segment.end) {
+            Ok(len) => len,
+            Err(error) => {
+                self.fault(&error, now);
+                return;
+            }
+        };
         if self.is_active(&segment) {
             self.active = None;
         }
@@ -559,14 +562,14 @@ impl<D: Disk> Store<D> {
             self.segments.remove(index);
             self.remove(&segment, now);
         } else {
-            self.counters.bytes -= segment.len - SEGMENT_HEADER as u64;
+            self.counters.bytes -= segment.len - len;
             self.segments[index].dropped = true;
-            self.segments[index].len = SEGMENT_HEADER as u64;
+            self.segments[index].len = len;
         }
     }
 
-    /// Leaves of a segment only a header that says that everything up to `end` was dropped.
-    fn write_dropped(&self, segment: &Segment, end: Point) -> io::Result<()> {
+    /// Leaves of a segment only a header that says that everything up to `end` was dropped. Gives the file's length.
+    fn write_dropped(&self, segment: &Segment, end: Point) -> io::Result<u64> {
         let header = SegmentHeader {
             salt: segment.salt,
             number: segment.number,
@@ -576,9 +579,10 @@ impl<D: Disk> Store<D> {
         let file = self
             .disk
             .open(&segments::name(segment.number), Access::Write)?;
-        // Cut first: until the header says so, what is missing counts as lost, and never as delivered.
-        file.truncate(SEGMENT_HEADER as u64)?;
-        file.write_at(&header.encode(), 0)
+        // The header first: as long as it does not say so, the records are still there.
+        file.write_at(&header.encode(), 0)?;
+        let cut = file.truncate(SEGMENT_HEADER as u64);
+        Ok(cut.map_or(segment.len, |()| SEGMENT_HEADER as u64))
     }
 
     // Reading.
