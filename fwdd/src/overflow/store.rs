@@ -557,14 +557,13 @@ impl<D: Disk> Store<D> {
         let dropped = segment.end.since(segment.first);
         self.counters.dropped_oldest += dropped;
         self.counters.waiting -= dropped;
+        self.counters.bytes -= self.segments[spokesman].len - len;
+        self.segments[spokesman].len = len;
         self.segments[spokesman].end = segment.end;
+        self.segments[spokesman].dropped = true;
         if neighbour.is_some() {
             self.segments.remove(index);
             self.remove(&segment, now);
-        } else {
-            self.counters.bytes -= segment.len - len;
-            self.segments[index].dropped = true;
-            self.segments[index].len = len;
         }
     }
 
