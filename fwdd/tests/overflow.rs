@@ -449,6 +449,24 @@ fn a_full_disk_drops_by_policy_and_goes_on() {
 }
 
 #[test]
+fn a_disk_too_full_to_drop_anything_keeps_what_it_has() {
+    let disk = FakeDisk::default();
+    let mut store = open(disk.clone(), OPTIONS);
+    append_all(&mut store, 0..2);
+    drop(store);
+    let mut store = open(disk.clone(), OPTIONS);
+    append(&mut store, 2);
+    store.read(Instant::now()).unwrap();
+    // The record, then the header that would say that the second segment is dropped.
+    disk.plan([Some(Fault::NoSpace), None, Some(Fault::NoSpace)]);
+    assert_eq!(append(&mut store, 3), Appended::Dropped);
+    assert_eq!(store.counters().dropped_newest.packets, packets_in([3]));
+    drop(store);
+    let mut store = open(disk, OPTIONS);
+    assert_eq!(drain(&mut store), [0, 1, 2]);
+}
+
+#[test]
 fn a_read_only_disk_is_a_state_and_is_tried_again() {
     let disk = FakeDisk::default();
     let mut store = open(disk.clone(), OPTIONS);
