@@ -20,6 +20,7 @@
 //! | `filters` | the processor's filters, published as snapshots |
 //! | `node` | status and statistics of the whole node |
 //! | `ledger` | counters and redo log in shared memory |
+//! | [`overflow`] | packets that wait on disk |
 //!
 //! What it guarantees: a packet that a worker has put into its tx ring reaches the processor at least once, in the
 //! order of its ring, as long as the shared memory lives; this process may end at any instruction. Twice only when an
@@ -37,6 +38,7 @@ mod filters;
 mod flow;
 mod ledger;
 mod node;
+pub mod overflow;
 mod session;
 mod shutdown;
 mod transport;

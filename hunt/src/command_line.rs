@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::builder::ValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use lc_daemon::settings::{Kind, Mode, SETTINGS, Setting, Value};
+use lc_daemon::settings::{Kind, Mode, SETTINGS, Setting, Value, by_key};
 
 /// What the person wants.
 #[derive(Debug)]
@@ -42,8 +42,35 @@ pub enum Order {
         /// `--runtime-dir`, if it was given.
         runtime_dir: Option<PathBuf>,
     },
+    /// Look into a disk buffer.
+    Buffer {
+        /// The buffer's directory.
+        dir: PathBuf,
+        /// What for.
+        look: Look,
+    },
     /// Print the reference of settings.
     Reference,
+}
+
+/// What `lc-hunt buffer` is to do.
+#[derive(Debug)]
+pub enum Look {
+    /// List the segments.
+    List {
+        /// For programs instead of people.
+        json: bool,
+    },
+    /// Say whether anything is damaged.
+    Verify {
+        /// For programs instead of people.
+        json: bool,
+    },
+    /// Write the packets that wait into a new pcapng file.
+    Export {
+        /// The file.
+        file: PathBuf,
+    },
 }
 
 /// The flags of a run.
@@ -113,6 +140,26 @@ fn order(matches: &ArgMatches) -> Result<Order, clap::Error> {
                 runtime_dir: check.get_one::<PathBuf>("base").cloned(),
             })
         }
+        Some(("buffer", buffer)) => {
+            no_flags(matches, "buffer")?;
+            let Some((name, below)) = buffer.subcommand() else {
+                return Err(clap::Error::raw(ErrorKind::MissingSubcommand, "buffer"));
+            };
+            Ok(Order::Buffer {
+                dir: path(below, "dir"),
+                look: match name {
+                    "ls" => Look::List {
+                        json: below.get_flag("json"),
+                    },
+                    "verify" => Look::Verify {
+                        json: below.get_flag("json"),
+                    },
+                    _ => Look::Export {
+                        file: path(below, "file"),
+                    },
+                },
+            })
+        }
         Some(("reference", _)) => no_flags(matches, "reference").map(|()| Order::Reference),
         Some((name, below)) => {
             let mut levels = vec![(None, matches), (mode(name), below)];
@@ -122,6 +169,11 @@ fn order(matches: &ArgMatches) -> Result<Order, clap::Error> {
             Ok(Order::Run(flags(&levels)?))
         }
     }
+}
+
+/// A path that the command line can't do without.
+fn path(matches: &ArgMatches, id: &str) -> PathBuf {
+    matches.get_one::<PathBuf>(id).cloned().unwrap_or_default()
 }
 
 /// Gathers the flags of all levels of sub-commands.
@@ -264,10 +316,49 @@ fn command() -> Command {
                 .arg(base()),
         )
         .subcommand(
+            Command::new("buffer")
+                .about("Look into a disk buffer, also while a node works with it")
+                .subcommand_required(true)
+                .arg_required_else_help(true)
+                .subcommand(
+                    Command::new("ls")
+                        .about("List the segments and what waits in them")
+                        .args([buffer_dir(), json()]),
+                )
+                .subcommand(
+                    Command::new("verify")
+                        .about("Check everything; fails if anything is damaged or missing")
+                        .args([buffer_dir(), json()]),
+                )
+                .subcommand(
+                    Command::new("export")
+                        .about("Write the packets that wait into a new pcapng file")
+                        .args([
+                            Arg::new("file")
+                                .value_name("FILE.pcapng")
+                                .value_parser(value_parser!(PathBuf))
+                                .required(true)
+                                .help("The file; it must not exist"),
+                            buffer_dir(),
+                        ]),
+                ),
+        )
+        .subcommand(
             Command::new("reference")
                 .about("Print docs/CONFIGURATION.md")
                 .hide(true),
         )
+}
+
+/// `--dir`, for the disk buffer's commands.
+fn buffer_dir() -> Arg {
+    let default = by_key("hunter.disk_buffer.dir").and_then(|setting| setting.default);
+    Arg::new("dir")
+        .long("dir")
+        .value_name("PATH")
+        .value_parser(value_parser!(PathBuf))
+        .default_value(default.unwrap_or("."))
+        .help("The disk buffer's directory")
 }
 
 /// `--config`, for all commands.

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod buffer;
 mod check;
 mod command_line;
 mod embedded_sink;
@@ -72,6 +73,10 @@ fn main() -> ExitCode {
         }
         Order::Status { runtime_dir, json } => {
             status(&runtime_dir.unwrap_or_else(default_runtime_dir), json)
+        }
+        Order::Buffer { dir, look } => {
+            logging::init(PROGRAM, LogLevel::Info);
+            buffer::look(&dir, &look)
         }
         Order::Reference => {
             print!("{}", reference::markdown());

@@ -32,7 +32,7 @@ mod flow;
 mod json;
 mod listener;
 mod management;
-mod pcapng;
+pub mod pcapng;
 mod recorder;
 mod registry;
 mod session;

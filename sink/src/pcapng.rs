@@ -27,7 +27,7 @@ const LINKTYPE_RAW: u32 = 101;
 const NANOSECONDS: u8 = 9;
 
 /// One section under construction. Blocks collect in memory until they are [taken](Self::take).
-pub(crate) struct Section {
+pub struct Section {
     writer: PcapNgWriter<Vec<u8>>,
     interfaces: HashMap<Interface, u32>,
 }
@@ -41,7 +41,11 @@ struct Interface {
 
 impl Section {
     /// Begins a section.
-    pub(crate) fn new() -> Result<Self, PcapError> {
+    ///
+    /// # Errors
+    ///
+    /// Those of the writer; memory has none.
+    pub fn new() -> Result<Self, PcapError> {
         Ok(Self {
             writer: PcapNgWriter::new(Vec::new())?,
             interfaces: HashMap::new(),
@@ -50,7 +54,11 @@ impl Section {
 
     /// Adds the packets of a batch. Returns how many could not be written because their lengths contradict each other or
     /// their link type does not fit the format.
-    pub(crate) fn write(&mut self, batch: &PacketBatch) -> Result<u64, PcapError> {
+    ///
+    /// # Errors
+    ///
+    /// Those of the writer; memory has none.
+    pub fn write(&mut self, batch: &PacketBatch) -> Result<u64, PcapError> {
         let mut malformed = 0;
         for packet in &batch.packets {
             if !well_formed(packet) {
@@ -71,7 +79,7 @@ impl Section {
     }
 
     /// Takes the blocks that collected since the last time.
-    pub(crate) fn take(&mut self) -> Vec<u8> {
+    pub fn take(&mut self) -> Vec<u8> {
         std::mem::take(self.writer.get_mut())
     }
 
