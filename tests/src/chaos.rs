@@ -29,7 +29,7 @@ use crate::capture::{self, Packet};
 use crate::compare::Difference;
 use crate::generated::{Generated, generate};
 use crate::namespace::Namespace;
-use crate::node::{Node, PATIENCE, counter};
+use crate::node::{Node, PATIENCE, captured_in_all, counter};
 use crate::processor::{self, Processor};
 
 /// Packets of a round.
@@ -243,11 +243,11 @@ fn live_into(round: &mut Round, seed: u64, namespace: &Namespace) -> Result<(), 
     if status["ledger"]["balanced"] != true {
         return Err(format!("the ledger does not balance: {status:#}"));
     }
-    let captured = counter(&status, "capture_packets_total");
     let outcome = node.terminate().map_err(words)?;
     if outcome.code() != 0 {
         return Err(format!("exit code {}: {}", outcome.code(), outcome.stderr));
     }
+    let captured = captured_in_all(&outcome).ok_or("no ledger at the end")?;
     let arrived = capture::read(&sink.join("packets.pcapng")).map_err(words)?;
     let unique: HashSet<&Packet> = arrived.packets.iter().collect();
     round.packets = captured;

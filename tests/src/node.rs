@@ -111,6 +111,15 @@ impl Node {
     }
 }
 
+/// Packets captured in all, as the ledger at the end of a run tells.
+pub fn captured_in_all(outcome: &Outcome) -> Option<u64> {
+    let mut lines = outcome.stdout.lines().map(str::split_ascii_whitespace);
+    lines.find_map(|mut words| match words.next() {
+        Some("captured") => words.next()?.parse().ok(),
+        _ => None,
+    })
+}
+
 /// The entry of process `name` in a status, or null.
 fn process_named<'a>(status: &'a Value, name: &str) -> &'a Value {
     status["processes"]
