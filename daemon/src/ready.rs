@@ -11,6 +11,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
@@ -37,9 +38,15 @@ pub fn stopping() {
     notify(&[NotifyState::Stopping]);
 }
 
-/// The daemon makes progress; to be called only while that is true.
+/// The daemon makes progress; to be called only while that is true, as often as one likes: the watchdog hears of it once
+/// a second.
 pub fn alive() {
-    notify(&[NotifyState::Watchdog]);
+    static HEARD_NS: AtomicU64 = AtomicU64::new(0);
+    let now = shm_layout::monotonic_ns();
+    if now.saturating_sub(HEARD_NS.load(Ordering::Relaxed)) >= 1_000_000_000 {
+        HEARD_NS.store(now, Ordering::Relaxed);
+        notify(&[NotifyState::Watchdog]);
+    }
 }
 
 /// Makes this process end with the supervisor that started it, if one did. Call it first thing in `main`.

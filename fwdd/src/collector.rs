@@ -333,6 +333,7 @@ impl Collector {
         if now - self.beaten >= BEAT {
             self.beaten = now;
             self.region.beat();
+            lc_daemon::ready::alive();
         }
     }
 }

@@ -49,7 +49,7 @@ echo 'lc-hunt:x:64999:' >>"$ROOT/etc/group"
 # The product in it.
 for program in lc-capd lc-workerd lc-fwdd lc-hunt lc-sink; do strip -o "$ROOT/opt/$program" "$PROGRAMS/$program"; done
 for unit in systemd/*.service systemd/*.target systemd/*.slice; do
-    sed 's|/usr/bin/lc-|/opt/lc-|' "$unit" >"$ROOT/etc/systemd/system/$(basename "$unit")"
+    sed 's|/usr/bin/lc-|/opt/lc-|; s|^WatchdogSec=.*|WatchdogSec=3|' "$unit" >"$ROOT/etc/systemd/system/$(basename "$unit")"
 done
 cat >"$ROOT/etc/lc-hunt/config.toml" <<'END'
 [hunter]
@@ -122,6 +122,12 @@ taken_over() { inside /opt/lc-hunt status | grep -q 'lc-capd .* start 3,' && wor
 until_true taken_over || fail "a new lc-capd did not go on in the shared memory of the old one"
 [ "$(inside systemctl show -P MainPID lc-workerd@0)" = "$worker" ] || fail "lc-workerd@0 did not live on"
 echo "ok: a new lc-capd goes on in the shared memory that systemd kept; the worker lives on"
+for unit in lc-workerd@0 lc-fwdd lc-capd; do
+    before=$(inside systemctl show -P MainPID "$unit")
+    inside systemctl kill -s STOP "$unit"
+    until_true started_again "$unit" "$before" || fail "the watchdog did not notice that $unit stands still"
+    echo "ok: the watchdog replaces $unit when it stands still"
+done
 inside systemctl stop lc-hunt.target
 all_stopped() { ! inside systemctl is-active -q lc-capd lc-workerd@0 lc-fwdd; }
 until_true all_stopped || fail "the daemons did not end with the target"

@@ -14,6 +14,7 @@ use crate::filter::{FilterSet, Verdict};
 use crate::prefixes::FilterIndex;
 use lc_daemon::attach::WorkerRegions;
 use lc_daemon::config::NoFilterPolicy;
+use lc_daemon::ready;
 use lc_daemon::signals::Stop;
 use shm_layout::counters::WorkerCounter as Counter;
 use shm_layout::filters::Snapshot;
@@ -141,6 +142,7 @@ impl Worker {
         let now = monotonic_ns();
         if now - self.last_beat_ns >= BEAT_NS {
             self.regions.worker.beat();
+            ready::alive();
             self.last_beat_ns = now;
             self.orphaned = self.regions.broker.is_gone();
         }
