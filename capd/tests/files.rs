@@ -614,3 +614,22 @@ fn every_shared_capture_is_read_to_its_end() {
     );
     assert!(files > 0, "the folder of captures is empty");
 }
+
+#[test]
+fn a_pipe_that_a_predecessor_has_read_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pipe.pcap");
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let mut pipe = Files::open(
+        std::slice::from_ref(&path),
+        Interfaces::default(),
+        ReplayRate::Max,
+    )
+    .unwrap();
+    pipe.resume(1);
+    let polled = pipe.poll(1, &mut |_| panic!("a packet out of nothing"));
+    assert!(
+        matches!(&polled, Err(SourceError::PipeReadBefore { path: named }) if *named == path),
+        "{polled:?}"
+    );
+}

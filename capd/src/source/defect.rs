@@ -16,6 +16,12 @@ pub enum SourceError {
         /// The system's answer.
         source: io::Error,
     },
+    /// The input was read by a capd that died, and cannot be read again.
+    #[error("{} is a pipe: what the lc-capd that died had read of it is gone, so the replay cannot go on", path.display())]
+    PipeReadBefore {
+        /// The pipe.
+        path: PathBuf,
+    },
     /// Not a pcap or pcapng file, compressed or not.
     #[error("{} is not a capture file: {cause} (pcap and pcapng are read, also compressed with gzip)", path.display())]
     NotACapture {

@@ -142,6 +142,10 @@ impl Files {
         let Some(path) = self.waiting.pop() else {
             return Ok(false);
         };
+        if self.sequence < self.resume_at && !std::fs::metadata(&path).is_ok_and(|it| it.is_file())
+        {
+            return Err(SourceError::PipeReadBefore { path });
+        }
         match Input::open(&path) {
             Ok(input) => self.begin(path, input).map(|()| true),
             Err(source) => Err(SourceError::Open { path, source }),
