@@ -1,6 +1,6 @@
 //! End-to-end checks of lc-hunt through its public faces: commands, files, sockets.
 //!
-//! Nothing here links a crate of the product, so a check shares no code, and no fault, with what it
+//! This library links no crate of the product, so a check shares no code, and no fault, with what it
 //! checks:
 //!
 //! - [`capture`] reads capture files (with the crate `pcap-parser`);
@@ -13,7 +13,8 @@
 //! - [`conformance`] runs lc-hunt over a folder of captures and compares what arrived.
 //!
 //! The programs `lc-compare`, `lc-conformance` and `lc-chaos` are thin faces of three of them; `lc-send` puts a
-//! capture on a wire. The folder `tests/` of this crate holds the tests that run real processes;
+//! capture on a wire. `lc-taken-over` is a worker that attacks: it starts by the product's own code, to
+//! stand behind the product's walls. The folder `tests/` of this crate holds the tests that run real processes;
 //! they need the whole workspace built first (`cargo build --workspace`).
 
 #![forbid(unsafe_code)]
