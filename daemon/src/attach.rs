@@ -13,7 +13,7 @@
 //! Messages are small JSON objects; a refusal is `{"refused": reason}`. Whoever reads a descriptor checks
 //! what it holds ([`shm_layout::region`]); this module only carries them.
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use crate::fd_store::has_hung_up;
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -239,15 +239,7 @@ impl Broker {
     /// regions.
     #[must_use]
     pub fn is_gone(&self) -> bool {
-        let mut polled = [PollFd::new(&self.socket, PollFlags::empty())];
-        let at_once = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        poll(&mut polled, Some(&at_once)).is_ok()
-            && polled[0]
-                .revents()
-                .intersects(PollFlags::HUP | PollFlags::ERR)
+        has_hung_up(&self.socket)
     }
 
     fn ask(

@@ -4,8 +4,9 @@
 //! Each has a name; several may share one. Without a service manager nothing is stored, and a successor begins anew.
 
 use std::env;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sd_notify::NotifyState;
 
 use crate::ready::{MOST_DESCRIPTORS, SUPERVISED_BY, notify_with};
@@ -55,4 +56,19 @@ pub fn inherited() -> Vec<(String, OwnedFd)> {
     named
         .filter_map(|(name, descriptor)| Some((name.to_owned(), descriptor?)))
         .collect()
+}
+
+/// Whether a descriptor is a connection whose other end is gone.
+#[must_use]
+pub fn has_hung_up(descriptor: impl AsFd) -> bool {
+    let mut polled = [PollFd::new(&descriptor, PollFlags::empty())];
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // A memfd has no other end.
+    poll(&mut polled, Some(&at_once)).is_ok()
+        && polled[0]
+            .revents()
+            .intersects(PollFlags::HUP | PollFlags::ERR)
 }

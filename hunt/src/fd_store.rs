@@ -2,11 +2,11 @@
 //! its services (see [`lc_daemon::fd_store`]).
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::process::Command;
 
 use command_fds::{CommandFdExt, FdMapping};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use lc_daemon::fd_store::has_hung_up;
 
 /// Number of the first passed descriptor (`SD_LISTEN_FDS_START`).
 const FIRST: i32 = 3;
@@ -52,22 +52,6 @@ impl FdStore {
         command.fd_mappings(mappings).map_err(io::Error::other)?;
         Ok(())
     }
-}
-
-fn has_hung_up(descriptor: &OwnedFd) -> bool {
-    let mut polled = [PollFd::from_borrowed_fd(
-        descriptor.as_fd(),
-        PollFlags::empty(),
-    )];
-    let at_once = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // A memfd can't be polled: it has no other end.
-    poll(&mut polled, Some(&at_once)).is_ok()
-        && polled[0]
-            .revents()
-            .intersects(PollFlags::HUP | PollFlags::ERR)
 }
 
 #[cfg(test)]

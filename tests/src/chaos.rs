@@ -210,21 +210,7 @@ fn live_into(round: &mut Round, seed: u64, namespace: &Namespace) -> Result<(), 
     let folder = tempdir().map_err(words)?;
     let sent = frames(folder.path(), seed)?;
     let sink = folder.path().join("arrived");
-    let node = Node::start_in(
-        namespace.name(),
-        [
-            "hunt".as_ref(),
-            "--interface".as_ref(),
-            "receive".as_ref(),
-            "--sink".as_ref(),
-            sink.as_os_str(),
-            "--no-filter-policy".as_ref(),
-            "allow".as_ref(),
-            "--workers".as_ref(),
-            "2".as_ref(),
-        ],
-    )
-    .map_err(words)?;
+    let node = Node::start_capture(namespace, &sink).map_err(words)?;
     let capturing = |status: &Value| status["captures"][0]["state"] == "running";
     node.wait_until(capturing).ok_or("no capture began")?;
     let mut sending = namespace.start_sending(&sent.path).map_err(words)?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::namespace::Namespace;
 use crate::process::{self, Outcome, ProcessError, Running};
 
 /// The longest that any single step of a run may take.
@@ -49,6 +50,26 @@ impl Node {
         // It becomes lc-hunt, under the same process id.
         let running = process::start(Path::new("ip"), all)?;
         Ok(Self { running })
+    }
+
+    /// Starts a node that captures on `receive` of `namespace` with two workers into `sink`, and lets everything through.
+    ///
+    /// # Errors
+    ///
+    /// [`ProcessError::Start`]
+    pub fn start_capture(namespace: &Namespace, sink: &Path) -> Result<Self, ProcessError> {
+        let arguments = [
+            "hunt".as_ref(),
+            "--interface".as_ref(),
+            "receive".as_ref(),
+            "--sink".as_ref(),
+            sink.as_os_str(),
+            "--no-filter-policy".as_ref(),
+            "allow".as_ref(),
+            "--workers".as_ref(),
+            "2".as_ref(),
+        ];
+        Self::start_in(namespace.name(), arguments)
     }
 
     /// The process.

@@ -14,7 +14,7 @@ use lc_tests::process::{self, wait_for};
 use lc_tests::processor::{self, Processor};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tempfile::tempdir;
+use tempfile::{TempDir, tempdir};
 
 /// A mixed capture of `packets` packets.
 fn mixed(folder: &Path, packets: u32) -> Generated {
@@ -42,6 +42,32 @@ fn run_into<'a>(capture: &'a Generated, address: &'a str) -> Vec<&'a str> {
         "--no-filter-policy",
         "allow",
     ]
+}
+
+/// A replay under way.
+struct Replay {
+    /// Where the capture is, and what arrives.
+    folder: TempDir,
+    sent: Generated,
+    processor: Processor,
+    node: Node,
+}
+
+impl Replay {
+    /// Of `packets` packets, with further flags for the processor and for the node.
+    fn start(packets: u32, of_processor: &[&str], of_node: &[&str]) -> Self {
+        let folder = tempdir().unwrap();
+        let sent = mixed(folder.path(), packets);
+        let processor = Processor::start(folder.path(), 0, of_processor.iter().copied()).unwrap();
+        let address = processor.address();
+        let node = Node::start([&run_into(&sent, &address)[..], of_node].concat()).unwrap();
+        Self {
+            folder,
+            sent,
+            processor,
+            node,
+        }
+    }
 }
 
 #[test]
@@ -113,14 +139,14 @@ fn several_files_follow_each_other() {
 
 #[test]
 fn a_replay_keeps_its_rate() {
-    let folder = tempdir().unwrap();
-    let sent = mixed(folder.path(), 2_000);
-    let processor = Processor::start(folder.path(), 0, [""; 0]).unwrap();
-    let address = processor.address();
-    let mut arguments = run_into(&sent, &address);
-    arguments.extend(["--replay-rate", "1000pps"]);
+    let Replay {
+        folder,
+        sent,
+        processor,
+        node,
+    } = Replay::start(2_000, &[], &["--replay-rate", "1000pps"]);
     let start = std::time::Instant::now();
-    let outcome = Node::start(arguments).unwrap().finish(PATIENCE).unwrap();
+    let outcome = node.finish(PATIENCE).unwrap();
     assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
     assert!(start.elapsed() >= Duration::from_millis(1_900));
     processor.terminate().unwrap();
@@ -131,11 +157,12 @@ fn a_replay_keeps_its_rate() {
 #[test]
 fn a_processor_that_pauses_or_slows_down_loses_nothing() {
     for flow in ["pause:500ms@5", "slow", "resume"] {
-        let folder = tempdir().unwrap();
-        let sent = mixed(folder.path(), 2_000);
-        let processor = Processor::start(folder.path(), 0, ["--flow", flow]).unwrap();
-        let address = processor.address();
-        let node = Node::start(run_into(&sent, &address)).unwrap();
+        let Replay {
+            folder,
+            sent,
+            processor,
+            node,
+        } = Replay::start(2_000, &["--flow", flow], &[]);
         let outcome = node.finish(2 * PATIENCE).unwrap();
         assert_eq!(outcome.code(), 0, "{flow}: {}", outcome.stderr);
         processor.terminate().unwrap();
@@ -146,13 +173,17 @@ fn a_processor_that_pauses_or_slows_down_loses_nothing() {
 
 #[test]
 fn a_killed_processor_costs_nothing_but_repeated_batches() {
-    let folder = tempdir().unwrap();
-    let sent = mixed(folder.path(), 20_000);
-    let processor = Processor::start(folder.path(), 0, ["--ack-delay", "5ms"]).unwrap();
-    let (address, port) = (processor.address(), processor.port());
-    let mut arguments = run_into(&sent, &address);
-    arguments.extend(["--replay-rate", "10000pps"]);
-    let mut node = Node::start(arguments).unwrap();
+    let Replay {
+        folder,
+        sent,
+        processor,
+        mut node,
+    } = Replay::start(
+        20_000,
+        &["--ack-delay", "5ms"],
+        &["--replay-rate", "10000pps"],
+    );
+    let port = processor.port();
     let before = node
         .wait_until(|status| counter(status, "forward_acked_packets_total") > 1_000)
         .expect("packets are acknowledged");
@@ -177,13 +208,16 @@ fn a_killed_processor_costs_nothing_but_repeated_batches() {
 
 #[test]
 fn a_killed_worker_costs_nothing() {
-    let folder = tempdir().unwrap();
-    let sent = mixed(folder.path(), 20_000);
-    let processor = Processor::start(folder.path(), 0, [""; 0]).unwrap();
-    let address = processor.address();
-    let mut arguments = run_into(&sent, &address);
-    arguments.extend(["--replay-rate", "10000pps", "--workers", "2"]);
-    let node = Node::start(arguments).unwrap();
+    let Replay {
+        folder,
+        sent,
+        processor,
+        node,
+    } = Replay::start(
+        20_000,
+        &[],
+        &["--replay-rate", "10000pps", "--workers", "2"],
+    );
     node.wait_until(|status| counter(status, "worker_forwarded_packets_total") > 1_000)
         .expect("packets flow");
     let worker = node.daemon("lc-workerd 0").unwrap();
@@ -197,13 +231,16 @@ fn a_killed_worker_costs_nothing() {
 
 #[test]
 fn a_killed_capture_daemon_costs_a_replay_nothing() {
-    let folder = tempdir().unwrap();
-    let sent = mixed(folder.path(), 20_000);
-    let processor = Processor::start(folder.path(), 0, [""; 0]).unwrap();
-    let address = processor.address();
-    let mut arguments = run_into(&sent, &address);
-    arguments.extend(["--replay-rate", "10000pps", "--workers", "2"]);
-    let node = Node::start(arguments).unwrap();
+    let Replay {
+        folder,
+        sent,
+        processor,
+        node,
+    } = Replay::start(
+        20_000,
+        &[],
+        &["--replay-rate", "10000pps", "--workers", "2"],
+    );
     let worker = node.daemon("lc-workerd 0").unwrap();
     for packets in [1_000, 5_000, 10_000] {
         node.wait_until(|status| counter(status, "capture_packets_total") > packets)
@@ -221,13 +258,12 @@ fn a_killed_capture_daemon_costs_a_replay_nothing() {
 
 #[test]
 fn daemons_that_are_replaced_one_by_one_under_load_cost_nothing() {
-    let folder = tempdir().unwrap();
-    let sent = mixed(folder.path(), 20_000);
-    let processor = Processor::start(folder.path(), 0, [""; 0]).unwrap();
-    let address = processor.address();
-    let mut arguments = run_into(&sent, &address);
-    arguments.extend(["--replay-rate", "5000pps", "--workers", "2"]);
-    let node = Node::start(arguments).unwrap();
+    let Replay {
+        folder,
+        sent,
+        processor,
+        node,
+    } = Replay::start(20_000, &[], &["--replay-rate", "5000pps", "--workers", "2"]);
     for name in ["lc-workerd 0", "lc-workerd 1", "lc-fwdd", "lc-capd"] {
         let captured = |status: &_| counter(status, "capture_packets_total");
         let before = captured(&node.wait_until(|_| true).unwrap());
@@ -310,13 +346,16 @@ fn a_packet_that_kills_workers_is_put_aside() {
 
 #[test]
 fn a_killed_forwarder_costs_nothing_but_repeated_packets() {
-    let folder = tempdir().unwrap();
-    let sent = mixed(folder.path(), 20_000);
-    let processor = Processor::start(folder.path(), 0, ["--ack-delay", "5ms"]).unwrap();
-    let address = processor.address();
-    let mut arguments = run_into(&sent, &address);
-    arguments.extend(["--replay-rate", "10000pps"]);
-    let node = Node::start(arguments).unwrap();
+    let Replay {
+        folder,
+        sent,
+        processor,
+        node,
+    } = Replay::start(
+        20_000,
+        &["--ack-delay", "5ms"],
+        &["--replay-rate", "10000pps"],
+    );
     node.wait_until(|status| counter(status, "forward_acked_packets_total") > 1_000)
         .expect("packets are acknowledged");
     let forwarder = node.daemon("lc-fwdd").unwrap();
@@ -331,15 +370,10 @@ fn a_killed_forwarder_costs_nothing_but_repeated_packets() {
 
 #[test]
 fn when_lc_hunt_is_killed_its_daemons_end() {
-    let folder = tempdir().unwrap();
-    let sent = mixed(folder.path(), 20_000);
-    let processor = Processor::start(folder.path(), 0, [""; 0]).unwrap();
-    let address = processor.address();
-    let mut arguments = run_into(&sent, &address);
-    arguments.extend(["--replay-rate", "100pps"]);
-    let mut node = Node::start(arguments).unwrap();
-    let daemons = ["lc-capd", "lc-workerd 0", "lc-fwdd"].map(|name| node.daemon(name).unwrap());
-    node.process().signal(Signal::SIGKILL);
+    let mut replay = Replay::start(20_000, &[], &["--replay-rate", "100pps"]);
+    let daemons =
+        ["lc-capd", "lc-workerd 0", "lc-fwdd"].map(|name| replay.node.daemon(name).unwrap());
+    replay.node.process().signal(Signal::SIGKILL);
     wait_for(PATIENCE, || {
         daemons.iter().all(|pid| has_ended(*pid)).then_some(())
     })
@@ -354,13 +388,12 @@ fn has_ended(pid: i32) -> bool {
 
 #[test]
 fn a_node_that_is_asked_to_end_delivers_what_it_has_read() {
-    let folder = tempdir().unwrap();
-    let sent = mixed(folder.path(), 20_000);
-    let processor = Processor::start(folder.path(), 0, [""; 0]).unwrap();
-    let address = processor.address();
-    let mut arguments = run_into(&sent, &address);
-    arguments.extend(["--replay-rate", "5000pps"]);
-    let node = Node::start(arguments).unwrap();
+    let Replay {
+        folder,
+        sent,
+        processor,
+        node,
+    } = Replay::start(20_000, &[], &["--replay-rate", "5000pps"]);
     node.wait_until(|status| counter(status, "capture_packets_total") > 1_000)
         .expect("packets flow");
     let outcome = node.terminate().unwrap();

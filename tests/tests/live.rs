@@ -29,21 +29,7 @@ fn namespace(label: &str) -> Option<Namespace> {
 
 /// Starts a node that captures on `receive` with two workers into `sink`.
 fn capture_in(namespace: &Namespace, sink: &Path) -> Node {
-    let node = Node::start_in(
-        namespace.name(),
-        [
-            "hunt".as_ref(),
-            "--interface".as_ref(),
-            "receive".as_ref(),
-            "--sink".as_ref(),
-            sink.as_os_str(),
-            "--no-filter-policy".as_ref(),
-            "allow".as_ref(),
-            "--workers".as_ref(),
-            "2".as_ref(),
-        ],
-    )
-    .unwrap();
+    let node = Node::start_capture(namespace, sink).unwrap();
     node.wait_until(is_capturing).expect("the node captures");
     node
 }
