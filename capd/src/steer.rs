@@ -65,6 +65,9 @@ pub fn flow_hash(link_type: u16, data: &[u8]) -> u32 {
 /// Keeps EtherTypes apart from IP protocols in the hash.
 const OTHER: u64 = 1 << 32;
 
+/// Smaller numbers in the place of an EtherType are lengths (IEEE 802.3, 3.2.6).
+const LEAST_ETHER_TYPE: u16 = 0x0600;
+
 enum Network<'a> {
     Ipv4(&'a [u8]),
     Ipv6(&'a [u8]),
@@ -132,7 +135,11 @@ fn ether_type<'a>(
     }
     Network::Other {
         addresses,
-        protocol: kind,
+        // An IEEE 802.3 frame has its length there, which differs from frame to frame of one conversation.
+        protocol: match addresses {
+            Some(_) if kind < LEAST_ETHER_TYPE => 0,
+            _ => kind,
+        },
     }
 }
 
@@ -283,6 +290,12 @@ mod tests {
     use proptest::prelude::*;
 
     const LINK_TYPES: [u16; 12] = [0, 1, 9, 12, 101, 105, 108, 113, 228, 229, 276, 147];
+
+    #[test]
+    fn the_length_of_an_802_3_frame_does_not_part_a_flow() {
+        let frame = |length: u8| [&[2; 6][..], &[4; 6], &[0, length], &[0xaa; 60]].concat();
+        assert_eq!(flow_hash(1, &frame(50)), flow_hash(1, &frame(34)));
+    }
 
     /// An IPv4 packet of protocol 6 or 17.
     fn v4(
