@@ -11,12 +11,13 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use lc_bench::generate::{Flood, FloodSettings, Memory, Order};
 use lc_daemon::config::NoFilterPolicy;
 use lc_workerd::decode::decode;
-use lc_workerd::emit::emit;
+use lc_workerd::emit::{Judged, emit};
 use lc_workerd::filter::FilterSet;
 use shm_layout::layout::{Kind, RegionId};
 use shm_layout::packet::{Packet, PacketHeader, push_inline};
 use shm_layout::region::{Pages, create};
 use shm_layout::ring::{RingReader, RingWriter};
+use shm_layout::wire::Priority;
 
 const ETHERNET: u16 = 1;
 const BATCH: u64 = 64;
@@ -24,6 +25,11 @@ const BATCH: u64 = 64;
 fn emitting(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("emit");
     let filters = FilterSet::none(NoFilterPolicy::Allow);
+    let judged = Judged {
+        filters: &filters,
+        matched: &[],
+        priority: Priority::Normal,
+    };
     for size in [64, 350, 1000, 1500] {
         let frame = frame(size);
         let (mut rx, mut rx_reader) = pair(Kind::Rx, Kind::RxCursor);
@@ -46,7 +52,7 @@ fn emitting(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::new("batch of 64", size), |bencher| {
             bencher.iter(|| {
                 for ordinal in 0..BATCH {
-                    emit(&mut tx, ordinal, &packet, &decoded, "eth0", &filters, &[])
+                    emit(&mut tx, ordinal, &packet, &decoded, "eth0", judged)
                         .expect("room for a batch");
                 }
                 tx.publish();

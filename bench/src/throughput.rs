@@ -325,7 +325,7 @@ impl Look {
             + forwarder.get(ForwardCounter::Dropped);
         for worker in &observer.workers {
             let commit = worker.commit().map_err(torn("worker"))?;
-            dropped += commit.get(WorkerCounter::LostTooLong);
+            dropped += commit.get(WorkerCounter::LostTooLong) + commit.get(WorkerCounter::Shed);
         }
         let mut processor_ns = Vec::new();
         for child in children {

@@ -263,7 +263,8 @@ impl Node {
                 .saturating_add(count(WorkerCounter::Forwarded));
             totals.dropped = totals
                 .dropped
-                .saturating_add(count(WorkerCounter::LostTooLong));
+                .saturating_add(count(WorkerCounter::LostTooLong))
+                .saturating_add(count(WorkerCounter::Shed));
         }
         totals
     }

@@ -130,6 +130,7 @@ impl Ledger {
                 ("too long", worker(WorkerCounter::LostTooLong)),
                 ("quarantined", worker(WorkerCounter::Quarantined)),
                 ("corrupt", worker(WorkerCounter::CorruptRecords)),
+                ("shed", worker(WorkerCounter::Shed)),
             ],
         ));
         stages.push(Stage::new(

@@ -100,6 +100,8 @@ counters! {
         MalformedTransport = "worker_malformed_transport_packets_total",
         /// Packets that are IP fragments.
         Fragments = "worker_fragment_packets_total",
+        /// Packets that nothing asked for, dropped because the tx ring was nearly full.
+        Shed = "worker_shed_packets_total",
     }
 }
 

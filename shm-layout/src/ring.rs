@@ -220,8 +220,9 @@ impl RingWriter {
         })
     }
 
+    /// Whether at least `needed` bytes are free. Looks at the reader's cursor only when it last was too far back.
     #[inline]
-    fn has_room(&mut self, needed: u64) -> bool {
+    pub fn has_room(&mut self, needed: u64) -> bool {
         let fits = |tail| needed <= self.ring.capacity - (self.head - tail);
         if fits(self.tail) {
             return true;

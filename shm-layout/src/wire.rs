@@ -16,13 +16,34 @@ const PACKET: u8 = 1;
 /// Bytes in front of the wire bytes in a record's body.
 const HEADER_BYTES: usize = 16;
 
+/// How urgent a packet is: when not all can go, those of the highest priority go first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Priority {
+    /// Forwarded though nothing asked for it.
+    Normal = 0,
+    /// Asked for: a filter matched, or it is signalling.
+    High = 1,
+}
+
+impl Priority {
+    /// The priority of a number from outside; one that is unknown is of a newer writer, and more urgent than those known.
+    #[inline]
+    fn of(number: u8) -> Self {
+        match number {
+            0 => Self::Normal,
+            _ => Self::High,
+        }
+    }
+}
+
 /// A wire-ready packet as the forwarder finds it.
 #[derive(Debug, Clone, Copy)]
 pub struct WirePacket<'a> {
     /// Number of the packet in its tx ring, from 0.
     pub ordinal: u64,
-    /// Urgency, as the worker judged it: higher goes first when not all can go.
-    pub priority: u8,
+    /// Urgency, as the worker judged it.
+    pub priority: Priority,
     /// The encoded field.
     pub bytes: SharedBytes<'a>,
     /// Position behind the record: what to release the ring to.
@@ -49,7 +70,7 @@ impl<'a> WirePacket<'a> {
         let bytes = record.body.part(HEADER_BYTES, len as usize)?;
         Some(Self {
             ordinal,
-            priority: record.flags,
+            priority: Priority::of(record.flags),
             bytes,
             end: record.end,
         })
@@ -83,7 +104,7 @@ impl<'a> WireSlot<'a> {
 
     /// Ends the record; visible with the ring's next publication.
     #[inline]
-    pub fn commit(self, priority: u8) {
-        self.reservation.commit(PACKET, priority, 0);
+    pub fn commit(self, priority: Priority) {
+        self.reservation.commit(PACKET, priority as u8, 0);
     }
 }

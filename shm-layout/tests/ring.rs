@@ -139,7 +139,10 @@ fn a_full_ring_refuses_until_the_reader_releases() {
     writer.publish();
     while pop(&mut reader).unwrap().is_some() {}
     assert_eq!(push(&mut writer, &[1; 100]), Err(Full::Now));
+    let free = 4096 % 120;
+    assert!(writer.has_room(free) && !writer.has_room(free + 1));
     reader.release();
+    assert!(writer.has_room(4096) && !writer.has_room(4097));
     assert_eq!(push(&mut writer, &[1; 100]), Ok(()));
     assert_eq!(writer.used(), 120 + 4096 % 120);
 }

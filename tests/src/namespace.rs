@@ -67,13 +67,10 @@ impl Namespace {
     /// [`ProcessError::Start`]
     pub fn start_sending(&self, capture: &Path) -> Result<Running, ProcessError> {
         let send = process::program("lc-send");
-        process::start(
-            Path::new("ip"),
+        process::start_in(
+            &self.name,
+            &send,
             [
-                "netns".as_ref(),
-                "exec".as_ref(),
-                self.name.as_ref(),
-                send.as_os_str(),
                 capture.as_os_str(),
                 "--interface".as_ref(),
                 "send".as_ref(),

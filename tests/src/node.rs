@@ -1,6 +1,6 @@
 //! A node under test: `lc-hunt` as a person runs it, and what its `status` says.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -40,15 +40,8 @@ impl Node {
         namespace: &str,
         arguments: impl IntoIterator<Item = A>,
     ) -> Result<Self, ProcessError> {
-        let mut all: Vec<OsString> = ["netns", "exec", namespace].map(Into::into).into();
-        all.push(process::program("lc-hunt").into());
-        all.extend(
-            arguments
-                .into_iter()
-                .map(|argument| argument.as_ref().into()),
-        );
-        // It becomes lc-hunt, under the same process id.
-        let running = process::start(Path::new("ip"), all)?;
+        let program = process::program("lc-hunt");
+        let running = process::start_in(namespace, &program, arguments)?;
         Ok(Self { running })
     }
 

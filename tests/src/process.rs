@@ -3,7 +3,7 @@
 //! A program that is still there when its [`Running`] is dropped is killed together with its
 //! children, so a failed test leaves nothing behind.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -90,6 +90,23 @@ pub fn program(name: &str) -> PathBuf {
         .map(|folder| folder.join(name))
         .find(|candidate| candidate.is_file())
         .unwrap_or_else(|| PathBuf::from(name))
+}
+
+/// Starts `program` with `arguments` in the network namespace `namespace`.
+///
+/// # Errors
+///
+/// [`ProcessError::Start`]
+pub fn start_in<A: AsRef<OsStr>>(
+    namespace: &str,
+    program: &Path,
+    arguments: impl IntoIterator<Item = A>,
+) -> Result<Running, ProcessError> {
+    let mut all: Vec<OsString> = ["netns", "exec", namespace].map(Into::into).into();
+    all.push(program.into());
+    all.extend(arguments.into_iter().map(|one| one.as_ref().into()));
+    // `ip` becomes the program, under the same process id.
+    start(Path::new("ip"), all)
 }
 
 /// Starts `program` with `arguments`.

@@ -99,6 +99,32 @@ impl Processor {
         port: u16,
         arguments: impl IntoIterator<Item = A>,
     ) -> Result<Self, ProcessorError> {
+        Self::start_by(folder, port, arguments, |all| {
+            process::start(&process::program("lc-sink"), all)
+        })
+    }
+
+    /// As [`Processor::start`], on any port of the loopback of the network namespace `namespace`.
+    ///
+    /// # Errors
+    ///
+    /// [`ProcessorError`]
+    pub fn start_in<A: Into<OsString>>(
+        namespace: &str,
+        folder: &Path,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Result<Self, ProcessorError> {
+        Self::start_by(folder, 0, arguments, |all| {
+            process::start_in(namespace, &process::program("lc-sink"), all)
+        })
+    }
+
+    fn start_by<A: Into<OsString>>(
+        folder: &Path,
+        port: u16,
+        arguments: impl IntoIterator<Item = A>,
+        start: impl FnOnce(Vec<OsString>) -> Result<Running, ProcessError>,
+    ) -> Result<Self, ProcessorError> {
         let port_file = folder.join("port");
         // A predecessor may have left one.
         let _ = fs::remove_file(&port_file);
@@ -113,7 +139,7 @@ impl Processor {
             folder.join("summary.json").into(),
         ];
         all.extend(arguments.into_iter().map(Into::into));
-        let mut running = process::start(&process::program("lc-sink"), all)?;
+        let mut running = start(all)?;
         let port = process::wait_for(PATIENCE, || {
             let text = fs::read_to_string(&port_file).ok()?;
             text.trim().parse().ok()

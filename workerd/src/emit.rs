@@ -7,16 +7,17 @@ use crate::prefixes::FilterIndex;
 use lc_proto::emit::{Emit, Meta};
 use shm_layout::packet::Packet;
 use shm_layout::ring::{Full, RingWriter};
-use shm_layout::wire::WireSlot;
+use shm_layout::wire::{Priority, WireSlot};
 
-/// How urgent a packet is when not all can go; higher goes first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Priority {
-    /// Forwarded though no filter asked for it.
-    Passed = 0,
-    /// A filter asked for it.
-    Matched = 1,
+/// Why a packet is forwarded.
+#[derive(Clone, Copy)]
+pub struct Judged<'a> {
+    /// The filters in force.
+    pub filters: &'a FilterSet,
+    /// Those of them that match.
+    pub matched: &'a [FilterIndex],
+    /// How urgent that makes it.
+    pub priority: Priority,
 }
 
 /// Encodes `packet` as number `ordinal` of the tx ring.
@@ -30,10 +31,14 @@ pub fn emit(
     packet: &Packet<'_>,
     decoded: &Decoded,
     interface_name: &str,
-    filters: &FilterSet,
-    matched: &[FilterIndex],
+    judged: Judged<'_>,
 ) -> Result<(), Full> {
     let header = &packet.header;
+    let Judged {
+        filters,
+        matched,
+        priority,
+    } = judged;
     let addresses = decoded
         .addresses
         .map(|(source, destination)| [AddressText::new(source), AddressText::new(destination)]);
@@ -64,11 +69,6 @@ pub fn emit(
     let bytes = slot.bytes();
     let head = measured.write_head(bytes);
     packet.data.copy_to(&mut bytes[head..]);
-    let priority = if matched.is_empty() {
-        Priority::Passed
-    } else {
-        Priority::Matched
-    };
-    slot.commit(priority as u8);
+    slot.commit(priority);
     Ok(())
 }

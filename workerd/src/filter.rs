@@ -8,6 +8,7 @@ use crate::decode::{Addr, Decoded};
 use crate::prefixes::{FilterIndex, Prefixes};
 use lc_daemon::config::NoFilterPolicy;
 use shm_layout::filters::Snapshot;
+use shm_layout::wire::Priority;
 use std::net::IpAddr;
 
 /// `FilterType` numbers of the wire contract that this worker applies itself.
@@ -18,12 +19,27 @@ const IP_ADDRESS: u32 = 2;
 pub enum Verdict {
     /// Forwarded because filters matched; their ids go with it.
     Matched,
-    /// Forwarded though no filter was asked.
+    /// Forwarded because BPF filters, and no others, are in force: the capture let through only what they match.
+    MatchedByBpf,
+    /// Forwarded by the no-filter policy.
     Passed,
     /// Kept back because no filter matched.
     NoMatch,
     /// Kept back by the no-filter policy.
     Denied,
+}
+
+impl Verdict {
+    /// With which priority the packet is forwarded; `None`: it is kept back.
+    #[must_use]
+    #[inline]
+    pub fn priority(self) -> Option<Priority> {
+        match self {
+            Self::Matched | Self::MatchedByBpf => Some(Priority::High),
+            Self::Passed => Some(Priority::Normal),
+            Self::NoMatch | Self::Denied => None,
+        }
+    }
 }
 
 /// A filter that can't be applied.
@@ -106,7 +122,7 @@ impl FilterSet {
         matched.clear();
         if self.ids.is_empty() {
             return match self.policy {
-                _ if bpf_active => Verdict::Passed,
+                _ if bpf_active => Verdict::MatchedByBpf,
                 NoFilterPolicy::Allow => Verdict::Passed,
                 NoFilterPolicy::Deny => Verdict::Denied,
             };
@@ -320,9 +336,13 @@ mod tests {
         let disabled = [("i", 2, "1.1.1.1", false)];
         let (set, _) = compile(&disabled, NoFilterPolicy::Deny);
         assert_eq!(judge(&set, "1.1.1.1", "2.2.2.2", false).0, Verdict::Denied);
-        assert_eq!(judge(&set, "1.1.1.1", "2.2.2.2", true).0, Verdict::Passed);
+        let by_bpf = judge(&set, "1.1.1.1", "2.2.2.2", true).0;
+        assert_eq!(by_bpf, Verdict::MatchedByBpf);
+        assert_eq!(by_bpf.priority(), Some(Priority::High));
         let (set, _) = compile(&disabled, NoFilterPolicy::Allow);
-        assert_eq!(judge(&set, "1.1.1.1", "2.2.2.2", false).0, Verdict::Passed);
+        let by_policy = judge(&set, "1.1.1.1", "2.2.2.2", false).0;
+        assert_eq!(by_policy, Verdict::Passed);
+        assert_eq!(by_policy.priority(), Some(Priority::Normal));
         let (set, _) = compile(&[("i", 2, "9.9.9.9", true)], NoFilterPolicy::Allow);
         assert_eq!(judge(&set, "1.1.1.1", "2.2.2.2", true).0, Verdict::NoMatch);
     }

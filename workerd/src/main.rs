@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use clap::Parser;
-use lc_daemon::config::Config;
+use lc_daemon::config::{Config, Source};
 use lc_daemon::exit::Exit;
 use lc_daemon::signals::Signals;
 use lc_daemon::{logging, ready, sandbox};
@@ -50,7 +50,8 @@ fn run(arguments: &Arguments) -> Result<Exit, (Exit, String)> {
     let Some((regions, condemned)) = regions else {
         return Ok(Exit::Ok);
     };
-    let worker = Worker::new(regions, condemned, config.no_filter_policy)
+    let waits = matches!(config.source, Source::Files(_));
+    let worker = Worker::new(regions, condemned, config.no_filter_policy, waits)
         .map_err(|error| failure(error.to_string()))?;
     ready::ready("working");
     let drained = worker.run(&stop, config.shutdown_timeout);

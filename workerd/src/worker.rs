@@ -6,10 +6,11 @@
 //! instruction loses no packet and forwards none twice.
 //!
 //! A full tx ring makes the worker wait, and so fill its rx rings: a live capture then drops and
-//! counts, a file waits.
+//! counts, a file waits. Of a live capture, what nothing asked for is dropped, and counted, before it comes to that: the last
+//! part of the tx ring is for packets of high priority.
 
 use crate::decode::decode;
-use crate::emit::emit;
+use crate::emit::{Judged, emit};
 use crate::filter::{FilterSet, Verdict};
 use crate::prefixes::FilterIndex;
 use lc_daemon::attach::WorkerRegions;
@@ -23,6 +24,7 @@ use shm_layout::packet::Packet;
 use shm_layout::region::Region;
 use shm_layout::ring::{Full, RingReader};
 use shm_layout::session::Session;
+use shm_layout::wire::Priority;
 use shm_layout::worker::{InProgress, WorkerCommit};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -31,6 +33,8 @@ use std::time::{Duration, Instant};
 const BATCH: usize = 64;
 /// Bytes of a packet that are copied out to be decoded; longer chains of headers are rare.
 const WINDOW: usize = 192;
+/// The part of the tx ring that is kept for packets of high priority, of a live capture.
+const KEPT_PART: u64 = 4;
 /// Longest sleep, so that heartbeats go on and filter changes are seen.
 const NAP: Duration = Duration::from_millis(100);
 /// Between two heartbeats, and between two tries to fetch filters.
@@ -44,6 +48,8 @@ pub struct Worker {
     bpf_active: bool,
     interfaces: InterfaceNames,
     policy: NoFilterPolicy,
+    /// Bytes of the tx ring that packets of normal priority leave free.
+    kept_bytes: u64,
     matched: Vec<FilterIndex>,
     scratch: Vec<u8>,
     next_fetch_ns: u64,
@@ -66,7 +72,8 @@ enum BatchEnd {
 }
 
 impl Worker {
-    /// Goes on where a predecessor stopped, but passes over the packet that was `condemned`.
+    /// Goes on where a predecessor stopped, but passes over the packet that was `condemned`. From a source that `waits` for
+    /// room, no packet is dropped for lack of it.
     ///
     /// # Errors
     /// The commit of a predecessor that never rests: it still lives.
@@ -74,13 +81,19 @@ impl Worker {
         mut regions: WorkerRegions,
         condemned: Option<InProgress>,
         policy: NoFilterPolicy,
+        waits: bool,
     ) -> Result<Self, shm_layout::commit::Torn> {
         let commit = regions.worker.commit()?;
         regions.tx.resume(commit.tx_head());
         for (queue, rx) in regions.rx.iter_mut().enumerate() {
             rx.resume(commit.rx_tail(queue));
         }
+        let kept_bytes = match waits {
+            true => 0,
+            false => regions.tx.capacity() / KEPT_PART,
+        };
         Ok(Self {
+            kept_bytes,
             regions,
             commit,
             filters: FilterSet::none(policy),
@@ -247,22 +260,22 @@ impl Worker {
                 .filters
                 .judge(&decoded, self.bpf_active, &mut self.matched);
             let bytes = u64::from(packet.header.captured_len);
-            let outcome = match verdict {
-                Verdict::Matched | Verdict::Passed => {
+            let tx = &mut self.regions.tx;
+            let outcome = match verdict.priority() {
+                None if verdict == Verdict::NoMatch => Counter::FilteredNoMatch,
+                None => Counter::FilteredByPolicy,
+                Some(Priority::Normal) if !tx.has_room(self.kept_bytes) => Counter::Shed,
+                Some(priority) => {
                     let name = self
                         .interfaces
                         .get(&self.regions.session, packet.header.interface);
                     let ordinal = self.commit.get(Counter::Forwarded);
-                    let tx = &mut self.regions.tx;
-                    match emit(
-                        tx,
-                        ordinal,
-                        &packet,
-                        &decoded,
-                        name,
-                        &self.filters,
-                        &self.matched,
-                    ) {
+                    let judged = Judged {
+                        filters: &self.filters,
+                        matched: &self.matched,
+                        priority,
+                    };
+                    match emit(tx, ordinal, &packet, &decoded, name, judged) {
                         Ok(()) => Counter::Forwarded,
                         Err(Full::Always) => Counter::LostTooLong,
                         Err(Full::Now) => {
@@ -272,8 +285,6 @@ impl Worker {
                         }
                     }
                 }
-                Verdict::NoMatch => Counter::FilteredNoMatch,
-                Verdict::Denied => Counter::FilteredByPolicy,
             };
             let commit = &mut self.commit;
             commit.add(Counter::Received, 1);

@@ -20,7 +20,7 @@ use shm_layout::layout::{Geometry, Kind, RegionId};
 use shm_layout::region::{self, OwnedRegion, Pages, read_only};
 use shm_layout::ring::RingWriter;
 use shm_layout::session::{QueueState, Session};
-use shm_layout::wire::WireSlot;
+use shm_layout::wire::{Priority, WireSlot};
 use shm_layout::worker::{Worker, WorkerCommit};
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -153,7 +153,7 @@ impl TestWorker {
         loop {
             if let Ok(mut slot) = WireSlot::reserve(&mut self.ring, self.ordinal, bytes.len()) {
                 slot.bytes().copy_from_slice(bytes);
-                slot.commit(0);
+                slot.commit(Priority::Normal);
                 self.ordinal += 1;
                 return;
             }
