@@ -56,6 +56,8 @@ pub struct Config {
     pub buffer_packets: usize,
     /// Batches that can wait for the processor's acknowledgement.
     pub queue_batches: usize,
+    /// Where packets wait while the processor can't take them and memory is short.
+    pub disk_buffer: Option<DiskBuffer>,
     /// What happens to packets while no filter is in force.
     pub no_filter_policy: NoFilterPolicy,
     /// Refuse to start when shared memory cannot be placed on huge pages.
@@ -168,6 +170,42 @@ pub struct Identity {
     pub key: PathBuf,
 }
 
+/// Packets on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskBuffer {
+    /// Directory for this node alone.
+    pub dir: PathBuf,
+    /// Most bytes, at least [`MIN_DISK_BYTES`].
+    pub limit: u64,
+    /// What gives way when it is full.
+    pub policy: DiskPolicy,
+    /// When packets are made safe against a power cut.
+    pub sync: DiskSync,
+}
+
+/// Least size of a disk buffer: some batches of the greatest length fit in.
+pub const MIN_DISK_BYTES: u64 = 16 << 20;
+
+/// What gives way when the disk buffer is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskPolicy {
+    /// The oldest packets on disk.
+    DropOldest,
+    /// New packets: they wait in memory until capture drops.
+    DropNewest,
+}
+
+/// When packets on disk are made safe against a power cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskSync {
+    /// When the kernel likes.
+    Never,
+    /// At most this long after they were written.
+    Every(Duration),
+    /// Before their place in memory is given free.
+    EveryRecord,
+}
+
 /// What happens to packets while no filter is in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoFilterPolicy {
@@ -263,6 +301,12 @@ pub enum ConfigError {
         "{0} interfaces are named, but one node captures on at most {MAX_QUEUES}; run another lc-hunt for the rest"
     )]
     TooManyInterfaces(usize),
+    /// A disk buffer that would not hold a few batches.
+    #[error(
+        "{}: a disk buffer needs 16 MiB at least; give more, or leave out --disk-buffer",
+        title("hunter.disk_buffer.max_mb")
+    )]
+    DiskBufferTooSmall,
     /// A ring would be larger than shared memory allows.
     #[error(
         "{setting} asks for {} MiB for each ring, but a ring has at most {} MiB; lower it, or give more --workers",
@@ -356,6 +400,7 @@ impl Config {
             batch_timeout: milliseconds(values, "hunter.batch_timeout_ms", 100),
             buffer_packets: integer(values, "hunter.buffer_size").unwrap_or(10_000),
             queue_batches: nonzero(values, "hunter.batch_queue_size", 1000),
+            disk_buffer: disk_buffer(values)?,
             no_filter_policy: match choice(values, "hunter.no_filter_policy") {
                 Some("allow") => NoFilterPolicy::Allow,
                 _ => NoFilterPolicy::Deny,
@@ -475,6 +520,29 @@ fn mode(values: &Values) -> Mode {
         .copied()
         .find(|mode| mode.name() == name)
         .unwrap_or(Mode::Hunt)
+}
+
+fn disk_buffer(values: &Values) -> Result<Option<DiskBuffer>, ConfigError> {
+    if !switch(values, "hunter.disk_buffer.enabled") {
+        return Ok(None);
+    }
+    let limit = (nonzero(values, "hunter.disk_buffer.max_mb", 1024) as u64) << 20;
+    if limit < MIN_DISK_BYTES {
+        return Err(ConfigError::DiskBufferTooSmall);
+    }
+    Ok(Some(DiskBuffer {
+        dir: text(values, "hunter.disk_buffer.dir").map_or_else(PathBuf::new, PathBuf::from),
+        limit,
+        policy: match choice(values, "hunter.disk_buffer.policy") {
+            Some("drop-newest") => DiskPolicy::DropNewest,
+            _ => DiskPolicy::DropOldest,
+        },
+        sync: match choice(values, "hunter.disk_buffer.sync") {
+            Some("never") => DiskSync::Never,
+            Some("record") => DiskSync::EveryRecord,
+            _ => DiskSync::Every(Duration::from_secs(1)),
+        },
+    }))
 }
 
 /// Refuses settings whose function this version lacks, rather than to take them and do nothing.

@@ -171,7 +171,6 @@ const ALL: &[Mode] = &[
 ];
 
 const ESP_MISSING: &str = "decapsulation of ESP is missing from this version";
-const DISK_MISSING: &str = "the disk buffer is missing from this version; packets that the processor does not take wait in memory only";
 const GPU_MISSING: &str = "GPU pattern matching is missing from this version";
 
 /// Every setting there is.
@@ -207,9 +206,13 @@ pub static SETTINGS: &[Setting] = &[
     row("hunter.batch_timeout_ms", integer(1, 60_000), "A batch that is not full is sent after this many milliseconds").long("batch-timeout").default("100"),
     row("hunter.batch_queue_size", integer(0, 1_000_000), "Batches that can wait for the processor, reckoned with 512 bytes a packet; 0: 1000").long("batch-queue-size").default("0"),
     row("hunter.require_hugepages", Kind::Switch, "Refuse to start if shared memory cannot be placed on huge pages").long("require-hugepages").default("false"),
-    row("hunter.disk_buffer.enabled", Kind::Switch, "Keep packets on disk while the processor cannot take them").long("disk-buffer").default("false").missing(DISK_MISSING),
-    row("hunter.disk_buffer.dir", Kind::Path, "Directory of the disk buffer").long("disk-buffer-dir").default("/var/tmp/lippycat-buffer").missing(DISK_MISSING),
-    row("hunter.disk_buffer.max_mb", integer(0, 1 << 30), "Largest size of the disk buffer in MiB; 0: 1024").long("disk-buffer-max-mb").default("1024").missing(DISK_MISSING),
+    row("hunter.disk_buffer.enabled", Kind::Switch, "Keep packets on disk while the processor cannot take them").long("disk-buffer").default("false"),
+    row("hunter.disk_buffer.dir", Kind::Path, "Directory of the disk buffer, for this node alone").long("disk-buffer-dir").default("/var/tmp/lippycat-buffer"),
+    row("hunter.disk_buffer.max_mb", integer(0, 1 << 30), "Largest size of the disk buffer in MiB, 16 at least; 0: 1024").long("disk-buffer-max-mb").default("1024"),
+    row("hunter.disk_buffer.policy", Kind::Choice(&["drop-oldest", "drop-newest"]), "What a full disk buffer does: drop its oldest packets, or take no more, so that memory fills and capture drops. A replay always waits")
+        .long("disk-buffer-policy").default("drop-oldest"),
+    row("hunter.disk_buffer.sync", Kind::Choice(&["never", "second", "record"]), "When packets on disk are made safe against a power cut: when the kernel likes, at most a second after they were written, or at once")
+        .long("disk-buffer-sync").default("second"),
     // The run itself.
     row("hunter.log_level", Kind::Choice(&["debug", "info", "warn", "error"]), "Least severe messages to log").long("log-level").default("info").variables(&["LOG_LEVEL"]),
     row("hunter.shutdown_timeout", Kind::Duration, "Longest time each process may take to end in good order").long("shutdown-timeout").default("10s"),

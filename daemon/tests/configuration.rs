@@ -407,8 +407,8 @@ fn settings_that_do_not_fit_together_are_refused() {
             "--esp-null (set in test.toml:2): decapsulation of ESP is missing",
         ),
         (
-            "hunter.sink = \"o\"\nhunter.disk_buffer.enabled = true",
-            "--disk-buffer (set in test.toml:2): the disk buffer is missing",
+            "hunter.sink = \"o\"\nhunter.disk_buffer.enabled = true\nhunter.disk_buffer.max_mb = 15",
+            "--disk-buffer-max-mb: a disk buffer needs 16 MiB at least",
         ),
     ];
     for (text, expected) in cases {

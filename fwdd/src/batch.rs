@@ -2,23 +2,25 @@
 //!
 //! A batch holds positions, not bytes. The packets stay in the workers' rings until the processor has acknowledged the
 //! batch; each time it is sent, they are copied from there straight into the send buffer. So a batch can be sent again
-//! at any time and costs no memory of its own.
+//! at any time and costs no memory of its own. A batch that went to disk, or comes from there, holds its bytes.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use bytes::BufMut;
+use bytes::{BufMut, Bytes};
 use lc_proto::data::BatchStats;
 use lc_proto::passthrough::{BatchHead, WireMessage};
 use shm_layout::counters::ForwardCounter;
+use shm_layout::extent::Tail;
 use shm_layout::ring::RingView;
 use shm_layout::shared_bytes::SharedBytes;
-use shm_layout::wire::WirePacket;
+use shm_layout::wire::{Priority, WirePacket};
 use tonic::Status;
 use tonic::codec::EncodeBuf;
 
 use crate::ledger::Ledger;
+use crate::overflow::Record;
 
 /// A batch is closed at this many bytes of encoded packets: well below the longest message, so that the head has room
 /// and no processor is pressed to its limit.
@@ -33,9 +35,9 @@ const PACKETS_TAG: u8 = 0x22;
 /// Packets that go out together.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
-    /// Where the packets lie, in the order in which they are sent.
-    runs: Vec<Run>,
-    /// How far each ring is done when this batch is.
+    /// Where the packets are, in the order in which they are sent.
+    place: Mutex<Place>,
+    /// How far each ring is done when this batch is. None for a batch that was read from disk.
     pub(crate) tails: Vec<Tail>,
     /// Number of packets. A batch without any only releases what was skipped; it is not sent.
     pub(crate) packets: usize,
@@ -43,6 +45,21 @@ pub(crate) struct Batch {
     pub(crate) bytes: usize,
     /// Whether it was ever put into a send buffer.
     sent: AtomicBool,
+}
+
+/// Where the packets of a batch are.
+#[derive(Debug)]
+enum Place {
+    /// In the tx rings.
+    Rings(Vec<Run>),
+    /// In a record on disk, whose bytes are here too.
+    Disk { record: u64, bytes: Bytes },
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self::Rings(Vec::new())
+    }
 }
 
 /// Consecutive packets of one tx ring.
@@ -53,20 +70,33 @@ struct Run {
     end: u64,
 }
 
-/// What a batch settles in one tx ring.
-#[derive(Debug)]
-pub(crate) struct Tail {
-    /// Whose ring.
-    pub(crate) worker: usize,
-    /// The ring is done up to here.
-    pub(crate) position: u64,
-    /// Packets of the ring in this batch.
-    pub(crate) packets: u64,
-    /// Packets of the ring that were given up before this position.
-    pub(crate) lost: u64,
+/// What copying packets out of the rings gave.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Copied {
+    /// Packets copied.
+    pub(crate) packets: u32,
+    /// Those of them that are urgent.
+    pub(crate) urgent: u32,
+    /// Packets left out because they are not.
+    pub(crate) yielded: u64,
+    /// Packets left out because they are malformed.
+    pub(crate) corrupt: u64,
 }
 
 impl Batch {
+    /// The packets of a record that was read from disk.
+    pub(crate) fn of_record(record: Record) -> Self {
+        Self {
+            packets: record.packets as usize,
+            bytes: record.payload.len(),
+            place: Mutex::new(Place::Disk {
+                record: record.number,
+                bytes: record.payload.into(),
+            }),
+            ..Self::default()
+        }
+    }
+
     /// Whether there is nothing to send and nothing to release.
     pub(crate) fn is_empty(&self) -> bool {
         self.tails.is_empty()
@@ -74,9 +104,11 @@ impl Batch {
 
     /// Adds the packet of `bytes` encoded bytes that reading the ring of `worker` from `start` to `end` gave.
     pub(crate) fn add(&mut self, worker: usize, start: u64, end: u64, bytes: usize) {
-        match self.runs.last_mut() {
-            Some(run) if run.worker == worker && run.end == start => run.end = end,
-            _ => self.runs.push(Run { worker, start, end }),
+        if let Place::Rings(runs) = self.place.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            match runs.last_mut() {
+                Some(run) if run.worker == worker && run.end == start => run.end = end,
+                _ => runs.push(Run { worker, start, end }),
+            }
         }
         self.packets += 1;
         self.bytes += bytes;
@@ -86,6 +118,16 @@ impl Batch {
     /// Notes that `lost` packets before `position` in the ring of `worker` are given up.
     pub(crate) fn skip(&mut self, worker: usize, position: u64, lost: u64) {
         self.tail(worker, position).lost += lost;
+    }
+
+    /// Takes over what `before`, which has no packets, would release.
+    pub(crate) fn skip_all(&mut self, before: &Self) {
+        for tail in &before.tails {
+            match self.tails.iter_mut().find(|own| own.worker == tail.worker) {
+                Some(own) => own.lost += tail.lost,
+                None => self.tails.push(tail.clone()),
+            }
+        }
     }
 
     fn tail(&mut self, worker: usize, position: u64) -> &mut Tail {
@@ -106,9 +148,70 @@ impl Batch {
         tail
     }
 
-    /// Whether it was ever put into a send buffer.
+    /// Whether it was ever put into a send buffer, by this process or by its predecessor.
     pub(crate) fn was_sent(&self) -> bool {
         self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Notes that it was put into a send buffer.
+    pub(crate) fn set_sent(&self) {
+        self.sent.store(true, Ordering::Relaxed);
+    }
+
+    /// Its record, if it is on disk.
+    pub(crate) fn record(&self) -> Option<u64> {
+        match &*self.place() {
+            Place::Rings(_) => None,
+            Place::Disk { record, .. } => Some(*record),
+        }
+    }
+
+    /// From now on its packets are in this record, with these bytes, and no longer in the rings.
+    pub(crate) fn move_to_disk(&self, record: u64, bytes: Bytes) {
+        *self.place() = Place::Disk { record, bytes };
+    }
+
+    /// Appends the packets to `buf`: all, or only the urgent ones. What is malformed is left out and counted.
+    pub(crate) fn copy(&self, origin: &Origin, all: bool, buf: &mut impl BufMut) -> Copied {
+        let mut copied = Copied::default();
+        match &*self.place() {
+            Place::Disk { bytes, .. } => {
+                buf.put_slice(bytes);
+                copied.packets = self.packets as u32;
+            }
+            Place::Rings(runs) => {
+                // The collector has checked all of this. A worker gone mad may have changed it since, which costs its
+                // own packets, but not more room than was reckoned with.
+                let mut room = self.bytes;
+                for run in runs {
+                    for record in origin.rings[run.worker].records(run.start, run.end) {
+                        let packet = record.and_then(|record| WirePacket::read(&record)).ok();
+                        match packet.and_then(|packet| Some((framed(&packet)?, packet.priority))) {
+                            Some((bytes, _)) if bytes.len() > room => copied.corrupt += 1,
+                            Some((_, Priority::Normal)) if !all => copied.yielded += 1,
+                            Some((bytes, priority)) => {
+                                room -= bytes.len();
+                                bytes.put_into(buf);
+                                copied.packets += 1;
+                                copied.urgent += u32::from(priority > Priority::Normal);
+                            }
+                            // Records that were passed over when the batch was formed lie between runs, not in them.
+                            None => copied.corrupt += 1,
+                        }
+                    }
+                }
+            }
+        }
+        if copied.corrupt > 0 {
+            let corrupt = copied.corrupt;
+            origin.ledger.count(ForwardCounter::CorruptRecords, corrupt);
+        }
+        copied
+    }
+
+    /// Held while packets are copied, so that they don't move meanwhile.
+    fn place(&self) -> MutexGuard<'_, Place> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -173,30 +276,9 @@ impl WireMessage for Message {
         };
         head.put(buf);
         if let Some(batch) = &self.batch {
-            batch.sent.store(true, Ordering::Relaxed);
-            self.put_packets(batch, buf);
+            batch.set_sent();
+            batch.copy(&self.origin, true, buf);
         }
         Ok(())
-    }
-}
-
-impl Message {
-    fn put_packets(&self, batch: &Batch, buf: &mut impl BufMut) {
-        // The collector has checked all of this. A worker gone mad may have changed it since, which costs its own
-        // packets, but not more room than was reckoned with.
-        let mut room = batch.bytes;
-        for run in &batch.runs {
-            for record in self.origin.rings[run.worker].records(run.start, run.end) {
-                let packet = record.and_then(|record| WirePacket::read(&record));
-                match packet.ok().and_then(|packet| framed(&packet)) {
-                    Some(bytes) if bytes.len() <= room => {
-                        room -= bytes.len();
-                        bytes.put_into(buf);
-                    }
-                    // Records that were passed over when the batch was formed lie between runs, not in them.
-                    _ => self.origin.ledger.count(ForwardCounter::CorruptRecords, 1),
-                }
-            }
-        }
     }
 }

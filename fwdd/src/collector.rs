@@ -13,13 +13,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use shm_layout::counters::ForwardCounter;
+use shm_layout::extent::BatchExtent;
 use shm_layout::forwarder::{Forwarder, ForwarderCommit};
 use shm_layout::region::OwnedRegion;
 use shm_layout::ring::RingReader;
 use shm_layout::wire::WirePacket;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::batch::{Batch, CLOSE_BYTES, MAX_PACKET_BYTES, framed};
+use crate::bell::Bell;
 use crate::ledger::Ledger;
 
 /// Closed batches that wait for the session.
@@ -34,7 +36,55 @@ const BEAT: Duration = Duration::from_millis(100);
 /// Smallest record that holds a packet: no more of them can be missing than fit the bytes skipped.
 const SMALLEST_RECORD: u64 = 24;
 
-/// What the session tells the collector. It rings the bell after a change.
+/// The collector, as the session's thread sees it.
+pub(crate) struct Handle {
+    /// Batches as they are formed; the collector is woken when some were taken.
+    pub(crate) batches: mpsc::Receiver<Batch>,
+    orders: Arc<Orders>,
+    bell: Bell,
+}
+
+impl Handle {
+    pub(crate) fn new(batches: mpsc::Receiver<Batch>, orders: Arc<Orders>, bell: Bell) -> Self {
+        Self {
+            batches,
+            orders,
+            bell,
+        }
+    }
+
+    /// Some batches were taken: there is room for others.
+    pub(crate) fn wake(&mut self) {
+        self.bell.ring();
+    }
+
+    /// The tx ring of `worker` is done up to `position`, and that is committed.
+    pub(crate) fn release(&mut self, worker: usize, position: u64) {
+        // Pairs with `Collector::release`.
+        self.orders.released[worker].store(position, Ordering::Release);
+        self.bell.ring();
+    }
+
+    /// Waits until the collector can't hand over a full batch.
+    pub(crate) fn pressed(&self) -> impl Future<Output = ()> + use<> {
+        let orders = Arc::clone(&self.orders);
+        async move { orders.pressed.notified().await }
+    }
+
+    /// Read what is there, hand it over, then read no more.
+    pub(crate) fn flush(&mut self) {
+        self.orders.flush.store(true, Ordering::Release); // pairs with `Collector::run`
+        self.bell.ring();
+    }
+
+    /// Let the thread end.
+    pub(crate) fn end(&mut self) {
+        self.orders.end.store(true, Ordering::Release); // pairs with `Collector::run`
+        self.bell.ring();
+    }
+}
+
+/// What the session tells the collector.
 #[derive(Debug)]
 pub(crate) struct Orders {
     /// How far each tx ring may be released.
@@ -43,6 +93,8 @@ pub(crate) struct Orders {
     flush: AtomicBool,
     /// The session is over.
     end: AtomicBool,
+    /// The other way: batches wait, and there is no room for one more.
+    pressed: Notify,
 }
 
 impl Orders {
@@ -51,22 +103,8 @@ impl Orders {
             released: (0..workers).map(|_| AtomicU64::new(0)).collect(),
             flush: AtomicBool::new(false),
             end: AtomicBool::new(false),
+            pressed: Notify::new(),
         }
-    }
-
-    /// The tx ring of `worker` is done up to `position`, and that is committed.
-    pub(crate) fn release(&self, worker: usize, position: u64) {
-        self.released[worker].store(position, Ordering::Release); // pairs with `Collector::release`
-    }
-
-    /// Read what is there, hand it over, then read no more.
-    pub(crate) fn flush(&self) {
-        self.flush.store(true, Ordering::Release); // pairs with `Collector::run`
-    }
-
-    /// Let the thread end.
-    pub(crate) fn end(&self) {
-        self.end.store(true, Ordering::Release); // pairs with `Collector::run`
     }
 }
 
@@ -155,19 +193,55 @@ impl Collector {
         }
     }
 
+    /// Forms a batch of a predecessor again. Only before anything else is read, and in the order of the batches.
+    pub(crate) fn form_again(&mut self, extent: &BatchExtent) -> Batch {
+        let mut batch = Batch::default();
+        for tail in &extent.tails {
+            let Some(ring) = self.rings.get_mut(tail.worker) else {
+                continue;
+            };
+            while ring.reader.position() < tail.position {
+                let start = ring.reader.position();
+                let found = ring.next();
+                let end = ring.reader.position();
+                match found {
+                    Found::Packet { bytes, ordinal } if bytes <= MAX_PACKET_BYTES => {
+                        let lost = ring.missing_before(ordinal);
+                        if lost > 0 {
+                            batch.skip(tail.worker, start, lost);
+                        }
+                        batch.add(tail.worker, start, end, bytes);
+                    }
+                    Found::Packet { ordinal, .. } => {
+                        let lost = ring.missing_before(ordinal);
+                        batch.skip(tail.worker, end, lost + 1);
+                    }
+                    Found::Corrupt | Found::Skipped if end > start => {
+                        ring.skipped += end - start;
+                        batch.skip(tail.worker, end, 0);
+                    }
+                    Found::Nothing | Found::Corrupt | Found::Skipped => break,
+                }
+            }
+        }
+        batch
+    }
+
     /// Works until the session has ended.
     pub(crate) fn run(mut self) {
-        // Pairs with `Orders::end`.
+        // Pairs with `Handle::end`.
         while !self.orders.end.load(Ordering::Acquire) {
             self.hear();
             self.release();
             // Looked at before the rings: what was published before the order must be read.
-            let flushing = self.orders.flush.load(Ordering::Acquire); // pairs with `Orders::flush`
+            let flushing = self.orders.flush.load(Ordering::Acquire); // pairs with `Handle::flush`
             if flushing {
                 self.bound_reading();
             }
+            // While a batch waits, nothing is read, but that does not mean that there is nothing.
+            let waits = self.closed.is_some();
             let read = self.queue.is_some() && self.read_rings();
-            self.hand_over(read, flushing);
+            self.hand_over(read || waits, flushing);
             if !read {
                 self.sleep(flushing);
             }
@@ -184,7 +258,7 @@ impl Collector {
 
     fn release(&mut self) {
         for (ring, released) in self.rings.iter_mut().zip(&self.orders.released) {
-            ring.reader.release_to(released.load(Ordering::Acquire)); // pairs with `Orders::release`
+            ring.reader.release_to(released.load(Ordering::Acquire)); // pairs with `Handle::release`
         }
     }
 
@@ -306,7 +380,10 @@ impl Collector {
         };
         match queue.try_send(batch) {
             Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(batch)) => self.closed = Some(batch),
+            Err(mpsc::error::TrySendError::Full(batch)) => {
+                self.closed = Some(batch);
+                self.orders.pressed.notify_one();
+            }
             Err(mpsc::error::TrySendError::Closed(_)) => self.queue = None,
         }
     }
@@ -346,7 +423,7 @@ impl Ring {
         orders: &Orders,
     ) -> Self {
         reader.resume(commit.tx_tail(worker));
-        orders.release(worker, commit.tx_tail(worker));
+        orders.released[worker].store(commit.tx_tail(worker), Ordering::Release);
         Self {
             reader,
             ordinal: commit.tx_done(worker),

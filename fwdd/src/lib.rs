@@ -4,15 +4,18 @@
 //! processor has acknowledged them. It brings the processor's filters to the other processes. It parses no packet.
 //!
 //! ```text
-//!   tx rings --> collector --batches--> session --copies of the bytes--> processor
-//!      ^                                   |   <-----acknowledgements---
-//!      +------ release <-- commit <--------+
+//!   tx rings --> collector --batches--> outbox --> session --copies of the bytes--> processor
+//!      ^                                | ^  |          <-----acknowledgements---
+//!      +------ release <-- commit <-----+ |  |
+//!                                     disk buffer
 //! ```
 //!
 //! | module | what it does |
 //! |---|---|
 //! | `collector` | reads the rings and forms batches; a thread that sleeps on the rings |
 //! | `batch` | positions of packets in the rings, and how they are written to the wire |
+//! | `outbox` | what is to be sent, in order, and whether it waits in the rings or on disk |
+//! | `disk_buffer`, [`overflow`] | packets that wait on disk: tied to the ledger, and the store itself |
 //! | `session` | connections, one after the other, and everything that goes over them |
 //! | `calls` | the gRPC calls of one connection |
 //! | `window`, `flow`, `backoff`, `clock` | the session's rules: acknowledgements, flow control, waiting times, a clock that was set |
@@ -20,10 +23,9 @@
 //! | `filters` | the processor's filters, published as snapshots |
 //! | `node` | status and statistics of the whole node |
 //! | `ledger` | counters and redo log in shared memory |
-//! | [`overflow`] | packets that wait on disk |
 //!
 //! What it guarantees: a packet that a worker has put into its tx ring reaches the processor at least once, in the
-//! order of its ring, as long as the shared memory lives; this process may end at any instruction. Twice only when an
+//! order of its ring, as long as the shared memory lives, or the disk for what is there; this process may end at any instruction. Twice only when an
 //! acknowledgement was lost. What can't be sent is counted.
 
 #![forbid(unsafe_code)]
@@ -34,16 +36,19 @@ mod bell;
 mod calls;
 mod clock;
 mod collector;
+mod disk_buffer;
 mod filters;
 mod flow;
 mod ledger;
 mod node;
+mod outbox;
 pub mod overflow;
 mod session;
 mod shutdown;
 mod transport;
 mod window;
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::thread;
@@ -53,22 +58,28 @@ use lc_daemon::attach::{AttachError, ForwarderRegions};
 use lc_daemon::config::Config;
 use lc_daemon::sandbox;
 use shm_layout::commit::Torn;
+use shm_layout::extent::Tail;
+use shm_layout::forwarder::{DiskState, DiskStatus, MAX_UNSETTLED};
 use shm_layout::region::RegionError;
 use shm_layout::ring::RingReader;
 use tokio::sync::{mpsc, watch};
 
+pub use disk_buffer::{DiskBufferError, open_directory};
 pub use transport::TransportError;
 
 use batch::Origin;
 use bell::Bell;
-use collector::{Collector, Limits, Orders};
+use collector::{Collector, Handle, Limits, Orders};
+use disk_buffer::DiskBuffer;
 use filters::{Filters, Publisher};
 use ledger::Ledger;
 use node::Node;
+use outbox::{Held, Outbox};
+use overflow::Directory;
 use session::{Session, Strikes};
 use shutdown::Shutdown;
 use transport::Transport;
-use window::{Most, Window};
+use window::{Most, Ticket, Window};
 
 /// Most bytes in flight to the processor.
 const IN_FLIGHT_BYTES: u64 = 64 << 20;
@@ -87,6 +98,9 @@ pub enum ForwarderError {
     /// A region of this process' own can't be made.
     #[error(transparent)]
     Region(#[from] RegionError),
+    /// The disk buffer can't be used. A new start would not help.
+    #[error(transparent)]
+    DiskBuffer(#[from] DiskBufferError),
     /// The forwarder's region is being written by another process.
     #[error("the forwarder's region is in use by another lc-fwdd: {0}")]
     InUse(#[from] Torn),
@@ -99,43 +113,47 @@ pub enum ForwarderError {
 }
 
 /// What is left at the end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Batches that the processor has not acknowledged. Their packets are still in the tx rings.
+    /// Batches that the processor has not acknowledged and the disk does not hold. Their packets are still in the tx
+    /// rings.
     pub unacked_batches: usize,
     /// Packets in those.
     pub unacked_packets: usize,
+    /// Packets that wait on disk for the next start.
+    pub packets_on_disk: u64,
 }
 
-/// Forwards until `stop` becomes true, then delivers what is there, within the configured time. `ready` is called once,
-/// when everything is attached.
+/// Forwards until `stop` becomes true, then delivers what is there, within the configured time, and leaves the rest on
+/// disk. `disk` is the disk buffer's directory, if the configuration names one. `ready` is called once, when everything
+/// is attached.
 ///
 /// # Errors
 ///
 /// See [`ForwarderError`].
 pub fn run(
     config: Config,
+    disk: Option<Directory>,
     stop: watch::Receiver<bool>,
     ready: impl FnOnce(),
 ) -> Result<Summary, ForwarderError> {
     let config = Arc::new(config);
     let transport = Transport::new(&config)?;
     let Some(regions) = attach(&config, &stop)? else {
-        return Ok(Summary {
-            unacked_batches: 0,
-            unacked_packets: 0,
-        });
+        return Ok(Summary::default());
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    // The session itself runs on this thread, and may wait for the disk. Connections and heartbeats go on meanwhile.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
         .enable_all()
         .build()?;
     let shutdown = Shutdown::new(config.shutdown_timeout);
-    let (session, collector) = assemble(config, transport, regions, &shutdown)?;
+    let (session, collector) = assemble(config, transport, regions, disk, &shutdown)?;
     let collector = thread::Builder::new()
         .name("collector".to_owned())
         .spawn(|| collector.run())?;
     ready();
-    let (unacked_batches, unacked_packets) = runtime.block_on(async {
+    let left = runtime.block_on(async {
         tokio::spawn(pass_on(stop, shutdown.clone()));
         session.run().await
     });
@@ -144,8 +162,9 @@ pub fn run(
         return Err(ForwarderError::AnotherCapd);
     }
     Ok(Summary {
-        unacked_batches,
-        unacked_packets,
+        unacked_batches: left.batches,
+        unacked_packets: left.packets,
+        packets_on_disk: left.packets_on_disk,
     })
 }
 
@@ -178,6 +197,7 @@ fn assemble(
     config: Arc<Config>,
     transport: Transport,
     regions: ForwarderRegions,
+    disk: Option<Directory>,
     shutdown: &Shutdown,
 ) -> Result<(Session, Collector), ForwarderError> {
     let ForwarderRegions {
@@ -223,7 +243,7 @@ fn assemble(
         packets: config.batch_size.max(1),
         age: config.batch_timeout,
     };
-    let collector = Collector::new(
+    let mut collector = Collector::new(
         tx,
         heard,
         Arc::clone(&orders),
@@ -232,12 +252,42 @@ fn assemble(
         Arc::clone(&region),
         Arc::clone(&ledger),
     );
-    // What is in flight stays in the rings: it needs no room of its own.
-    let rings = u64::from(geometry.workers) * geometry.tx_bytes;
-    let most = Most {
-        batches: config.queue_batches.max(1),
-        bytes: rings.min(IN_FLIGHT_BYTES) as usize,
+    let mut most = Most {
+        batches: config.queue_batches.clamp(1, MAX_UNSETTLED as usize),
+        // What is in flight stays in the rings: it needs no room of its own.
+        bytes: (u64::from(geometry.workers) * geometry.tx_bytes).min(IN_FLIGHT_BYTES) as usize,
     };
+    let disk = match (disk, &config.disk_buffer) {
+        (Some(directory), Some(settings)) => {
+            // A full window is no reason to use the disk.
+            most.bytes = most.bytes.min(geometry.tx_bytes as usize / 4);
+            let (ledger, region) = (Arc::clone(&ledger), Arc::clone(&region));
+            disk_buffer::or_without(DiskBuffer::open(
+                directory, &config, settings, ledger, region,
+            ))?
+        }
+        _ => None,
+    };
+    if disk.is_none() {
+        let (state, limit) = match &config.disk_buffer {
+            Some(settings) => (DiskState::Failed, settings.limit),
+            None => (DiskState::Off, 0),
+        };
+        region.set_disk(DiskStatus {
+            state,
+            bytes: 0,
+            limit,
+        });
+    }
+    let held = held_by_predecessor(&ledger, &mut collector);
+    let outbox = Outbox::new(
+        Window::new(most),
+        disk,
+        held,
+        Handle::new(batches, orders, bell),
+        Arc::clone(&origin),
+        geometry.tx_bytes,
+    );
     let session = Session {
         config,
         transport,
@@ -246,16 +296,33 @@ fn assemble(
         ledger,
         filters,
         origin,
-        window: Window::new(most),
-        batches,
-        drained: false,
-        flushing: false,
-        orders,
-        bell,
+        outbox,
         shutdown: shutdown.clone(),
         strikes: Strikes::default(),
     };
     Ok((session, collector))
+}
+
+/// The batches that a predecessor has sent from the rings, with the numbers that it gave them.
+fn held_by_predecessor(ledger: &Ledger, collector: &mut Collector) -> VecDeque<Held> {
+    let done = ledger.commit();
+    let mut held = VecDeque::new();
+    for extent in ledger.unsettled() {
+        let in_rings = |tail: &Tail| tail.position > done.tx_tail(tail.worker);
+        let Some(slot) = extent.slot.filter(|_| extent.tails.iter().any(in_rings)) else {
+            continue;
+        };
+        let batch = collector.form_again(&extent);
+        batch.set_sent();
+        held.push_back(Held {
+            ticket: Some(Ticket {
+                sequence: extent.sequence,
+                slot,
+            }),
+            batch: Arc::new(batch),
+        });
+    }
+    held
 }
 
 /// Begins the shutdown when `stop` says so, or when nobody can say so any more.

@@ -47,6 +47,13 @@ fn forward(config: Config) -> Exit {
             return Exit::Failure;
         }
     };
+    let disk = match lc_fwdd::open_directory(&config) {
+        Ok(disk) => disk,
+        Err(error) => {
+            tracing::error!("{error}");
+            return Exit::Refused;
+        }
+    };
     // Before any thread is started.
     if !config.sandbox {
         sandbox::left_off();
@@ -63,20 +70,27 @@ fn forward(config: Config) -> Exit {
     };
     let processor = config.processor.to_string();
     let ready = || ready::ready(&format!("forwarding to {processor}"));
-    match lc_fwdd::run(config, stop, ready) {
-        Ok(left) if left.unacked_batches == 0 => Exit::Ok,
+    match lc_fwdd::run(config, disk, stop, ready) {
         Ok(left) => {
-            tracing::warn!(
-                batches = left.unacked_batches,
-                packets = left.unacked_packets,
-                "ended with packets that the processor has not acknowledged; they are still in shared memory"
-            );
+            if left.packets_on_disk > 0 {
+                tracing::info!(
+                    packets = left.packets_on_disk,
+                    "packets wait on disk for the next start"
+                );
+            }
+            if left.unacked_batches > 0 {
+                tracing::warn!(
+                    batches = left.unacked_batches,
+                    packets = left.unacked_packets,
+                    "ended with packets that the processor has not acknowledged; they are still in shared memory"
+                );
+            }
             Exit::Ok
         }
         Err(error) => {
             tracing::error!("{error}");
             match error {
-                ForwarderError::Transport(_) => Exit::Refused,
+                ForwarderError::Transport(_) | ForwarderError::DiskBuffer(_) => Exit::Refused,
                 _ => Exit::Failure,
             }
         }

@@ -235,8 +235,14 @@ impl Node {
     }
 
     fn totals(&self) -> Totals {
+        let forwarder = self.ledger.commit();
+        let lost = [
+            ForwardCounter::Dropped,
+            ForwardCounter::DiskDropped,
+            ForwardCounter::DiskLost,
+        ];
         let mut totals = Totals {
-            dropped: self.ledger.commit().get(ForwardCounter::Dropped),
+            dropped: lost.iter().map(|counter| forwarder.get(*counter)).sum(),
             ..Totals::default()
         };
         for queue in 0..usize::from(self.geometry.queues) {

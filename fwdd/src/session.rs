@@ -5,7 +5,8 @@
 //! ```
 //!
 //! What it guarantees:
-//! - a batch is settled, and its bytes in the rings released, only when the processor has acknowledged it;
+//! - a batch is settled, and its bytes in the rings released, only when the processor has acknowledged it or the disk
+//!   holds it;
 //! - after a loss every batch without an acknowledgement is sent again, in order, under its old number, before
 //!   anything new; so packets arrive at least once, and twice only if their acknowledgement was lost;
 //! - one connection at a time; the next one begins when the last is closed, and never at once;
@@ -31,17 +32,16 @@ use tonic::Code;
 
 use crate::backoff::{Backoff, Outage};
 use crate::batch::{Batch, Message, Origin};
-use crate::bell::Bell;
 use crate::calls::{Ended, Phase, describe, heartbeat, packets, register, subscribe};
 use crate::clock::Clock;
-use crate::collector::Orders;
 use crate::filters::Filters;
 use crate::flow::{Flow, Gate};
-use crate::ledger::{Ledger, Outcome};
+use crate::ledger::Ledger;
 use crate::node::Node;
+use crate::outbox::{Left, Outbox};
 use crate::shutdown::Shutdown;
 use crate::transport::{Link, Transport, causes};
-use crate::window::{Ack, Numbered, Window};
+use crate::window::{Ack, Numbered};
 
 /// Between looks at the clock and at the counters.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -63,14 +63,7 @@ pub(crate) struct Session {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) filters: Arc<Filters>,
     pub(crate) origin: Arc<Origin>,
-    pub(crate) window: Window,
-    pub(crate) batches: mpsc::Receiver<Batch>,
-    /// Whether the collector has handed over its last batch.
-    pub(crate) drained: bool,
-    /// Whether the collector was told to hand over what there is.
-    pub(crate) flushing: bool,
-    pub(crate) orders: Arc<Orders>,
-    pub(crate) bell: Bell,
+    pub(crate) outbox: Outbox,
     pub(crate) shutdown: Shutdown,
     pub(crate) strikes: Strikes,
 }
@@ -93,8 +86,8 @@ struct End {
 }
 
 impl Session {
-    /// Works until the shutdown is over, then says what was not acknowledged: batches and packets.
-    pub(crate) async fn run(mut self) -> (usize, usize) {
+    /// Works until the shutdown is over, then says what was not acknowledged.
+    pub(crate) async fn run(mut self) -> Left {
         let mut backoff = Backoff::default();
         let mut outage = Outage::default();
         let memory = tokio::spawn(Arc::clone(&self.node).watch_memory());
@@ -106,9 +99,8 @@ impl Session {
                 () = shutdown.expired() => break,
                 ended = self.one_connection(&mut outage) => ended,
             };
-            self.window.reconnect();
-            self.settle_idle();
-            if self.is_finished() {
+            self.outbox.connection_ended();
+            if self.outbox.is_finished() {
                 break;
             }
             backoff.connection_ended(began.elapsed(), self.acked() > acked);
@@ -123,52 +115,40 @@ impl Session {
                 );
             }
             self.wait(delay).await;
-            if self.is_finished() {
+            if self.outbox.is_finished() {
                 break;
             }
         }
         memory.abort();
-        let left = self.count_left().await;
-        self.orders.end();
-        self.bell.ring();
         self.filters.end();
-        left
-    }
-
-    /// Batches and packets that stay in the rings.
-    async fn count_left(&mut self) -> (usize, usize) {
-        let (mut batches, mut packets) = self.window.unacked();
-        self.flush();
-        // The collector only reads positions: what it still has comes at once.
-        while let Ok(Some(batch)) = timeout(LAST_ANSWERS, self.batches.recv()).await {
-            self.bell.ring();
-            batches += 1;
-            packets += batch.packets;
-        }
-        (batches, packets)
+        self.outbox.close().await
     }
 
     fn acked(&self) -> u64 {
         self.ledger.commit().get(ForwardCounter::AckedBatches)
     }
 
-    fn is_finished(&self) -> bool {
-        self.drained && self.window.is_empty()
-    }
-
-    /// Waits between connections. A shutdown shortens the wait, and takes in what the collector still has.
+    /// Waits between connections. A shutdown shortens the wait, and puts aside what the collector still has.
     async fn wait(&mut self, delay: Duration) {
         self.set_connection(Connection::Waiting);
+        let shutdown = self.shutdown.clone();
         let until = tokio::time::Instant::now() + delay;
-        tokio::select! {
-            () = sleep_until(until) => return,
-            () = self.shutdown.begun() => self.flush(),
+        loop {
+            tokio::select! {
+                () = sleep_until(until) => return,
+                () = shutdown.begun() => break,
+                () = self.outbox.attend(false) => {}
+            }
         }
+        self.flush();
         let soon = tokio::time::Instant::now() + Duration::from_millis(100).min(delay);
-        while !self.is_finished() {
+        while !self.outbox.is_finished() {
             tokio::select! {
                 () = sleep_until(soon) => return,
-                batch = self.batches.recv(), if !self.drained => self.take_in(batch),
+                () = self.outbox.attend(false) => {}
+            }
+            if self.outbox.is_drained() {
+                self.outbox.put_aside();
             }
         }
     }
@@ -177,10 +157,18 @@ impl Session {
     async fn one_connection(&mut self, outage: &mut Outage) -> String {
         self.set_connection(Connection::Connecting);
         let shutdown = self.shutdown.clone();
-        let connected = tokio::select! {
-            connected = self.connect() => connected,
-            // There may be nothing left to connect for.
-            () = shutdown.begun(), if !self.flushing => return "stopping".to_owned(),
+        let flushing = self.outbox.is_flushing();
+        let connected = {
+            let connect = connect(&self.transport, &self.node, &self.region, &self.config);
+            tokio::pin!(connect);
+            loop {
+                tokio::select! {
+                    connected = &mut connect => break connected,
+                    // There may be nothing left to connect for.
+                    () = shutdown.begun(), if !flushing => return "stopping".to_owned(),
+                    () = self.outbox.attend(false) => {}
+                }
+            }
         };
         let (mut link, response) = match connected {
             Ok(connected) => connected,
@@ -199,12 +187,11 @@ impl Session {
         self.filters.reset(response.filters);
         self.set_connection(Connection::Streaming);
         let failures = outage.ended();
-        let (batches, packets) = self.window.unacked();
+        let batches = self.outbox.to_be_sent_again();
         tracing::info!(
             processor = name,
             failures,
             batches,
-            packets,
             "registered with the processor; batches without an acknowledgement are sent again"
         );
         let end = self.stream(&mut link).await;
@@ -221,64 +208,6 @@ impl Session {
             false => connection,
         };
         self.region.set_connection(connection);
-    }
-
-    async fn connect(&self) -> Result<(Link, RegistrationResponse), String> {
-        let said = |error: &dyn std::error::Error| causes(error);
-        let addresses = self.transport.resolve().await.map_err(|e| said(&e))?;
-        self.announce(&addresses).await;
-        let mut link = self
-            .transport
-            .connect(&addresses)
-            .await
-            .map_err(|e| said(&e))?;
-        match register(link.calls(), &self.node).await {
-            Ok(response) if response.accepted => Ok((link, response)),
-            refused => {
-                let reason = match refused {
-                    Ok(response) => format!("the processor refused this node: {}", response.error),
-                    Err(status) => {
-                        let mut reason = format!("registration: {}", describe(&status));
-                        // The connection knows better why it broke, such as a TLS alert.
-                        if let Ok(cause) = timeout(Duration::from_millis(100), link.ended()).await {
-                            let hint = self.transport.hint();
-                            reason = format!("{reason} ({cause}){hint}");
-                        }
-                        reason
-                    }
-                };
-                link.close().await;
-                Err(reason)
-            }
-        }
-    }
-
-    /// Lets capture exclude the processor's addresses before anything goes there.
-    async fn announce(&self, addresses: &[SocketAddr]) {
-        let known = self.region.endpoints().unwrap_or_default();
-        let mut addresses = addresses.to_vec();
-        addresses.sort_unstable();
-        addresses.dedup();
-        addresses.truncate(shm_layout::forwarder::MAX_ENDPOINTS);
-        let mut revision = known.revision;
-        if known.addresses != addresses {
-            revision += 1;
-            self.region.set_endpoints(&Endpoints {
-                revision,
-                addresses,
-            });
-        }
-        if matches!(self.config.source, Source::Files(_)) {
-            return;
-        }
-        let excluded = async {
-            while self.node.excluded_endpoints() < revision {
-                sleep(Duration::from_millis(10)).await;
-            }
-        };
-        if timeout(EXCLUSION_PATIENCE, excluded).await.is_err() {
-            tracing::debug!("capture has not excluded the processor's addresses in time");
-        }
     }
 
     /// Sends and receives until the connection ends.
@@ -314,40 +243,10 @@ impl Session {
         end
     }
 
-    /// Takes in what the collector hands over; `None` after its last batch.
-    fn take_in(&mut self, batch: Option<Batch>) {
-        let Some(batch) = batch else {
-            self.drained = true;
-            return;
-        };
-        self.window.push(batch);
-        self.settle_idle();
-        // It may have room for the next one now.
-        self.bell.ring();
-    }
-
     fn flush(&mut self) {
-        self.flushing = true;
         self.node.set_stopping();
         self.region.set_connection(Connection::Stopping);
-        self.orders.flush();
-        self.bell.ring();
-    }
-
-    /// Settles batches that only release something, as far as it is their turn.
-    fn settle_idle(&mut self) {
-        while let Some(idle) = self.window.pop_idle() {
-            self.settle(&idle, Outcome::Acked);
-        }
-    }
-
-    /// First the commit, then the release.
-    fn settle(&mut self, numbered: &Numbered, outcome: Outcome) {
-        self.ledger.settle(&numbered.batch, outcome);
-        for tail in &numbered.batch.tails {
-            self.orders.release(tail.worker, tail.position);
-        }
-        self.bell.ring();
+        self.outbox.flush();
     }
 
     /// Gives the oldest batch up if the processor has called it undecodable too often.
@@ -356,30 +255,90 @@ impl Session {
             code,
             Some(Code::Internal | Code::OutOfRange | Code::ResourceExhausted)
         );
-        let Some(oldest) = self.window.oldest().filter(|_| undecodable) else {
+        let Some(oldest) = self.outbox.oldest().filter(|_| undecodable) else {
             return;
         };
         if !oldest.batch.was_sent() {
             return;
         }
-        if self.strikes.sequence != oldest.sequence {
-            self.strikes = Strikes {
-                sequence: oldest.sequence,
-                count: 0,
-            };
+        let (sequence, packets) = (oldest.ticket.sequence, oldest.batch.packets);
+        if self.strikes.sequence != sequence {
+            self.strikes = Strikes { sequence, count: 0 };
         }
         self.strikes.count += 1;
-        if self.strikes.count >= STRIKES
-            && let Some(bad) = self.window.give_up()
-        {
-            let (sequence, packets) = (bad.sequence, bad.batch.packets);
+        if self.strikes.count >= STRIKES {
             tracing::error!(
                 sequence,
                 packets,
                 "the processor does not take this batch; its packets are dropped"
             );
-            self.settle(&bad, Outcome::Dropped);
+            self.outbox.give_up_oldest();
         }
+    }
+}
+
+/// Connects to the processor and registers; says why not.
+async fn connect(
+    transport: &Transport,
+    node: &Node,
+    region: &OwnedRegion<Forwarder>,
+    config: &Config,
+) -> Result<(Link, RegistrationResponse), String> {
+    let said = |error: &dyn std::error::Error| causes(error);
+    let addresses = transport.resolve().await.map_err(|e| said(&e))?;
+    announce(&addresses, node, region, config).await;
+    let mut link = transport.connect(&addresses).await.map_err(|e| said(&e))?;
+    match register(link.calls(), node).await {
+        Ok(response) if response.accepted => Ok((link, response)),
+        refused => {
+            let reason = match refused {
+                Ok(response) => format!("the processor refused this node: {}", response.error),
+                Err(status) => {
+                    let mut reason = format!("registration: {}", describe(&status));
+                    // The connection knows better why it broke, such as a TLS alert.
+                    if let Ok(cause) = timeout(Duration::from_millis(100), link.ended()).await {
+                        let hint = transport.hint();
+                        reason = format!("{reason} ({cause}){hint}");
+                    }
+                    reason
+                }
+            };
+            link.close().await;
+            Err(reason)
+        }
+    }
+}
+
+/// Lets capture exclude the processor's addresses before anything goes there.
+async fn announce(
+    addresses: &[SocketAddr],
+    node: &Node,
+    region: &OwnedRegion<Forwarder>,
+    config: &Config,
+) {
+    let known = region.endpoints().unwrap_or_default();
+    let mut addresses = addresses.to_vec();
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses.truncate(shm_layout::forwarder::MAX_ENDPOINTS);
+    let mut revision = known.revision;
+    if known.addresses != addresses {
+        revision += 1;
+        region.set_endpoints(&Endpoints {
+            revision,
+            addresses,
+        });
+    }
+    if matches!(config.source, Source::Files(_)) {
+        return;
+    }
+    let excluded = async {
+        while node.excluded_endpoints() < revision {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    if timeout(EXCLUSION_PATIENCE, excluded).await.is_err() {
+        tracing::debug!("capture has not excluded the processor's addresses in time");
     }
 }
 
@@ -403,7 +362,7 @@ impl Streaming<'_> {
         let mut look = interval(LOOK_INTERVAL);
         let mut permit: Option<mpsc::OwnedPermit<Message>> = None;
         loop {
-            if self.session.is_finished() && self.outgoing.is_some() {
+            if self.session.outbox.is_finished() && self.outgoing.is_some() {
                 // The half-close: the processor answers what it has, then ends the stream.
                 (permit, self.outgoing) = (None, None);
                 let _ = self.phase.send(Phase::Done);
@@ -411,19 +370,14 @@ impl Streaming<'_> {
                 leaving = Some((until, String::from("done")));
             }
             let gate = self.flow.gate(Instant::now());
-            if gate == Gate::Open
-                && leaving.is_none()
-                && self.session.window.has_unsent()
-                && let Some(ready) = permit.take()
-            {
-                permit = self.send_next(ready);
-                continue;
-            }
-            let take = gate == Gate::Open
+            let free = gate == Gate::Open
                 && leaving.is_none()
                 && permit.is_some()
-                && !self.session.drained
-                && self.session.window.has_room();
+                && self.session.outbox.has_room();
+            if free && let Some(next) = self.session.outbox.send_next() {
+                self.send(permit.take(), next);
+                continue;
+            }
             let later = match gate {
                 Gate::Open => None,
                 Gate::BatchAt(at) | Gate::ProbeAt(at) => Some(at),
@@ -459,22 +413,19 @@ impl Streaming<'_> {
                 ready = reserve(self.outgoing.clone()), if permit.is_none() && self.outgoing.is_some() => {
                     permit = ready;
                 }
-                batch = self.session.batches.recv(), if take => self.session.take_in(batch),
+                () = self.session.outbox.attend(free) => {}
                 () = sleep_until(later.unwrap_or_else(Instant::now).into()), if later.is_some() => {
                     if matches!(gate, Gate::ProbeAt(_)) && leaving.is_none() {
-                        permit = match permit.take() {
+                        match permit.take() {
                             Some(ready) => self.send_probe(ready),
-                            None => {
-                                // The send buffer is full: the probe waits its time anew.
-                                self.flow.sent(Instant::now());
-                                None
-                            }
-                        };
+                            // The send buffer is full: the probe waits its time anew.
+                            None => self.flow.sent(Instant::now()),
+                        }
                     }
                 }
                 _ = look.tick() => self.look(link, tasks),
             }
-            if leaving.is_some() && self.session.window.is_quiet() && self.outgoing.is_some() {
+            if leaving.is_some() && self.session.outbox.is_quiet() && self.outgoing.is_some() {
                 // Going away, and everything that was sent is answered.
                 if let Some((_, reason)) = leaving.take() {
                     return End::lost(reason, None);
@@ -483,34 +434,17 @@ impl Streaming<'_> {
         }
     }
 
-    fn send_next(
-        &mut self,
-        permit: mpsc::OwnedPermit<Message>,
-    ) -> Option<mpsc::OwnedPermit<Message>> {
-        let session = &mut *self.session;
-        let Some(next) = session.window.send_next(|| session.ledger.next_sequence()) else {
-            return Some(permit);
-        };
-        if next.batch.was_sent() {
-            session.ledger.count(ForwardCounter::ResentBatches, 1);
-            let packets = next.batch.packets as u64;
-            session.ledger.count(ForwardCounter::ResentPackets, packets);
+    fn send(&mut self, permit: Option<mpsc::OwnedPermit<Message>>, next: Numbered) {
+        if let Some(permit) = permit {
+            permit.send(self.message(next.ticket.sequence, Some(next.batch)));
+            self.flow.sent(Instant::now());
         }
-        permit.send(self.message(next.sequence, Some(next.batch)));
-        self.flow.sent(Instant::now());
-        None
     }
 
-    fn send_probe(
-        &mut self,
-        permit: mpsc::OwnedPermit<Message>,
-    ) -> Option<mpsc::OwnedPermit<Message>> {
-        let sequence = self.session.ledger.next_sequence();
-        self.session.window.send_probe(sequence);
-        self.session.ledger.count(ForwardCounter::Probes, 1);
+    fn send_probe(&mut self, permit: mpsc::OwnedPermit<Message>) {
+        let sequence = self.session.outbox.send_probe();
         permit.send(self.message(sequence, None));
         self.flow.sent(Instant::now());
-        None
     }
 
     fn message(&self, sequence: u64, batch: Option<Arc<Batch>>) -> Message {
@@ -525,12 +459,8 @@ impl Streaming<'_> {
     /// Takes in an answer; an error if it can't be explained.
     fn take_answer(&mut self, answer: &StreamControl) -> Result<(), String> {
         let session = &mut *self.session;
-        match session.window.acknowledge(answer.ack_sequence) {
-            Ack::Batch(numbered) => {
-                session.settle(&numbered, Outcome::Acked);
-                session.settle_idle();
-            }
-            Ack::Probe => {}
+        match session.outbox.acknowledge(answer.ack_sequence) {
+            Ack::Batch(_) | Ack::Probe => {}
             Ack::Repeated => session.ledger.count(ForwardCounter::UnexpectedAcks, 1),
             Ack::Unexplained { expected } => {
                 session.ledger.count(ForwardCounter::UnexpectedAcks, 1);

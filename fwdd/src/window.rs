@@ -1,8 +1,6 @@
-//! The batches that the processor has not acknowledged, in the order in which they must arrive.
+//! The batches that are on their way over the present connection, in the order in which they were sent.
 //!
-//! Acknowledgements come one per message and in order, so the next one is always known. A batch gets its number when
-//! it is first sent, and keeps it for as long as it lives; a new connection sends all of them again, before anything
-//! new.
+//! Acknowledgements come one per message and in order, so the next one is always known.
 //!
 //! Sans-io: the session sends and receives, this only keeps the books.
 
@@ -11,11 +9,19 @@ use std::sync::Arc;
 
 use crate::batch::Batch;
 
-/// A batch with its number.
+/// What a batch keeps from its first sending to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ticket {
+    /// The batch's number.
+    pub(crate) sequence: u64,
+    /// Where shared memory says what it holds.
+    pub(crate) slot: u32,
+}
+
+/// A batch with its ticket.
 #[derive(Debug, Clone)]
 pub(crate) struct Numbered {
-    /// 0 before it was first sent.
-    pub(crate) sequence: u64,
+    pub(crate) ticket: Ticket,
     pub(crate) batch: Arc<Batch>,
 }
 
@@ -35,14 +41,12 @@ pub(crate) enum Ack {
     },
 }
 
-/// The books of one session.
+/// The books of one connection.
 #[derive(Debug)]
 pub(crate) struct Window {
     /// Batches without an acknowledgement, oldest first.
     batches: VecDeque<Numbered>,
-    /// How many of them, from the front, went out on this connection.
-    sent: usize,
-    /// What acknowledgements are due on this connection.
+    /// What acknowledgements are due.
     due: VecDeque<Due>,
     /// Highest number acknowledged.
     acked: u64,
@@ -68,7 +72,6 @@ impl Window {
     pub(crate) fn new(most: Most) -> Self {
         Self {
             batches: VecDeque::new(),
-            sent: 0,
             due: VecDeque::new(),
             acked: 0,
             bytes: 0,
@@ -76,49 +79,27 @@ impl Window {
         }
     }
 
-    /// A new connection: nothing is on its way any more.
-    pub(crate) fn reconnect(&mut self) {
-        self.sent = 0;
+    /// The connection is over: nothing is on its way any more. Gives what was not acknowledged, oldest first.
+    pub(crate) fn disconnect(&mut self) -> VecDeque<Numbered> {
         self.due.clear();
+        self.bytes = 0;
+        std::mem::take(&mut self.batches)
     }
 
-    /// Whether one more batch may be in flight. One always may, however long.
+    /// Whether one more batch may be sent. One always may, however long.
     pub(crate) fn has_room(&self) -> bool {
         self.batches.is_empty()
             || (self.batches.len() < self.most.batches && self.bytes < self.most.bytes)
     }
 
-    /// Takes in a batch to be sent after all others.
-    pub(crate) fn push(&mut self, batch: Batch) {
-        self.bytes += batch.bytes;
-        self.batches.push_back(Numbered {
-            sequence: 0,
-            batch: Arc::new(batch),
+    /// Notes that a batch goes out.
+    pub(crate) fn send(&mut self, numbered: Numbered) {
+        self.due.push_back(Due {
+            sequence: numbered.ticket.sequence,
+            probe: false,
         });
-    }
-
-    /// Whether any batch has not gone out on this connection.
-    pub(crate) fn has_unsent(&self) -> bool {
-        self.sent < self.batches.len()
-    }
-
-    /// The next batch to go out on this connection, which counts as sent from now on; `number` gives a fresh number.
-    /// Batches without packets don't go out.
-    pub(crate) fn send_next(&mut self, number: impl FnOnce() -> u64) -> Option<Numbered> {
-        while let Some(next) = self.batches.get_mut(self.sent) {
-            self.sent += 1;
-            if next.batch.packets > 0 {
-                if next.sequence == 0 {
-                    next.sequence = number();
-                }
-                self.due.push_back(Due {
-                    sequence: next.sequence,
-                    probe: false,
-                });
-                return Some(next.clone());
-            }
-        }
-        None
+        self.bytes += numbered.batch.bytes;
+        self.batches.push_back(numbered);
     }
 
     /// Notes that a message without packets goes out.
@@ -141,10 +122,8 @@ impl Window {
                 let probe = due.probe;
                 self.due.pop_front();
                 self.acked = self.acked.max(sequence);
-                match self.pop_acked(probe) {
-                    Some(batch) => Ack::Batch(batch),
-                    None => Ack::Probe,
-                }
+                let batch = if probe { None } else { self.pop() };
+                batch.map_or(Ack::Probe, Ack::Batch)
             }
             _ if sequence != 0 && sequence <= self.acked => Ack::Repeated,
             due => Ack::Unexplained {
@@ -153,25 +132,13 @@ impl Window {
         }
     }
 
-    fn pop_acked(&mut self, probe: bool) -> Option<Numbered> {
-        if probe { None } else { self.pop() }
-    }
-
-    /// Takes out the oldest batch if it has nothing to send.
-    pub(crate) fn pop_idle(&mut self) -> Option<Numbered> {
-        (self.batches.front()?.batch.packets == 0)
-            .then(|| self.pop())
-            .flatten()
-    }
-
-    /// Gives up on the oldest batch. Between connections only.
+    /// Gives up on the oldest batch. Only when nothing more is received on this connection.
     pub(crate) fn give_up(&mut self) -> Option<Numbered> {
         self.pop()
     }
 
     fn pop(&mut self) -> Option<Numbered> {
         let oldest = self.batches.pop_front()?;
-        self.sent = self.sent.saturating_sub(1);
         self.bytes -= oldest.batch.bytes;
         Some(oldest)
     }
@@ -181,15 +148,16 @@ impl Window {
         self.batches.front()
     }
 
+    /// The oldest batch whose packets are still in the rings.
+    pub(crate) fn oldest_in_rings(&self) -> Option<&Numbered> {
+        // Those on disk come first.
+        let on_disk = |numbered: &Numbered| numbered.batch.record().is_some();
+        self.batches.get(self.batches.partition_point(on_disk))
+    }
+
     /// Whether all batches are acknowledged.
     pub(crate) fn is_empty(&self) -> bool {
         self.batches.is_empty()
-    }
-
-    /// Batches and packets without an acknowledgement.
-    pub(crate) fn unacked(&self) -> (usize, usize) {
-        let packets = self.batches.iter().map(|next| next.batch.packets).sum();
-        (self.batches.len(), packets)
     }
 }
 
@@ -197,53 +165,41 @@ impl Window {
 mod tests {
     use super::*;
 
-    fn batch(packets: usize) -> Batch {
+    fn numbered(sequence: u64) -> Numbered {
         let mut batch = Batch::default();
-        for n in 0..packets as u64 {
-            batch.add(0, 100 * n, 100 * (n + 1), 50);
+        batch.add(0, 100 * sequence, 100 * (sequence + 1), 50);
+        Numbered {
+            ticket: Ticket {
+                sequence,
+                slot: sequence as u32,
+            },
+            batch: Arc::new(batch),
         }
-        batch
     }
 
-    fn window(batches: usize) -> Window {
+    fn window(sent: impl IntoIterator<Item = u64>) -> Window {
         let mut window = Window::new(Most {
             batches: 8,
             bytes: 1000,
         });
-        for _ in 0..batches {
-            window.push(batch(1));
-        }
+        sent.into_iter()
+            .for_each(|sequence| window.send(numbered(sequence)));
         window
     }
 
-    /// Sends everything; new batches get numbers from `number` on.
-    fn sent(window: &mut Window, mut number: u64) -> Vec<u64> {
-        let send = || {
-            let next = window.send_next(|| number)?.sequence;
-            number = number.max(next + 1);
-            Some(next)
-        };
-        std::iter::from_fn(send).collect()
-    }
-
     #[test]
-    fn a_new_connection_sends_what_was_not_acknowledged_again_and_in_order() {
-        let mut window = window(4);
-        assert_eq!(sent(&mut window, 1), [1, 2, 3, 4]);
-        assert!(matches!(window.acknowledge(1), Ack::Batch(acked) if acked.sequence == 1));
-        window.reconnect();
-        window.push(batch(1));
-        assert_eq!(sent(&mut window, 5), [2, 3, 4, 5]);
-        for sequence in 2..=5 {
-            assert!(matches!(window.acknowledge(sequence), Ack::Batch(_)));
-        }
-        assert!(window.is_empty() && window.is_quiet());
+    fn what_was_not_acknowledged_comes_back_in_order() {
+        let mut window = window(1..=4);
+        assert!(matches!(window.acknowledge(1), Ack::Batch(acked) if acked.ticket.sequence == 1));
+        let back = window.disconnect();
+        let back: Vec<_> = back.iter().map(|one| one.ticket.sequence).collect();
+        assert_eq!(back, [2, 3, 4]);
+        assert!(window.is_empty() && window.is_quiet() && window.has_room());
     }
 
     #[test]
     fn only_the_next_answer_settles_a_batch() {
-        let mut window = window(3);
-        assert_eq!(sent(&mut window, 7), [7, 8, 9]);
+        let mut window = window(7..=9);
         assert!(matches!(
             window.acknowledge(8),
             Ack::Unexplained { expected: Some(7) }
@@ -251,39 +207,45 @@ mod tests {
         assert!(matches!(window.acknowledge(0), Ack::Unexplained { .. }));
         assert!(matches!(window.acknowledge(7), Ack::Batch(_)));
         assert!(matches!(window.acknowledge(7), Ack::Repeated));
-        assert_eq!(window.unacked(), (2, 2));
+        assert_eq!(window.disconnect().len(), 2);
     }
 
     #[test]
     fn a_probe_between_batches_settles_none_of_them() {
-        let mut window = window(2);
-        assert_eq!(window.send_next(|| 1).unwrap().sequence, 1);
+        let mut window = window([1]);
         window.send_probe(2);
-        assert_eq!(sent(&mut window, 3), [3]);
+        window.send(numbered(3));
         assert!(matches!(window.acknowledge(1), Ack::Batch(_)));
         assert!(matches!(window.acknowledge(2), Ack::Probe));
-        assert!(matches!(window.acknowledge(3), Ack::Batch(acked) if acked.sequence == 3));
-    }
-
-    #[test]
-    fn what_only_releases_is_settled_in_its_turn() {
-        let mut window = window(1);
-        let mut skip = Batch::default();
-        skip.skip(0, 200, 1);
-        window.push(skip);
-        assert_eq!(sent(&mut window, 1), [1]);
-        assert!(window.pop_idle().is_none());
-        window.acknowledge(1);
-        assert!(window.pop_idle().is_some());
-        assert!(window.is_empty());
+        assert!(matches!(window.acknowledge(3), Ack::Batch(acked) if acked.ticket.sequence == 3));
     }
 
     #[test]
     fn room_is_bounded_by_batches_and_by_bytes() {
-        assert!(window(7).has_room());
-        assert!(!window(8).has_room());
-        let mut long = window(1);
-        long.push(batch(100));
+        assert!(window(0..7).has_room());
+        assert!(!window(0..8).has_room());
+        let mut long = window([0]);
+        let mut batch = Batch::default();
+        batch.add(0, 0, 5000, 4000);
+        long.send(Numbered {
+            batch: Arc::new(batch),
+            ..numbered(1)
+        });
         assert!(!long.has_room());
+    }
+
+    #[test]
+    fn the_oldest_in_the_rings_is_behind_those_on_disk() {
+        let window = window(0..3);
+        assert_eq!(
+            window.oldest_in_rings().map(|one| one.ticket.sequence),
+            Some(0)
+        );
+        for sequence in 0..3 {
+            let batch = &window.batches[sequence as usize].batch;
+            batch.move_to_disk(sequence, Vec::new().into());
+            let next = window.oldest_in_rings().map(|one| one.ticket.sequence);
+            assert_eq!(next, Some(sequence + 1).filter(|next| *next < 3));
+        }
     }
 }

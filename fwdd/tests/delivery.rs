@@ -311,7 +311,7 @@ fn a_ring_of_garbage_harms_nobody_and_is_given_back() {
 }
 
 #[test]
-fn a_successor_goes_on_where_the_commit_stands() {
+fn a_successor_sends_the_batches_of_its_predecessor_again_and_goes_on() {
     let mut node = Node::new(1);
     let mut processor = Processor::start();
     let config = node.config(
@@ -331,16 +331,17 @@ fn a_successor_goes_on_where_the_commit_stands() {
 
     let _running = Running::start(config);
     let mut stream = processor.stream();
-    let mut arrived = Vec::new();
-    let mut last = sent[2].sequence;
-    while arrived.len() < 10 {
-        let batch = processor.batch(&mut stream);
-        assert!(batch.sequence > last, "{} after {last}", batch.sequence);
-        last = batch.sequence;
-        arrived.extend(numbers(&batch));
-        stream.ack(batch.sequence);
+    // What was sent comes again, the very same batches.
+    for before in &sent[1..] {
+        let again = processor.batch(&mut stream);
+        assert_eq!(again.sequence, before.sequence);
+        assert_eq!(again.packets, before.packets);
+        stream.ack(again.sequence);
     }
-    assert_eq!(arrived, (4..14).collect::<Vec<_>>());
+    let next = processor.batch(&mut stream);
+    assert_eq!(next.sequence, sent[2].sequence + 1);
+    assert_eq!(numbers(&next), [12, 13]);
+    stream.ack(next.sequence);
     until("everything is settled", || {
         node.committed().tx_done(0) == 14
     });
@@ -393,6 +394,24 @@ fn the_end_is_bounded_when_the_processor_is_gone_or_silent() {
     });
     assert_eq!(running.stop().unacked_packets, 4);
     assert_eq!(node.committed().tx_done(0), 0);
+}
+
+#[test]
+fn the_end_knows_of_everything_that_waits() {
+    let mut node = Node::new(1);
+    // Nobody listens there.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    drop(silent);
+    let more = format!("shutdown_timeout = \"100ms\"\n{INSECURE}");
+    let running = Running::start(node.config(&address, &more));
+    // Many more batches than wait for the session at a time.
+    node.workers[0].emit(0..400);
+    until("an attempt failed", || {
+        node.committed().get(ForwardCounter::ConnectionFailures) > 0
+    });
+    let left = running.stop();
+    assert_eq!((left.unacked_batches, left.unacked_packets), (100, 400));
 }
 
 #[test]

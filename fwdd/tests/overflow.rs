@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use disk::{FakeDisk, Fault};
 use lc_fwdd::overflow::{
     Appended, Directory, DirectoryError, Disk, Options, Policy, Record, Span, State, Store,
-    StoreError, Survey, SyncPolicy,
+    StoreError, Survey, SyncPolicy, Unavailable,
 };
 use tempfile::tempdir;
 
@@ -33,9 +33,16 @@ fn open<D: Disk>(disk: D, options: Options) -> Store<D> {
 
 /// Appends record `identity` of `identity % 5 + 1` packets and about 4 KiB.
 fn append<D: Disk>(store: &mut Store<D>, identity: u64) -> Appended {
-    store
-        .append(packets_of(identity), &payload(identity), Instant::now())
-        .unwrap()
+    try_append(store, identity).unwrap()
+}
+
+fn try_append<D: Disk>(store: &mut Store<D>, identity: u64) -> Result<Appended, Unavailable> {
+    store.append(
+        packets_of(identity),
+        false,
+        &payload(identity),
+        Instant::now(),
+    )
 }
 
 fn append_all<D: Disk>(store: &mut Store<D>, identities: Range<u64>) {
@@ -221,12 +228,18 @@ fn a_torn_write_is_an_error_and_the_next_try_succeeds() {
     append(&mut store, 0);
     let now = Instant::now();
     disk.plan([Some(Fault::Torn)]);
-    store.append(packets_of(1), &payload(1), now).unwrap_err();
+    store
+        .append(packets_of(1), false, &payload(1), now)
+        .unwrap_err();
     assert_eq!(store.state(), State::Failed);
     // Not before the time is up.
-    store.append(packets_of(1), &payload(1), now).unwrap_err();
+    store
+        .append(packets_of(1), false, &payload(1), now)
+        .unwrap_err();
     let later = now + SECOND;
-    store.append(packets_of(1), &payload(1), later).unwrap();
+    store
+        .append(packets_of(1), false, &payload(1), later)
+        .unwrap();
     assert_eq!(store.state(), State::Ok);
     drop(store);
     let mut store = open(disk, OPTIONS);
@@ -298,7 +311,7 @@ fn a_record_inside_a_packet_is_no_record() {
     let hostile = other.bytes(&other.segments()[0]);
     let disk = FakeDisk::default();
     let mut store = open(disk.clone(), OPTIONS);
-    store.append(1, &hostile, Instant::now()).unwrap();
+    store.append(1, false, &hostile, Instant::now()).unwrap();
     append(&mut store, 1);
     drop(store);
     let name = disk.segments().remove(0);
@@ -407,42 +420,75 @@ fn a_hole_beside_dropped_segments_is_still_counted() {
 }
 
 #[test]
-fn at_the_limit_the_newest_are_dropped_and_counted() {
+fn at_the_limit_the_newest_stay_with_the_caller() {
     let options = Options {
         policy: Policy::DropNewest,
         ..OPTIONS
     };
     let mut store = open(FakeDisk::default(), options);
     let stored = (0..200)
-        .filter(|identity| append(&mut store, *identity) != Appended::Dropped)
+        .take_while(|identity| try_append(&mut store, *identity).is_ok())
         .count() as u64;
+    assert!(stored < 200);
     assert_eq!(store.state(), State::Full);
-    assert_eq!(
-        store.counters().dropped_newest.packets,
-        packets_in(stored..200)
-    );
+    assert!(store.is_full_for(payload(stored).len()));
     assert_eq!(drain(&mut store), (0..stored).collect::<Vec<_>>());
     append(&mut store, 300);
     assert_eq!(store.state(), State::Ok);
 }
 
 #[test]
-fn a_full_disk_drops_by_policy_and_goes_on() {
+fn a_record_that_would_not_fit_an_empty_store_is_refused_for_good() {
+    let mut store = open(FakeDisk::default(), OPTIONS);
+    let long = vec![7; OPTIONS.limit as usize];
+    let appended = store.append(9, false, &long, Instant::now()).unwrap();
+    assert_eq!(appended, Appended::TooLong);
+    assert_eq!(store.counters().too_long.packets, 9);
+    append(&mut store, 1);
+    assert_eq!(drain(&mut store), [1]);
+}
+
+#[test]
+fn what_its_writer_still_holds_need_not_be_read() {
+    let disk = FakeDisk::default();
+    let mut store = open(disk.clone(), OPTIONS);
+    for identity in 0..50 {
+        assert!(store.is_read());
+        assert_eq!(store.next_number(), identity);
+        append(&mut store, identity);
+        assert!(!store.is_read());
+        store.pass_appended();
+    }
+    assert_eq!(store.read(Instant::now()), None);
+    let acknowledged = store.acknowledge(29, Instant::now());
+    assert_eq!(acknowledged.packets, packets_in(0..30));
+    assert_eq!(store.first_number(), 30);
+    // After a loss, or in a new process, they are read like all others.
+    store.rewind();
+    append(&mut store, 50);
+    assert_eq!(drain(&mut store), (30..51).collect::<Vec<_>>());
+    assert_eq!(store.counters().lost, Span::default());
+    assert!(store.is_read());
+}
+
+#[test]
+fn a_full_disk_gives_way_by_policy_and_goes_on() {
     for policy in [Policy::DropOldest, Policy::DropNewest] {
         let disk = FakeDisk::default();
         disk.limit(Some(100 << 10));
         let mut store = open(disk.clone(), Options { policy, ..OPTIONS });
-        append_all(&mut store, 0..100);
-        let counters = store.counters();
-        let dropped = counters.dropped_oldest.packets + counters.dropped_newest.packets;
+        let stored = (0..100)
+            .take_while(|identity| try_append(&mut store, *identity).is_ok())
+            .count() as u64;
         match policy {
-            Policy::DropOldest => assert_eq!(counters.dropped_newest.packets, 0),
+            Policy::DropOldest => assert_eq!(stored, 100),
             Policy::DropNewest => assert_eq!(store.state(), State::Full),
         }
         assert!(disk.used() <= 100 << 10);
         let delivered = drain(&mut store);
         assert!(delivered.len() > 10);
-        assert_eq!(packets_in(0..100) - packets_in(delivered), dropped);
+        let dropped = store.counters().dropped_oldest.packets;
+        assert_eq!(packets_in(0..stored) - packets_in(delivered), dropped);
         append(&mut store, 500);
         assert_eq!(store.state(), State::Ok);
     }
@@ -459,8 +505,8 @@ fn a_disk_too_full_to_drop_anything_keeps_what_it_has() {
     store.read(Instant::now()).unwrap();
     // The record, then the header that would say that the second segment is dropped.
     disk.plan([Some(Fault::NoSpace), None, Some(Fault::NoSpace)]);
-    assert_eq!(append(&mut store, 3), Appended::Dropped);
-    assert_eq!(store.counters().dropped_newest.packets, packets_in([3]));
+    let refused = try_append(&mut store, 3);
+    assert_eq!(refused.map_err(|no| no.state), Err(State::Full));
     drop(store);
     let mut store = open(disk, OPTIONS);
     assert_eq!(drain(&mut store), [0, 1, 2]);
@@ -473,7 +519,7 @@ fn a_read_only_disk_is_a_state_and_is_tried_again() {
     append_all(&mut store, 0..3);
     disk.stand(Some(Fault::ReadOnly));
     let now = Instant::now();
-    store.append(1, b"", now).unwrap_err();
+    store.append(1, false, b"", now).unwrap_err();
     assert_eq!(store.state(), State::ReadOnly);
     // What is there is still delivered.
     assert_eq!(drain(&mut store), [0, 1, 2]);
@@ -651,7 +697,7 @@ fn a_backlog_of_many_records_opens_by_its_headers() {
 fn fill_directory(path: &Path, options: Options, records: u64) {
     let mut store = open(Directory::open(path).unwrap(), options);
     for number in 0..records {
-        let appended = store.append(3, &[7; 500], Instant::now()).unwrap();
+        let appended = store.append(3, false, &[7; 500], Instant::now()).unwrap();
         assert_eq!(appended, Appended::Stored(number));
     }
 }
@@ -756,7 +802,6 @@ fn fills_the_file_system() {
     append_all(&mut store, 0..2000);
     let counters = store.counters();
     assert!(counters.bytes <= 4 << 20, "{counters:?}");
-    assert_eq!(counters.dropped_newest, Span::default());
     let delivered = drain(&mut store);
     assert!(!delivered.is_empty());
     let missing = packets_in(0..2000) - packets_in(delivered.iter().copied());

@@ -20,6 +20,8 @@ enum Step {
     Append {
         packets: u32,
         bytes: usize,
+        /// Whether the caller keeps it in flight, if it can.
+        held: bool,
     },
     Read,
     Acknowledge(usize),
@@ -48,7 +50,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     ];
     let faults = prop::collection::vec(prop::option::weighted(0.4, fault), 1..6);
     let step = prop_oneof![
-        12 => (1..5u32, 8..6000usize).prop_map(|(packets, bytes)| Step::Append { packets, bytes }),
+        12 => (1..5u32, 8..6000usize, any::<bool>())
+            .prop_map(|(packets, bytes, held)| Step::Append { packets, bytes, held }),
         6 => Just(Step::Read),
         4 => (0..4usize).prop_map(Step::Acknowledge),
         1 => Just(Step::Rewind),
@@ -102,7 +105,7 @@ struct Model {
     in_flight: Vec<(u64, usize)>,
     /// Identity of the last record read in this pass.
     last: Option<usize>,
-    dropped_newest: Span,
+    too_long: Span,
     /// Packets dropped and lost in former processes.
     counted: u64,
     /// Whether counts are exact, and not only enough.
@@ -125,7 +128,7 @@ impl Model {
             entries: Vec::new(),
             in_flight: Vec::new(),
             last: None,
-            dropped_newest: Span::default(),
+            too_long: Span::default(),
             counted: 0,
             exact: true,
             again: false,
@@ -145,7 +148,7 @@ impl Model {
         self.store = Some(store);
         self.in_flight.clear();
         self.last = None;
-        self.dropped_newest = Span::default();
+        self.too_long = Span::default();
         self.refused = false;
     }
 
@@ -166,7 +169,21 @@ impl Model {
     fn step(&mut self, step: Step) {
         let now = self.now;
         match step {
-            Step::Append { packets, bytes } => self.append(packets, bytes),
+            Step::Append {
+                packets,
+                bytes,
+                held,
+            } => {
+                let held = held && self.store().is_read();
+                let stored = self.append(packets, bytes);
+                if let Some(number) = stored.filter(|_| held) {
+                    self.store().pass_appended();
+                    let identity = self.entries.len() - 1;
+                    self.entries[identity].delivered = true;
+                    self.last = Some(identity);
+                    self.in_flight.push((number, identity));
+                }
+            }
             Step::Read => self.read(),
             Step::Acknowledge(index) => self.acknowledge(index),
             Step::Rewind => {
@@ -234,19 +251,19 @@ impl Model {
         self.check();
     }
 
-    fn append(&mut self, packets: u32, bytes: usize) {
+    fn append(&mut self, packets: u32, bytes: usize) -> Option<u64> {
         let identity = self.entries.len();
         let mut payload = (identity as u64).to_le_bytes().to_vec();
         // Some payloads hold what looks like records.
         let filler = b"\xa7LcR\x00\x01\x02\x03payload";
         payload.extend(filler.iter().cycle().take(bytes - 8));
         let now = self.now;
-        let appended = self.store().append(packets, &payload, now);
+        let appended = self.store().append(packets, false, &payload, now);
         let number = match appended {
             Ok(Appended::Stored(number)) => Some(number),
-            Ok(Appended::Dropped) => {
-                self.dropped_newest.records += 1;
-                self.dropped_newest.packets += u64::from(packets);
+            Ok(Appended::TooLong) => {
+                self.too_long.records += 1;
+                self.too_long.packets += u64::from(packets);
                 None
             }
             Err(Unavailable { .. }) => None,
@@ -265,6 +282,7 @@ impl Model {
             delivered: false,
             excused: false,
         });
+        number
     }
 
     fn read(&mut self) {
@@ -300,10 +318,10 @@ impl Model {
     }
 
     fn check(&mut self) {
-        let dropped_newest = self.dropped_newest;
+        let too_long = self.too_long;
         let counters = self.store().counters();
         assert_balanced(&counters);
-        assert_eq!(counters.dropped_newest, dropped_newest);
+        assert_eq!(counters.too_long, too_long);
     }
 
     /// Everything is delivered now, and what is not is counted.

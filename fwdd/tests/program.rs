@@ -4,11 +4,13 @@
 mod node;
 mod processor;
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use lc_proto::data::PacketBatch;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use node::{Node, number, until};
@@ -61,51 +63,52 @@ fn sigterm_delivers_and_ends_with_success() {
 }
 
 #[test]
-fn sigkill_loses_nothing_and_no_number_is_used_twice() {
-    let mut node = Node::new(1);
+fn sigkill_loses_nothing_and_a_number_always_means_the_same_packets() {
+    let mut node = Node::new(2);
     let mut processor = Processor::start();
     let config = node.config_file(&processor.address.to_string(), MORE);
-    let mut expected = 0..;
-    let mut last = 0;
-    for _ in 0..3 {
+    let mut arrived: BTreeMap<u64, PacketBatch> = BTreeMap::new();
+    let mut take = |batch: PacketBatch| match arrived.get(&batch.sequence) {
+        Some(known) => assert_eq!(*known.packets, batch.packets),
+        None => drop(arrived.insert(batch.sequence, batch)),
+    };
+    for round in 0..4 {
         let mut child = start(&config);
         let mut stream = processor.stream();
-        let from = node.committed().tx_done(0) as u32;
-        node.workers[0].emit(expected.by_ref().take(16));
-        let mut next = from;
-        // Half of it is acknowledged, then the process is gone.
-        while next < from + 8 {
+        node.workers[0].emit(round * 16..(round + 1) * 16);
+        node.workers[1].emit(100 + round * 16..100 + (round + 1) * 16);
+        // Some of it is acknowledged, more is sent, then the process is gone.
+        for _ in 0..4 {
             let batch = processor.batch(&mut stream);
-            assert!(batch.sequence > last);
-            last = batch.sequence;
-            for packet in &batch.packets {
-                assert_eq!(number(packet), next);
-                next += 1;
-            }
             stream.ack(batch.sequence);
+            take(batch);
         }
-        until("it is committed", || {
-            node.committed().tx_done(0) as u32 == next
-        });
+        take(processor.batch(&mut stream));
         child.kill().unwrap();
         child.wait().unwrap();
-        // What was sent and not acknowledged used its numbers too.
         while let Some(batch) = processor.batch_within(&mut stream, Duration::from_millis(50)) {
-            last = batch.sequence;
+            take(batch);
         }
     }
     let child = start(&config);
     let mut stream = processor.stream();
-    let mut next = node.committed().tx_done(0) as u32;
-    while next < 48 {
-        let batch = processor.batch(&mut stream);
-        for packet in &batch.packets {
-            assert_eq!(number(packet), next);
-            next += 1;
+    while node.committed().tx_done(0) + node.committed().tx_done(1) < 128 {
+        if let Some(batch) = processor.batch_within(&mut stream, Duration::from_millis(50)) {
+            stream.ack(batch.sequence);
+            take(batch);
         }
-        stream.ack(batch.sequence);
     }
-    until("all is released", || node.workers[0].ring.used() == 0);
+    let all: Vec<u32> = arrived
+        .values()
+        .flat_map(|batch| batch.packets.iter().map(number))
+        .collect();
+    for range in [0..64, 100..164] {
+        let of_worker: Vec<u32> = all.iter().copied().filter(|n| range.contains(n)).collect();
+        assert_eq!(of_worker, range.collect::<Vec<_>>());
+    }
+    until("all is released", || {
+        node.workers.iter().all(|worker| worker.ring.used() == 0)
+    });
     terminate(&child);
     assert_eq!(end(child).0, Some(0));
 }

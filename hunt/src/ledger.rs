@@ -5,7 +5,8 @@
 //! | kernel | received | dropped, captured |
 //! | capture | captured | rx ring full, too long, steered |
 //! | workers | steered | forwarded, filtered by reason, lost by reason, waiting in rx rings |
-//! | forwarder | forwarded | acknowledged, dropped, waiting in tx rings or for an acknowledgement |
+//! | forwarder | forwarded | acknowledged, written to disk, dropped, waiting in tx rings or for an acknowledgement |
+//! | disk buffer | written to disk, found there at the start | acknowledged, dropped, lost by damage, waiting |
 //!
 //! A stage balances when what came in equals what went out. While packets flow, its counters are read
 //! one after the other, so that a stage is judged only by what can't be explained by movement: more out
@@ -133,15 +134,32 @@ impl Ledger {
                 ("shed", worker(WorkerCounter::Shed)),
             ],
         ));
+        let forward = |counter| forwarder.get(counter);
+        let acknowledged = forward(ForwardCounter::Acked);
+        let from_disk = forward(ForwardCounter::DiskDelivered);
+        let stored = forward(ForwardCounter::DiskStored);
         stages.push(Stage::new(
             "forwarded",
             worker(WorkerCounter::Forwarded),
             vec![
-                ("acknowledged", forwarder.get(ForwardCounter::Acked)),
-                ("dropped", forwarder.get(ForwardCounter::Dropped)),
-                ("corrupt", forwarder.get(ForwardCounter::CorruptRecords)),
+                ("acknowledged", acknowledged.saturating_sub(from_disk)),
+                ("to disk", stored),
+                ("dropped", forward(ForwardCounter::Dropped)),
+                ("corrupt", forward(ForwardCounter::CorruptRecords)),
             ],
         ));
+        let on_disk = stored + forward(ForwardCounter::DiskRecovered);
+        if on_disk > 0 {
+            stages.push(Stage::new(
+                "on disk",
+                on_disk,
+                vec![
+                    ("acknowledged", from_disk),
+                    ("dropped", forward(ForwardCounter::DiskDropped)),
+                    ("lost by damage", forward(ForwardCounter::DiskLost)),
+                ],
+            ));
+        }
 
         let rings_empty = workers.iter().enumerate().all(|(worker, commit)| {
             commit.tx_head() == forwarder.tx_tail(worker)
@@ -156,7 +174,7 @@ impl Ledger {
             stages,
             balanced,
             quiet,
-            complete: ended && rings_empty,
+            complete: ended && rings_empty && forwarder.on_disk() == 0,
         })
     }
 

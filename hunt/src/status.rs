@@ -4,7 +4,7 @@ use crate::ledger::Ledger;
 use lc_daemon::attach::{AttachError, Observer, SOCKET};
 use serde::Serialize;
 use shm_layout::counters::{CaptureCounter, ForwardCounter, WorkerCounter};
-use shm_layout::forwarder::Connection;
+use shm_layout::forwarder::{Connection, DiskState};
 use shm_layout::region::{Backing, Region};
 use shm_layout::session::QueueState;
 use std::collections::BTreeMap;
@@ -25,6 +25,8 @@ pub struct Status {
     pub captures: Vec<Capture>,
     /// Its session with the processor.
     pub processor: Processor,
+    /// Its packets on disk.
+    pub disk: Disk,
     /// Its filters.
     pub filters: Filters,
     /// Where its rings lie: `huge`, `collapsed` or `ordinary` pages.
@@ -102,6 +104,19 @@ pub struct Filters {
     pub bpf_active: u64,
     /// BPF filters that do not compile.
     pub bpf_refused: u64,
+}
+
+/// The disk buffer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Disk {
+    /// `off`, `ok`, `full`, `read-only` or `failed`.
+    pub state: &'static str,
+    /// Packets that wait there.
+    pub packets: u64,
+    /// Bytes of its files.
+    pub bytes: u64,
+    /// Most bytes that it may take.
+    pub limit: u64,
 }
 
 /// Why there is no status.
@@ -209,6 +224,18 @@ impl Status {
                 connection: connection_name(forwarder.connection()),
                 peer: forwarder.peer(),
                 last_error: forwarder.error(),
+            },
+            disk: Disk {
+                state: match forwarder.disk().state {
+                    DiskState::Off => "off",
+                    DiskState::Ok => "ok",
+                    DiskState::Full => "full",
+                    DiskState::ReadOnly => "read-only",
+                    DiskState::Failed => "failed",
+                },
+                packets: commit.on_disk(),
+                bytes: forwarder.disk().bytes,
+                limit: forwarder.disk().limit,
             },
             filters: Filters {
                 generation: forwarder.filter_generation(),
@@ -345,6 +372,22 @@ impl fmt::Display for Status {
             format!(" (last error: {last_error})")
         };
         writeln!(f, "{error}")?;
+        let Disk {
+            state,
+            packets,
+            bytes,
+            limit,
+        } = self.disk;
+        match limit {
+            0 => writeln!(f, "  {:<14} {state}", "disk buffer")?,
+            _ => writeln!(
+                f,
+                "  {:<14} {state}, {packets} packets, {} of {} MiB",
+                "disk buffer",
+                bytes.div_ceil(1 << 20),
+                limit >> 20
+            )?,
+        }
         let Filters {
             generation,
             enabled,

@@ -58,7 +58,9 @@ fn filled() -> TempDir {
             packets: (0..3).map(|n| packet(batch * 3 + n)).collect(),
             ..PacketBatch::default()
         };
-        store.append(3, &payload.encode_to_vec(), now).unwrap();
+        store
+            .append(3, false, &payload.encode_to_vec(), now)
+            .unwrap();
     }
     for _ in 0..5 {
         let record = store.read(now).unwrap();

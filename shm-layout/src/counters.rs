@@ -118,7 +118,8 @@ counters! {
         ResentBatches = "forward_resent_batches_total",
         /// Packets in those.
         ResentPackets = "forward_resent_packets_total",
-        /// Packets dropped on purpose or for lack of room.
+        /// Packets dropped on the way from memory: given up by the processor, of corrupt records, too long to be sent or
+        /// stored, or sacrificed for more important ones.
         Dropped = "forward_dropped_packets_total",
         /// tx records that were malformed.
         CorruptRecords = "forward_corrupt_records_total",
@@ -138,5 +139,22 @@ counters! {
         UnexpectedAcks = "forward_unexpected_acks_total",
         /// Filter updates taken from the processor.
         FilterUpdates = "forward_filter_updates_total",
+        /// Packets written to the disk buffer.
+        DiskStored = "forward_disk_stored_packets_total",
+        /// Packets found in the disk buffer that an earlier run had left there.
+        DiskRecovered = "forward_disk_recovered_packets_total",
+        /// Packets of the disk buffer that the processor acknowledged; they count as acknowledged too.
+        DiskDelivered = "forward_disk_delivered_packets_total",
+        /// Packets dropped from the disk buffer for want of room, oldest first.
+        DiskDropped = "forward_disk_dropped_packets_total",
+        /// Packets not written to the full disk buffer because those in it are more important; they count as dropped
+        /// too.
+        DiskYielded = "forward_disk_yielded_packets_total",
+        /// Packets lost in the disk buffer by damage.
+        DiskLost = "forward_disk_lost_packets_total",
+        /// Damaged places in the disk buffer.
+        DiskDamaged = "forward_disk_damaged_total",
+        /// Failures to write to the disk buffer, to read it, or to make it durable.
+        DiskErrors = "forward_disk_errors_total",
     }
 }

@@ -1,18 +1,28 @@
 //! The forwarder's region: connection, filter generation, acknowledgements. Written by fwdd.
+//!
+//! Besides its commit it holds what a successor needs to go on with batches under way: which packets each numbered
+//! batch holds ([`Region::sent`]), and which were just being written to disk ([`Region::spilling`]).
 
 use crate::commit::{CommitSlots, Torn};
 use crate::counters::ForwardCounter;
+use crate::extent::{BatchExtent, ExtentSlot};
 use crate::layout::{Kind, MAX_WORKERS};
 use crate::region::{Body, OwnedRegion, Region};
 use crate::sync::{AtomicU64, Ordering};
 use crate::text::SharedText;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::ops::Range;
 
-const COUNTERS: usize = 32;
+const COUNTERS: usize = 30;
 const _: () = assert!(ForwardCounter::ALL.len() <= COUNTERS);
-const SEQUENCE: usize = COUNTERS;
-const TAILS: usize = COUNTERS + 1;
+/// First number of an unsettled batch's slot, and behind the last, 32 bits each.
+const UNSETTLED: usize = COUNTERS;
+const DISK_DONE: usize = COUNTERS + 1;
+const SEQUENCE: usize = COUNTERS + 2;
+const TAILS: usize = COUNTERS + 3;
 const WORDS: usize = TAILS + 2 * MAX_WORKERS;
+/// Most batches that have a number and are not settled.
+pub const MAX_UNSETTLED: u32 = 1024;
 /// Most processor addresses whose traffic is excluded from capture.
 pub const MAX_ENDPOINTS: usize = 16;
 
@@ -26,6 +36,11 @@ pub struct Forwarder {
     error: SharedText<32>,
     endpoints: CommitSlots<{ 2 + 3 * MAX_ENDPOINTS }>,
     commit: CommitSlots<WORDS>,
+    disk_state: AtomicU64,
+    disk_bytes: AtomicU64,
+    disk_limit: AtomicU64,
+    spilling: ExtentSlot,
+    sent: [ExtentSlot; MAX_UNSETTLED as usize],
 }
 
 // SAFETY: `repr(C)`, atomics only, aligned to at most 128.
@@ -102,7 +117,44 @@ impl ForwarderCommit {
         self.words[SEQUENCE] = sequence;
     }
 
-    /// How far the tx ring of `worker` is acknowledged, in bytes.
+    /// Slots of the batches that have a number and are not settled, oldest first. At most [`MAX_UNSETTLED`]; slot
+    /// numbers wrap.
+    #[must_use]
+    pub fn unsettled(&self) -> Range<u32> {
+        let word = self.words[UNSETTLED];
+        let (first, end) = ((word >> 32) as u32, word as u32);
+        // Only a region gone mad holds more.
+        let count = end.wrapping_sub(first).min(MAX_UNSETTLED);
+        first..first.wrapping_add(count)
+    }
+
+    /// Sets [`ForwarderCommit::unsettled`].
+    pub fn set_unsettled(&mut self, slots: Range<u32>) {
+        self.words[UNSETTLED] = u64::from(slots.start) << 32 | u64::from(slots.end);
+    }
+
+    /// Records on disk below this number are done with.
+    #[must_use]
+    pub fn disk_done(&self) -> u64 {
+        self.words[DISK_DONE]
+    }
+
+    /// Notes that the records on disk below `number` are done with.
+    pub fn set_disk_done(&mut self, number: u64) {
+        self.words[DISK_DONE] = number;
+    }
+
+    /// Packets in the disk buffer.
+    #[must_use]
+    pub fn on_disk(&self) -> u64 {
+        let came = self.get(ForwardCounter::DiskRecovered) + self.get(ForwardCounter::DiskStored);
+        let left = self.get(ForwardCounter::DiskDelivered)
+            + self.get(ForwardCounter::DiskDropped)
+            + self.get(ForwardCounter::DiskLost);
+        came.saturating_sub(left)
+    }
+
+    /// How far the tx ring of `worker` is done with, in bytes: acknowledged, on disk or dropped.
     #[must_use]
     pub fn tx_tail(&self, worker: usize) -> u64 {
         self.words[TAILS + 2 * worker]
@@ -118,6 +170,46 @@ impl ForwarderCommit {
     pub fn advance(&mut self, worker: usize, tail: u64, packets: u64) {
         self.words[TAILS + 2 * worker] = tail;
         self.words[TAILS + 1 + 2 * worker] += packets;
+    }
+}
+
+/// How the disk buffer is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DiskStatus {
+    /// Whether there is one, and how writing goes.
+    pub state: DiskState,
+    /// Bytes of its files.
+    pub bytes: u64,
+    /// Most bytes that it may take.
+    pub limit: u64,
+}
+
+/// How writing to the disk buffer goes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(u64)]
+pub enum DiskState {
+    /// There is none.
+    #[default]
+    Off = 0,
+    /// Well.
+    Ok = 1,
+    /// There is no room, within the limit or on the disk.
+    Full = 2,
+    /// The disk may only be read.
+    ReadOnly = 3,
+    /// The disk fails.
+    Failed = 4,
+}
+
+impl DiskState {
+    fn of(word: u64) -> Self {
+        match word {
+            1 => Self::Ok,
+            2 => Self::Full,
+            3 => Self::ReadOnly,
+            4 => Self::Failed,
+            _ => Self::Off,
+        }
     }
 }
 
@@ -187,6 +279,30 @@ impl Region<Forwarder> {
         })
     }
 
+    /// How the disk buffer is.
+    #[must_use]
+    pub fn disk(&self) -> DiskStatus {
+        let body = self.body();
+        DiskStatus {
+            state: DiskState::of(body.disk_state.load(Ordering::Relaxed)),
+            bytes: body.disk_bytes.load(Ordering::Relaxed),
+            limit: body.disk_limit.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The numbered batch in this slot of [`ForwarderCommit::unsettled`]. Only for the writer's successor.
+    #[must_use]
+    pub fn sent(&self, slot: u32) -> Option<BatchExtent> {
+        self.body().sent[(slot % MAX_UNSETTLED) as usize].load()
+    }
+
+    /// The batch that was last about to be written to disk. Whether it was, the disk tells. Only for the writer's
+    /// successor.
+    #[must_use]
+    pub fn spilling(&self) -> Option<BatchExtent> {
+        self.body().spilling.load()
+    }
+
     /// The last commit.
     ///
     /// # Errors
@@ -236,6 +352,25 @@ impl OwnedRegion<Forwarder> {
             words.extend([(ip >> 64) as u64, ip as u64, u64::from(address.port())]);
         }
         self.body().endpoints.publish(&words);
+    }
+
+    /// Says how the disk buffer is.
+    pub fn set_disk(&self, disk: DiskStatus) {
+        let body = self.body();
+        body.disk_state.store(disk.state as u64, Ordering::Relaxed);
+        body.disk_bytes.store(disk.bytes, Ordering::Relaxed);
+        body.disk_limit.store(disk.limit, Ordering::Relaxed);
+    }
+
+    /// Notes what a numbered batch holds, before [`ForwarderCommit::set_unsettled`] names its slot, or when it went to
+    /// disk. Only by one thread.
+    pub fn set_sent(&self, slot: u32, batch: &BatchExtent) {
+        self.body().sent[(slot % MAX_UNSETTLED) as usize].store(batch);
+    }
+
+    /// Notes which batch is about to be written to disk. Only by one thread.
+    pub fn set_spilling(&self, batch: &BatchExtent) {
+        self.body().spilling.store(batch);
     }
 
     /// Publishes a commit. Only by one thread.

@@ -14,14 +14,15 @@
 //! | [`counters`] | the table of all counters |
 //! | [`filters`] | immutable filter snapshots |
 //! | [`commit`] | many words published as one: counters and the redo log of a process |
+//! | [`extent`] | which packets a batch holds |
 //! | [`peer`] | whether the process behind a region lives |
-//!
 //!
 //! All `unsafe` code of the inter-process communication is in this crate; each block says why it is
 //! sound whatever the peer writes.
 
 pub mod commit;
 pub mod counters;
+pub mod extent;
 pub mod filters;
 pub mod forwarder;
 pub mod frames;

@@ -51,6 +51,14 @@ fn rights(path: &Path, opens: Opens) -> BitFlags<AccessFs> {
     match opens {
         Opens::Read if path.is_dir() => AccessFs::ReadFile | AccessFs::ReadDir,
         Opens::Read => AccessFs::ReadFile.into(),
+        Opens::Files => {
+            AccessFs::ReadFile
+                | AccessFs::ReadDir
+                | AccessFs::WriteFile
+                | AccessFs::Truncate
+                | AccessFs::MakeReg
+                | AccessFs::RemoveFile
+        }
         Opens::Sockets => AccessFs::MakeSock | AccessFs::RemoveFile,
     }
 }

@@ -25,6 +25,8 @@ pub(super) enum Opens {
     Read,
     /// Make and remove sockets, and remove files.
     Sockets,
+    /// Make, read, write, cut and remove files in the folder.
+    Files,
 }
 
 /// Which list of system calls.
@@ -108,7 +110,7 @@ impl Profile {
         }
     }
 
-    /// For fwdd: the way to the processor.
+    /// For fwdd: the way to the processor, and the disk buffer, whose directory must exist.
     #[must_use]
     pub fn forwarder(config: &Config) -> Self {
         // Liveness and load of the node's processes; memory limits.
@@ -120,6 +122,9 @@ impl Profile {
         }
         if let Transport::Tls(tls) = &config.transport {
             files.extend(certificates(tls).map(|path| readable(folder(path))));
+        }
+        if let Some(disk) = &config.disk_buffer {
+            files.push((disk.dir.clone(), Opens::Files));
         }
         Self {
             capabilities: CapabilitySet::empty(),

@@ -136,6 +136,9 @@ const DAEMON_OLD: &[i64] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const DAEMON_OLD: &[i64] = &[];
 
+/// What fwdd needs besides, for the disk buffer.
+const DISK: &[i64] = &[libc::SYS_fdatasync, libc::SYS_fsync, libc::SYS_pwrite64];
+
 /// Refused to a worker: it asks for a file only to explain itself (a backtrace), or to size its heap.
 const WORKER_REFUSED: &[i64] = &[
     libc::SYS_faccessat,
@@ -228,6 +231,7 @@ fn allowed(list: SystemCalls) -> Result<Rules, BackendError> {
             rules.insert(libc::SYS_socket, one_of(0, &families(&[libc::AF_PACKET]))?);
         }
         SystemCalls::Forwarder => {
+            rules.extend(DISK.iter().map(|call| (*call, Vec::new())));
             rules.insert(libc::SYS_socket, one_of(0, &families(&[]))?);
         }
     }

@@ -21,6 +21,8 @@ pub(super) struct Segment {
     pub(super) len: u64,
     /// Its records were dropped; only the header is left.
     pub(super) dropped: bool,
+    /// It holds urgent packets, as far as this process knows.
+    pub(super) urgent: bool,
     /// Records below this number survive a power cut.
     pub(super) durable: u64,
     /// The system failed to make it durable, and would not tell a second time.
@@ -190,6 +192,7 @@ fn describe<F: DiskFile>(
         end: end.max(first),
         len: file.len,
         dropped: dropped.is_some(),
+        urgent: false,
         durable: first.record,
         broken: false,
     }))

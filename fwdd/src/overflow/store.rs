@@ -166,7 +166,7 @@ impl<D: Disk> Store<D> {
         Ok((store, recovered))
     }
 
-    /// Takes in a record of `packets` packets.
+    /// Takes in a record of `packets` packets; `urgent` if any of them is.
     ///
     /// # Errors
     ///
@@ -175,6 +175,7 @@ impl<D: Disk> Store<D> {
     pub fn append(
         &mut self,
         packets: u32,
+        urgent: bool,
         payload: &[u8],
         now: Instant,
     ) -> Result<Appended, Unavailable> {
@@ -182,13 +183,18 @@ impl<D: Disk> Store<D> {
             return Err(Unavailable { state: self.state });
         }
         let size = (RECORD_HEADER + payload.len()) as u64;
-        let packets_too_long = u32::try_from(payload.len()).is_err();
-        if packets_too_long || size + SEGMENT_HEADER as u64 > self.options.limit {
-            return Ok(self.drop_newest(packets));
+        let too_long = u32::try_from(payload.len()).is_err();
+        if too_long || size + SEGMENT_HEADER as u64 > self.options.limit {
+            self.counters.too_long += Span {
+                records: 1,
+                packets: u64::from(packets),
+            };
+            return Ok(Appended::TooLong);
         }
-        while self.counters.bytes + self.growth(size) > self.options.limit {
+        while self.is_full_for(payload.len()) {
             if self.options.policy == Policy::DropNewest || !self.drop_oldest(now) {
-                return Ok(self.drop_newest(packets));
+                self.state = State::Full;
+                return Err(Unavailable { state: State::Full });
             }
         }
         while let Err(error) = self.write(packets, payload, now) {
@@ -198,15 +204,71 @@ impl<D: Disk> Store<D> {
                 continue;
             }
             self.fault(&error, now);
-            return match full {
-                true => Ok(self.drop_newest(packets)),
-                false => Err(Unavailable { state }),
-            };
+            return Err(Unavailable { state });
+        }
+        if let Some(last) = self.segments.back_mut() {
+            last.urgent |= urgent;
         }
         (self.state, self.retry_at) = (State::Ok, None);
         let number = self.end.record - 1;
         self.sync_if_due(now, true);
         Ok(Appended::Stored(number))
+    }
+
+    /// Counts the last record as read, though nobody reads it: the caller still holds its bytes. Only when everything
+    /// before it was read.
+    pub fn pass_appended(&mut self) {
+        let Some(last) = self.segments.back() else {
+            return;
+        };
+        let after = Place {
+            at: last.end,
+            segment: last.number,
+            offset: last.len,
+        };
+        self.in_flight.push_back(InFlight {
+            number: last.end.record.saturating_sub(1),
+            packets: last.end.packet.saturating_sub(self.reader.at.packet),
+            before: std::mem::take(&mut self.passed),
+            after,
+        });
+        self.reader = after;
+        self.reading = None;
+    }
+
+    /// Whether everything was read.
+    pub fn is_read(&self) -> bool {
+        self.reader.at >= self.end
+    }
+
+    /// Number that the next record gets.
+    pub fn next_number(&self) -> u64 {
+        self.end.record
+    }
+
+    /// Number below which no record waits.
+    pub fn first_number(&self) -> u64 {
+        self.position.at.record
+    }
+
+    /// Whether a record of this many bytes has no room within the limit.
+    pub fn is_full_for(&self, payload: usize) -> bool {
+        let size = (RECORD_HEADER + payload) as u64;
+        self.counters.bytes + self.growth(size) > self.options.limit
+    }
+
+    /// Whether what would be dropped next holds urgent packets. Of segments of a former process that is not known; they
+    /// count as not urgent.
+    pub fn oldest_is_urgent(&self) -> bool {
+        let next = match self.in_flight.is_empty() {
+            true => self.segment_at_reader(),
+            false => self
+                .segments
+                .iter()
+                .find(|segment| self.is_droppable(segment))
+                .copied(),
+        };
+        next.is_some_and(|segment| segment.urgent)
     }
 
     /// The next record that was not read yet; `None` when there is none, or when the disk does not give it now.
@@ -217,6 +279,7 @@ impl<D: Disk> Store<D> {
         self.read_retry_at = None;
         loop {
             let Some(segment) = self.segment_at_reader() else {
+                self.pass_to(self.end);
                 self.settle_idle(now);
                 return None;
             };
@@ -237,6 +300,7 @@ impl<D: Disk> Store<D> {
                     }
                 }
             } else if self.is_active(&segment) {
+                self.pass_to(segment.end);
                 self.settle_idle(now);
                 return None;
             } else {
@@ -463,6 +527,7 @@ impl<D: Disk> Store<D> {
             end: self.end,
             len: SEGMENT_HEADER as u64,
             dropped: false,
+            urgent: false,
             durable: self.end.record,
             broken: false,
         });
@@ -485,15 +550,6 @@ impl<D: Disk> Store<D> {
                 .segments
                 .back()
                 .is_some_and(|last| last.number == segment.number)
-    }
-
-    fn drop_newest(&mut self, packets: u32) -> Appended {
-        self.counters.dropped_newest += Span {
-            records: 1,
-            packets: u64::from(packets),
-        };
-        self.state = State::Full;
-        Appended::Dropped
     }
 
     /// Makes room by dropping the oldest segment that is not in flight. Says whether there is more room now.
@@ -529,10 +585,8 @@ impl<D: Disk> Store<D> {
 
     /// Drops the first segment behind the reader. Its header stays, and says so, until the position has passed it.
     fn hollow_out(&mut self, now: Instant) {
-        let behind = |segment: &Segment| {
-            segment.number > self.reader.segment && !segment.dropped && !segment.is_empty()
-        };
-        let Some(index) = self.segments.iter().position(behind) else {
+        let droppable = |segment: &Segment| self.is_droppable(segment);
+        let Some(index) = self.segments.iter().position(droppable) else {
             return;
         };
         let segment = self.segments[index];
@@ -565,6 +619,11 @@ impl<D: Disk> Store<D> {
             self.segments.remove(index);
             self.remove(&segment, now);
         }
+    }
+
+    /// Whether it is behind the reader and not dropped already.
+    fn is_droppable(&self, segment: &Segment) -> bool {
+        segment.number > self.reader.segment && !segment.dropped && !segment.is_empty()
     }
 
     /// Leaves of a segment only a header that says that everything up to `end` was dropped. Gives the file's length.

@@ -18,13 +18,13 @@ pub struct Options {
     pub sync: SyncPolicy,
 }
 
-/// What is dropped when there is no room: at the limit, or when the disk itself is full.
+/// What gives way when there is no room: at the limit, or when the disk itself is full.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Policy {
     /// The oldest segment that is not in flight. If all of them are: the new record.
     #[default]
     DropOldest,
-    /// The new record.
+    /// The new record: it is not taken in, and stays with the caller.
     DropNewest,
 }
 
@@ -44,7 +44,7 @@ pub enum SyncPolicy {
 pub enum State {
     /// Well.
     Ok,
-    /// There is no room, within the limit or on the disk, and records are dropped.
+    /// There is no room, within the limit or on the disk.
     Full,
     /// The disk may only be read.
     ReadOnly,
@@ -75,8 +75,8 @@ pub struct Counters {
     pub acknowledged: Span,
     /// Dropped from the oldest end for want of room.
     pub dropped_oldest: Span,
-    /// Never taken in for want of room.
-    pub dropped_newest: Span,
+    /// Never taken in because they would not fit an empty store.
+    pub too_long: Span,
     /// Lost to damage.
     pub lost: Span,
     /// On disk and not acknowledged.
@@ -100,11 +100,11 @@ pub struct Counters {
 pub enum Appended {
     /// The record waits under this number.
     Stored(u64),
-    /// There was no room; it is dropped and counted.
-    Dropped,
+    /// It would not fit an empty store; it is counted and can never be taken in.
+    TooLong,
 }
 
-/// The disk can't be written now. The record was not taken in; the caller still has it, and may try again.
+/// The disk can't be written now, or has no room. The record was not taken in; the caller still has it, and may try again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the disk buffer cannot be written: {state:?}")]
 pub struct Unavailable {

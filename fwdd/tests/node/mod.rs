@@ -149,11 +149,16 @@ impl TestWorker {
 
     /// Puts one record into the ring; waits for room.
     pub fn emit_bytes(&mut self, bytes: &[u8]) {
+        self.emit_with(bytes, Priority::Normal);
+    }
+
+    /// The same, with a priority.
+    pub fn emit_with(&mut self, bytes: &[u8], priority: Priority) {
         let begin = Instant::now();
         loop {
             if let Ok(mut slot) = WireSlot::reserve(&mut self.ring, self.ordinal, bytes.len()) {
                 slot.bytes().copy_from_slice(bytes);
-                slot.commit(Priority::Normal);
+                slot.commit(priority);
                 self.ordinal += 1;
                 return;
             }
@@ -202,7 +207,8 @@ pub struct Running {
 impl Running {
     pub fn start(config: Config) -> Self {
         let (stop, stopped) = watch::channel(false);
-        let thread = thread::spawn(|| lc_fwdd::run(config, stopped, || {}));
+        let disk = lc_fwdd::open_directory(&config).unwrap();
+        let thread = thread::spawn(|| lc_fwdd::run(config, disk, stopped, || {}));
         Self { stop, thread }
     }
 
