@@ -656,9 +656,8 @@ fn capture_without_permission_is_refused() {
     );
 }
 
-#[test]
-fn a_truncated_file_is_delivered_then_reported() {
-    let dir = tempfile::tempdir().unwrap();
+/// A capture file of ten frames.
+fn ten_frames() -> Vec<u8> {
     let mut bytes = [
         &[0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0][..],
         &[0; 12],
@@ -674,21 +673,49 @@ fn a_truncated_file_is_delivered_then_reported() {
         );
         bytes.extend(data);
     }
-    bytes.truncate(bytes.len() - 1);
-    let capture = dir.path().join("cut.pcap");
-    fs::write(&capture, bytes).unwrap();
-    let path = dir.path().join("capd.toml");
-    fs::write(
-        &path,
-        configuration(dir.path(), 1, &format!("read_files = [{capture:?}]")),
-    )
-    .unwrap();
+    bytes
+}
+
+/// Starts the program with a capture file.
+fn replay(dir: &Path, capture: &Path, lines: &str) -> Process {
+    let path = dir.join("capd.toml");
+    let lines = format!("read_files = [{capture:?}]\n{lines}");
+    fs::write(&path, configuration(dir, 1, &lines)).unwrap();
     let child = Command::new(env!("CARGO_BIN_EXE_lc-capd"))
         .arg("--config")
         .arg(path)
         .stderr(Stdio::piped())
         .spawn();
-    let process = Process(child.unwrap());
+    Process(child.unwrap())
+}
+
+#[test]
+fn told_to_take_in_nothing_more_it_goes_on_handing_out_regions() {
+    let dir = tempfile::tempdir().unwrap();
+    let capture = dir.path().join("ten.pcap");
+    fs::write(&capture, ten_frames()).unwrap();
+    let process = replay(dir.path(), &capture, "replay_rate = \"1pps\"");
+    let run_dir = dir.path().join("run");
+    let worker = attach(|| WorkerRegions::attach(&run_dir, 0));
+    kill(Pid::from_raw(process.0.id() as i32), Signal::SIGUSR2).unwrap();
+    until("the end of capture", || {
+        worker.session.is_stopping().then_some(())
+    });
+    assert!(worker.session.queue_commit(0, 1).unwrap().sequence() < 10);
+    drop(worker);
+    let successor = WorkerRegions::attach(&run_dir, 0).unwrap();
+    assert!(successor.session.is_stopping());
+    assert_eq!(process.end().0, Some(0));
+}
+
+#[test]
+fn a_truncated_file_is_delivered_then_reported() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bytes = ten_frames();
+    bytes.truncate(bytes.len() - 1);
+    let capture = dir.path().join("cut.pcap");
+    fs::write(&capture, bytes).unwrap();
+    let process = replay(dir.path(), &capture, "");
     let run_dir = dir.path().join("run");
     let mut worker = attach(|| WorkerRegions::attach(&run_dir, 0));
     let forwarder = attach(|| ForwarderRegions::attach(&run_dir));
