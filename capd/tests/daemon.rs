@@ -12,6 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use lc_capd::RunDir;
 use lc_capd::bpf::{Expression, FilterError};
 use lc_capd::source::{
     Deliver, FullRing, Interfaces, Packet, Poll, Source, SourceError, State, Status,
@@ -179,7 +180,8 @@ fn start_after(config: &Config, passed: Vec<(String, OwnedFd)>, source: Memory) 
             interfaces.register("memory", 1);
             Ok(vec![Box::new(source)])
         };
-        lc_capd::run(&config, passed, open, &signals).unwrap()
+        let run_dir = RunDir::make(&config).unwrap();
+        lc_capd::run(&config, run_dir, passed, open, &signals).unwrap()
     });
     Capd { stop, thread }
 }
@@ -428,6 +430,31 @@ fn regions_that_do_not_fit_are_replaced() {
     }
 }
 
+/// A connection to the broker on which nothing was said.
+fn connection(run_dir: &Path) -> OwnedFd {
+    let kind = SockType::SeqPacket;
+    let connection = socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC, None).unwrap();
+    let address = UnixAddr::new(&run_dir.join(SOCKET)).unwrap();
+    connect(connection.as_raw_fd(), &address).unwrap();
+    connection
+}
+
+/// Asks for the regions of a role.
+fn ask(connection: &OwnedFd, role: Role) -> Reply {
+    let request = Request::Attach {
+        protocol: PROTOCOL,
+        role,
+        worker: 0,
+    };
+    send(connection.as_fd(), &request, &[]).unwrap();
+    let received = receive::<Reply>(connection.as_fd()).unwrap().unwrap();
+    assert_eq!(
+        received.descriptors.is_empty(),
+        matches!(received.message, Reply::Refused(_))
+    );
+    received.message
+}
+
 /// A worker that was taken over can't make a new connection; on the one it has it must not become another worker.
 #[test]
 fn a_connection_attaches_once() {
@@ -436,10 +463,7 @@ fn a_connection_attaches_once() {
     let run_dir = config.runtime_dir.clone();
     let capd = start(&config, Memory::new(0, 1, FullRing::Drop));
     until("the broker", || Broker::connect(&run_dir).ok());
-    let kind = SockType::SeqPacket;
-    let connection = socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC, None).unwrap();
-    let address = UnixAddr::new(&run_dir.join(SOCKET)).unwrap();
-    connect(connection.as_raw_fd(), &address).unwrap();
+    let connection = connection(&run_dir);
     for (worker, granted) in [(0, true), (1, false)] {
         let request = Request::Attach {
             protocol: PROTOCOL,
@@ -481,6 +505,14 @@ fn the_broker_keeps_roles_apart() {
     refused(WorkerRegions::attach(&run_dir, 1).map(drop), "no worker 1");
     let worker = WorkerRegions::attach(&run_dir, 0).unwrap();
     assert!(worker.broker.fetch_filters().unwrap().is_none());
+    let looks = connection(&run_dir);
+    assert!(matches!(ask(&looks, Role::Observer), Reply::Regions(_)));
+    send(looks.as_fd(), &Request::FetchFilters {}, &[]).unwrap();
+    let reply = receive::<Reply>(looks.as_fd()).unwrap().unwrap().message;
+    assert!(
+        matches!(&reply, Reply::Refused(why) if why.contains("observers")),
+        "{reply:?}"
+    );
     refused(
         worker.broker.publish_filters(1, snapshot(1).as_fd()),
         "only the forwarder",
