@@ -90,7 +90,7 @@ pub fn open_sources(
 /// Runs capd in `run_dir` until it is told to stop, with the sources that `open` makes, in the shared memory of a predecessor if that was `passed` on and
 /// fits ([`lc_daemon::fd_store::inherited`]); it says READY once they are open, the regions are handed out
 /// and the capture threads run. Sources are held back until filters are in force where the configuration says so. Told to take in nothing
-/// more, it ends its sources, says STOPPING, and stays as broker.
+/// more, it ends its sources, says so, and stays as broker.
 ///
 /// # Errors
 /// Whatever keeps it from starting; nothing was captured then.
@@ -210,13 +210,14 @@ pub fn run(
     control.stop();
     let ending = join(threads, &session);
     session.set_stopping(true);
-    ready::stopping();
+    ready::closed();
     // Workers and the forwarder that are started again find their regions, until they have passed on what these hold.
     while !stop.requested() {
         session.beat();
         ready::alive();
         signals.wait(TICK);
     }
+    ready::stopping();
     Ok(match ending {
         Ending { failed: true, .. } => Exit::Failure,
         Ending { bad_data: true, .. } => Exit::BadData,

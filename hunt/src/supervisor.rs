@@ -53,7 +53,7 @@ pub const STABLE_AFTER: Duration = Duration::from_secs(60);
 /// How often the hook is called.
 pub const HOOK_PERIOD: Duration = Duration::from_millis(100);
 
-/// Asks a child of the first stage to take in nothing more; it says STOPPING when that is so, and goes on carrying the
+/// Asks a child of the first stage to take in nothing more; it says when that is so, and goes on carrying the
 /// others until SIGTERM.
 pub const CLOSE: Signal = Signal::USR2;
 
@@ -171,8 +171,8 @@ struct Process {
     says: String,
     /// What it was asked to do at the end.
     asked: Option<Signal>,
-    /// It has said that it takes in nothing more, or ends.
-    stopping: bool,
+    /// It has said that it takes in nothing more.
+    closed: bool,
 }
 
 /// What the supervisor is about.
@@ -373,7 +373,7 @@ impl Supervisor {
                     }
                     Saying::Ready => {}
                     Saying::Status(text) => process.says = text,
-                    Saying::Stopping => process.stopping = true,
+                    Saying::Closed => process.closed = true,
                 }
             }
         }
@@ -533,7 +533,7 @@ impl Supervisor {
                 child.ask(Signal::TERM);
             }
             closed &= match &child.process {
-                Some(process) => process.stopping && process.asked == Some(CLOSE),
+                Some(process) => process.closed,
                 None => child.start_at.is_none(),
             };
         }
@@ -694,7 +694,7 @@ impl Supervised {
             slow_start_said: false,
             says: String::new(),
             asked: None,
-            stopping: false,
+            closed: false,
         });
         Ok(())
     }

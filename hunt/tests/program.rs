@@ -28,7 +28,7 @@ if ($name eq 'lc-capd') {
 }
 CONDUCT;
 my $socket = IO::Socket::UNIX->new(Type => SOCK_DGRAM, Peer => $ENV{NOTIFY_SOCKET});
-$SIG{USR2} = sub { note("close"); $socket->send("STOPPING=1") };
+$SIG{USR2} = sub { note("close"); $socket->send("X_LC_CLOSED=1") };
 $socket->send("READY=1");
 while (1) { sleep(60) }
 "##;

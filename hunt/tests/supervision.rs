@@ -20,7 +20,7 @@ const CHILD: &str = r#"
     my ($log, $name, $conduct) = @ARGV;
     sub note { open(my $file, '>>', $log); syswrite($file, "$name $_[0]\n"); }
     my $socket = IO::Socket::UNIX->new(Type => SOCK_DGRAM, Peer => $ENV{NOTIFY_SOCKET});
-    $SIG{USR2} = sub { note("close"); $socket->send("STOPPING=1") unless $conduct eq 'busy' };
+    $SIG{USR2} = sub { note("close"); $socket->send("X_LC_CLOSED=1") unless $conduct eq 'busy' };
     $SIG{TERM} = sub {
         note("term");
         open(my $file, '<', $log);

@@ -321,6 +321,34 @@ fn a_node_that_is_asked_to_end_while_daemons_are_dead_delivers_what_it_captured(
     }
 }
 
+#[test]
+fn a_drained_node_captures_no_more_and_has_delivered_what_it_captured() {
+    let Replay {
+        folder,
+        sent,
+        processor,
+        node,
+    } = Replay::start(20_000, &[], &["--replay-rate", "5000pps", "--workers", "2"]);
+    let status = node
+        .wait_until(|status| counter(status, "worker_forwarded_packets_total") > 1_000)
+        .expect("packets flow");
+    let run_dir = status["run_dir"].as_str().unwrap();
+    let drain = process::run(
+        &process::program("lc-hunt"),
+        ["drain", "--runtime-dir", run_dir, "--timeout", "20s"],
+        PATIENCE,
+    );
+    let drain = drain.unwrap();
+    assert_eq!(drain.code(), 0, "{}", drain.stderr);
+    let captured = captured_in_all(&drain).unwrap();
+    let outcome = node.terminate().unwrap();
+    assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+    assert_eq!(captured_in_all(&outcome), Some(captured));
+    processor.terminate().unwrap();
+    let difference = difference(&sent, folder.path());
+    assert_eq!(difference.lost as u64, 20_000 - captured, "{difference}");
+}
+
 /// The capture with 16 bytes of one packet's payload overwritten, and which packet that is.
 #[cfg(debug_assertions)]
 fn poisoned(mut sent: Generated, poison: &str) -> (Generated, usize) {
