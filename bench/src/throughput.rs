@@ -496,6 +496,7 @@ pub fn capture(config: &Path, cell: Cell) -> Result<Exit, Box<dyn std::error::Er
     let source = MemorySource::new(memory, &interfaces)?;
     Ok(lc_capd::run(
         &config,
+        lc_capd::RunDir::make(&config)?,
         Vec::new(),
         |_| Ok(vec![Box::new(source)]),
         &signals,

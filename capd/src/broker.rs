@@ -1,8 +1,10 @@
 //! The broker: a unix socket in the run directory where the other processes get their regions and filter snapshots
 //! (protocol: [`lc_daemon::attach`]).
 //!
-//! Who may have what: peers of the same user, and root. A worker's or the forwarder's regions go to one living process at a time; a second
-//! one is refused, so that no region ever has two writers. Only the connection that attached as forwarder may publish filters.
+//! Who may have what: the users that [`RunDir`] allows a role, as the kernel tells them (`SO_PEERCRED`). A worker's or the forwarder's
+//! regions go to one living process at a time; a second one is refused, so that no region ever has two writers. Descriptors of regions that
+//! a role does not write can't be opened anew for writing by another user: the files are capd's, mode 0600. Only the connection that
+//! attached as forwarder may publish filters, and observers get none.
 //!
 //! One thread serves all connections and never blocks on one: a peer that does not read its answers is cut off.
 //!
@@ -11,8 +13,8 @@
 
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -34,6 +36,7 @@ use shm_layout::region::Region;
 use shm_layout::worker::Worker;
 
 use crate::regions::Regions;
+use crate::run_dir::RunDir;
 
 /// Most connections at a time; more are turned away. Workers, forwarder and supervisor are fewer than 80.
 const MAX_CONNECTIONS: usize = 128;
@@ -48,26 +51,6 @@ pub struct ListenError {
     path: PathBuf,
     call: &'static str,
     errno: Errno,
-}
-
-/// Makes the run directory if it does not exist, for this user alone.
-///
-/// # Errors
-/// What the file system says.
-pub fn make_run_dir(run_dir: &Path) -> Result<(), ListenError> {
-    // A sandboxed process may not even try.
-    if run_dir.is_dir() {
-        return Ok(());
-    }
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(run_dir)
-        .map_err(|error| ListenError {
-            path: run_dir.to_owned(),
-            call: "make the run directory",
-            errno: Errno::from_io_error(&error).unwrap_or(Errno::IO),
-        })
 }
 
 /// The filter snapshot that workers get.
@@ -146,16 +129,16 @@ pub(crate) struct Broker {
 }
 
 impl Broker {
-    /// Listens in `run_dir`, which is made if it does not exist.
+    /// Listens in `run_dir`.
     pub(crate) fn start(
-        run_dir: &Path,
+        run_dir: RunDir,
         regions: Arc<Regions>,
         workers: Vec<Region<Worker>>,
         forwarder: Region<Forwarder>,
         snapshots: Arc<Snapshots>,
         peers: Vec<OwnedFd>,
     ) -> Result<Self, ListenError> {
-        let path = run_dir.join(SOCKET);
+        let path = run_dir.path().join(SOCKET);
         let failed = |call| {
             let path = path.clone();
             move |errno| ListenError { path, call, errno }
@@ -164,7 +147,6 @@ impl Broker {
             let failed = failed(call);
             move |error: std::io::Error| failed(Errno::from_io_error(&error).unwrap_or(Errno::IO))
         };
-        make_run_dir(run_dir)?;
         // Left behind by a predecessor that was killed; a living one would have another run directory.
         match fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -184,7 +166,7 @@ impl Broker {
             &SocketAddrUnix::new(&path).map_err(failed("address"))?,
         )
         .map_err(failed("bind"))?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))
+        fs::set_permissions(&path, fs::Permissions::from_mode(run_dir.socket_mode()))
             .map_err(io_failed("set permissions"))?;
         listen(&listener, MAX_CONNECTIONS as i32).map_err(failed("listen"))?;
         let wake = Arc::new(
@@ -192,6 +174,7 @@ impl Broker {
                 .map_err(failed("eventfd"))?,
         );
         let mut server = Server {
+            run_dir,
             listener,
             wake: Arc::clone(&wake),
             regions,
@@ -228,6 +211,7 @@ impl Drop for Broker {
 }
 
 struct Server {
+    run_dir: RunDir,
     listener: OwnedFd,
     wake: Arc<OwnedFd>,
     regions: Arc<Regions>,
@@ -240,6 +224,7 @@ struct Server {
 struct Connection {
     socket: OwnedFd,
     pid: u32,
+    uid: u32,
     /// As which the peer attached.
     role: Option<Role>,
 }
@@ -289,10 +274,10 @@ impl Server {
         let Ok(peer) = socket_peercred(&socket) else {
             return;
         };
-        let own = rustix::process::geteuid();
-        if peer.uid != own && !peer.uid.is_root() {
+        let uid = peer.uid.as_raw();
+        if !self.run_dir.lets_in(uid) {
             tracing::warn!(
-                uid = peer.uid.as_raw(),
+                uid,
                 pid = peer.pid.as_raw_nonzero().get(),
                 "a process of another user was turned away"
             );
@@ -309,6 +294,7 @@ impl Server {
         self.connections.push(Connection {
             socket,
             pid,
+            uid,
             role: None,
         });
     }
@@ -319,6 +305,7 @@ impl Server {
             return;
         };
         let pid = peer.pid.as_raw_nonzero().get().unsigned_abs();
+        let uid = peer.uid.as_raw();
         let role = if self.forwarder.owner().pid == pid {
             Role::Forwarder
         } else if self.workers.iter().any(|worker| worker.owner().pid == pid) {
@@ -326,11 +313,14 @@ impl Server {
         } else {
             return;
         };
-        self.connections.push(Connection {
-            socket,
-            pid,
-            role: Some(role),
-        });
+        if self.run_dir.allows(uid, role) {
+            self.connections.push(Connection {
+                socket,
+                pid,
+                uid,
+                role: Some(role),
+            });
+        }
     }
 
     /// Answers one request; false ends the connection.
@@ -375,6 +365,9 @@ impl Server {
                 Ok(granted)
             }
             Request::FetchFilters {} if peer.role.is_none() => Err("attach first".into()),
+            Request::FetchFilters {} if peer.role == Some(Role::Observer) => {
+                Err("observers get no filters".into())
+            }
             Request::FetchFilters {} => Ok(match self.snapshots.current() {
                 Some((generation, fd)) => {
                     (Reply::Filters(generation), vec![Descriptor::Shared(fd)])
@@ -402,6 +395,12 @@ impl Server {
         role: Role,
         worker: u16,
     ) -> Result<(Reply, Vec<Descriptor<'_>>), String> {
+        if !self.run_dir.allows(peer.uid, role) {
+            return Err(format!(
+                "the user with the id {} may not be a {role}; hunter.users names who may",
+                peer.uid
+            ));
+        }
         let geometry: &Geometry = self.regions.geometry();
         let owner = match role {
             Role::Worker => match self.workers.get(usize::from(worker)) {

@@ -21,6 +21,7 @@ use crate::control::Control;
 use crate::engine::{CaptureThread, Ending};
 use crate::pushed::{Following, PushedFilters};
 use crate::regions::{Inherited, Regions};
+use crate::run_dir::RunDir;
 use crate::source::file::Files;
 use crate::source::live::{Live, LiveOptions};
 use crate::source::{Interfaces, Source, SourceError};
@@ -86,14 +87,16 @@ pub fn open_sources(
     }
 }
 
-/// Runs capd until it is told to stop, with the sources that `open` makes, in the shared memory of a predecessor if that was `passed` on and
+/// Runs capd in `run_dir` until it is told to stop, with the sources that `open` makes, in the shared memory of a predecessor if that was `passed` on and
 /// fits ([`lc_daemon::fd_store::inherited`]); it says READY once they are open, the regions are handed out
-/// and the capture threads run. Sources are held back until filters are in force where the configuration says so.
+/// and the capture threads run. Sources are held back until filters are in force where the configuration says so. Told to take in nothing
+/// more, it ends its sources, says so, and stays as broker.
 ///
 /// # Errors
 /// Whatever keeps it from starting; nothing was captured then.
 pub fn run(
     config: &Config,
+    run_dir: RunDir,
     mut passed: Vec<(String, OwnedFd)>,
     open: impl FnOnce(&Interfaces) -> Result<Vec<Box<dyn Source>>, SourceError>,
     signals: &Signals,
@@ -155,7 +158,7 @@ pub fn run(
     };
     let workers = regions.workers()?;
     let _broker = Broker::start(
-        &config.runtime_dir,
+        run_dir,
         Arc::clone(&regions),
         regions.workers()?,
         regions.forwarder()?,
@@ -185,7 +188,7 @@ pub fn run(
     }
 
     let stop = signals.stop();
-    while !stop.requested() {
+    while !stop.requested() && !signals.close_requested() {
         session.beat();
         filters.follow();
         if held_back {
@@ -204,10 +207,17 @@ pub fn run(
         ready::alive();
         signals.wait(TICK);
     }
-    ready::stopping();
     control.stop();
     let ending = join(threads, &session);
     session.set_stopping(true);
+    ready::closed();
+    // Workers and the forwarder that are started again find their regions, until they have passed on what these hold.
+    while !stop.requested() {
+        session.beat();
+        ready::alive();
+        signals.wait(TICK);
+    }
+    ready::stopping();
     Ok(match ending {
         Ending { failed: true, .. } => Exit::Failure,
         Ending { bad_data: true, .. } => Exit::BadData,

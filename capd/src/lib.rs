@@ -11,7 +11,7 @@
 //! | [`bpf`] | builds and checks the capture filter |
 //! | [`steer`] | picks the worker |
 //! | `engine` | a capture thread: from source to rings |
-//! | `regions`, `broker` | makes the shared regions and hands them out |
+//! | `regions`, `run_dir`, `broker` | makes the shared regions, says who may have them, and hands them out |
 //! | `pushed`, `control` | filters from the processor, on their way to the capture threads |
 //! | `daemon` | puts it all together: [`run`] |
 //!
@@ -29,6 +29,8 @@ mod daemon;
 mod engine;
 mod pushed;
 mod regions;
+mod run_dir;
 
-pub use broker::{ListenError, make_run_dir};
+pub use broker::ListenError;
 pub use daemon::{StartError, open_sources, run};
+pub use run_dir::{RunDir, RunDirError};

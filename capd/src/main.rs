@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use lc_capd::RunDir;
 use lc_daemon::config::{Config, LogLevel};
 use lc_daemon::exit::Exit;
 use lc_daemon::signals::Signals;
@@ -44,12 +45,15 @@ fn main() -> ExitCode {
             return Exit::Failure.into();
         }
     };
-    if let Err(error) = confine(&config) {
-        tracing::error!("{error}");
-        return Exit::Refused.into();
-    }
+    let run_dir = match confine(&config) {
+        Ok(run_dir) => run_dir,
+        Err(error) => {
+            tracing::error!("{error}");
+            return Exit::Refused.into();
+        }
+    };
     let open = |interfaces: &_| lc_capd::open_sources(&config, interfaces);
-    match lc_capd::run(&config, passed, open, &signals) {
+    match lc_capd::run(&config, run_dir, passed, open, &signals) {
         Ok(exit) => exit.into(),
         Err(error) => {
             tracing::error!("{error}");
@@ -59,12 +63,12 @@ fn main() -> ExitCode {
 }
 
 /// Gives up what capturing does not need. The run directory comes first: the rules hold on to it.
-fn confine(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
-    lc_capd::make_run_dir(&config.runtime_dir)?;
+fn confine(config: &Config) -> Result<RunDir, Box<dyn std::error::Error>> {
+    let run_dir = RunDir::make(config)?;
     if config.sandbox {
         sandbox::enter(&sandbox::Profile::capture(config))?;
     } else {
         sandbox::left_off();
     }
-    Ok(())
+    Ok(run_dir)
 }

@@ -12,6 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use lc_capd::RunDir;
 use lc_capd::bpf::{Expression, FilterError};
 use lc_capd::source::{
     Deliver, FullRing, Interfaces, Packet, Poll, Source, SourceError, State, Status,
@@ -179,7 +180,8 @@ fn start_after(config: &Config, passed: Vec<(String, OwnedFd)>, source: Memory) 
             interfaces.register("memory", 1);
             Ok(vec![Box::new(source)])
         };
-        lc_capd::run(&config, passed, open, &signals).unwrap()
+        let run_dir = RunDir::make(&config).unwrap();
+        lc_capd::run(&config, run_dir, passed, open, &signals).unwrap()
     });
     Capd { stop, thread }
 }
@@ -428,6 +430,31 @@ fn regions_that_do_not_fit_are_replaced() {
     }
 }
 
+/// A connection to the broker on which nothing was said.
+fn connection(run_dir: &Path) -> OwnedFd {
+    let kind = SockType::SeqPacket;
+    let connection = socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC, None).unwrap();
+    let address = UnixAddr::new(&run_dir.join(SOCKET)).unwrap();
+    connect(connection.as_raw_fd(), &address).unwrap();
+    connection
+}
+
+/// Asks for the regions of a role.
+fn ask(connection: &OwnedFd, role: Role) -> Reply {
+    let request = Request::Attach {
+        protocol: PROTOCOL,
+        role,
+        worker: 0,
+    };
+    send(connection.as_fd(), &request, &[]).unwrap();
+    let received = receive::<Reply>(connection.as_fd()).unwrap().unwrap();
+    assert_eq!(
+        received.descriptors.is_empty(),
+        matches!(received.message, Reply::Refused(_))
+    );
+    received.message
+}
+
 /// A worker that was taken over can't make a new connection; on the one it has it must not become another worker.
 #[test]
 fn a_connection_attaches_once() {
@@ -436,10 +463,7 @@ fn a_connection_attaches_once() {
     let run_dir = config.runtime_dir.clone();
     let capd = start(&config, Memory::new(0, 1, FullRing::Drop));
     until("the broker", || Broker::connect(&run_dir).ok());
-    let kind = SockType::SeqPacket;
-    let connection = socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC, None).unwrap();
-    let address = UnixAddr::new(&run_dir.join(SOCKET)).unwrap();
-    connect(connection.as_raw_fd(), &address).unwrap();
+    let connection = connection(&run_dir);
     for (worker, granted) in [(0, true), (1, false)] {
         let request = Request::Attach {
             protocol: PROTOCOL,
@@ -481,6 +505,14 @@ fn the_broker_keeps_roles_apart() {
     refused(WorkerRegions::attach(&run_dir, 1).map(drop), "no worker 1");
     let worker = WorkerRegions::attach(&run_dir, 0).unwrap();
     assert!(worker.broker.fetch_filters().unwrap().is_none());
+    let looks = connection(&run_dir);
+    assert!(matches!(ask(&looks, Role::Observer), Reply::Regions(_)));
+    send(looks.as_fd(), &Request::FetchFilters {}, &[]).unwrap();
+    let reply = receive::<Reply>(looks.as_fd()).unwrap().unwrap().message;
+    assert!(
+        matches!(&reply, Reply::Refused(why) if why.contains("observers")),
+        "{reply:?}"
+    );
     refused(
         worker.broker.publish_filters(1, snapshot(1).as_fd()),
         "only the forwarder",
@@ -656,9 +688,8 @@ fn capture_without_permission_is_refused() {
     );
 }
 
-#[test]
-fn a_truncated_file_is_delivered_then_reported() {
-    let dir = tempfile::tempdir().unwrap();
+/// A capture file of ten frames.
+fn ten_frames() -> Vec<u8> {
     let mut bytes = [
         &[0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0][..],
         &[0; 12],
@@ -674,21 +705,49 @@ fn a_truncated_file_is_delivered_then_reported() {
         );
         bytes.extend(data);
     }
-    bytes.truncate(bytes.len() - 1);
-    let capture = dir.path().join("cut.pcap");
-    fs::write(&capture, bytes).unwrap();
-    let path = dir.path().join("capd.toml");
-    fs::write(
-        &path,
-        configuration(dir.path(), 1, &format!("read_files = [{capture:?}]")),
-    )
-    .unwrap();
+    bytes
+}
+
+/// Starts the program with a capture file.
+fn replay(dir: &Path, capture: &Path, lines: &str) -> Process {
+    let path = dir.join("capd.toml");
+    let lines = format!("read_files = [{capture:?}]\n{lines}");
+    fs::write(&path, configuration(dir, 1, &lines)).unwrap();
     let child = Command::new(env!("CARGO_BIN_EXE_lc-capd"))
         .arg("--config")
         .arg(path)
         .stderr(Stdio::piped())
         .spawn();
-    let process = Process(child.unwrap());
+    Process(child.unwrap())
+}
+
+#[test]
+fn told_to_take_in_nothing_more_it_goes_on_handing_out_regions() {
+    let dir = tempfile::tempdir().unwrap();
+    let capture = dir.path().join("ten.pcap");
+    fs::write(&capture, ten_frames()).unwrap();
+    let process = replay(dir.path(), &capture, "replay_rate = \"1pps\"");
+    let run_dir = dir.path().join("run");
+    let worker = attach(|| WorkerRegions::attach(&run_dir, 0));
+    kill(Pid::from_raw(process.0.id() as i32), Signal::SIGUSR2).unwrap();
+    until("the end of capture", || {
+        worker.session.is_stopping().then_some(())
+    });
+    assert!(worker.session.queue_commit(0, 1).unwrap().sequence() < 10);
+    drop(worker);
+    let successor = WorkerRegions::attach(&run_dir, 0).unwrap();
+    assert!(successor.session.is_stopping());
+    assert_eq!(process.end().0, Some(0));
+}
+
+#[test]
+fn a_truncated_file_is_delivered_then_reported() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bytes = ten_frames();
+    bytes.truncate(bytes.len() - 1);
+    let capture = dir.path().join("cut.pcap");
+    fs::write(&capture, bytes).unwrap();
+    let process = replay(dir.path(), &capture, "");
     let run_dir = dir.path().join("run");
     let mut worker = attach(|| WorkerRegions::attach(&run_dir, 0));
     let forwarder = attach(|| ForwarderRegions::attach(&run_dir));

@@ -27,6 +27,7 @@ use shm_layout::region::{OwnedRegion, Region, RegionError};
 use shm_layout::ring::{RingReader, RingWriter};
 use shm_layout::session::Session;
 use shm_layout::worker::Worker;
+use std::fmt;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -52,6 +53,16 @@ pub enum Role {
     Forwarder,
     /// Whoever only looks: writes nothing.
     Observer,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Role::Worker => "worker",
+            Role::Forwarder => "forwarder",
+            Role::Observer => "observer",
+        })
+    }
 }
 
 /// What a peer asks of capd.

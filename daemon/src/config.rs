@@ -66,6 +66,8 @@ pub struct Config {
     pub log_level: LogLevel,
     /// Longest time each process may take to end in good order.
     pub shutdown_timeout: Duration,
+    /// The users of other daemons than capd.
+    pub users: Users,
     /// Whether each daemon gives up what it does not need before it touches input.
     pub sandbox: bool,
 }
@@ -77,6 +79,15 @@ pub enum Source {
     Live(Live),
     /// Capture files, one after the other. A full ring waits.
     Files(Files),
+}
+
+/// Who may be worker and forwarder: users by name or number. None: capd's own user.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Users {
+    /// The workers' user.
+    pub worker: Option<String>,
+    /// The forwarder's user.
+    pub forwarder: Option<String>,
 }
 
 /// A processor inside `lc-hunt`.
@@ -416,6 +427,10 @@ impl Config {
                 Some((Value::Duration(time), _)) => *time,
                 _ => Duration::from_secs(10),
             },
+            users: Users {
+                worker: text(values, "hunter.users.worker").map(str::to_owned),
+                forwarder: text(values, "hunter.users.forwarder").map(str::to_owned),
+            },
             sandbox: !switch(values, "hunter.no_sandbox"),
         };
         config.fits_shared_memory()?;
@@ -458,6 +473,15 @@ impl Config {
             "hunter.runtime_dir",
             Value::Text(self.runtime_dir.to_string_lossy().into_owned()),
         );
+        for (key, user) in [
+            ("hunter.users.worker", &self.users.worker),
+            ("hunter.users.forwarder", &self.users.forwarder),
+        ] {
+            match user {
+                Some(user) => set(values, key, Value::Text(user.clone())),
+                None => unset(values, &[key]),
+            }
+        }
         match self.source {
             Source::Live(_) => unset(values, &["hunter.read_files", "hunter.replay_rate"]),
             Source::Files(_) => unset(values, &["hunter.interfaces"]),

@@ -33,6 +33,11 @@ pub fn status(status: &str) {
     notify(&[NotifyState::Status(&one_line(status))]);
 }
 
+/// The daemon takes in nothing more, but goes on serving others. (STOPPING would mean to systemd that it needs no SIGTERM.)
+pub fn closed() {
+    notify(&[NotifyState::Custom("X_LC_CLOSED=1")]);
+}
+
 /// The daemon has begun to end in good order.
 pub fn stopping() {
     notify(&[NotifyState::Stopping]);

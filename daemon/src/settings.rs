@@ -219,6 +219,8 @@ pub static SETTINGS: &[Setting] = &[
     row("hunter.quarantine_dir", Kind::Path, "Where packets that kill a worker twice are kept, each as a pcapng file; default: /var/lib/lc-hunt/quarantine for root, else below $XDG_STATE_HOME").long("quarantine-dir"),
     row("hunter.no_sandbox", Kind::Switch, "Run the daemons without their sandbox (seccomp, landlock, dropped capabilities): only for kernels that lack it").long("no-sandbox").default("false"),
     row("hunter.runtime_dir", Kind::Path, "Base directory for sockets and run state; default: /run/lc-hunt for root, else below $XDG_RUNTIME_DIR").long("runtime-dir").alias(&["runtime_dir"]),
+    row("hunter.users.worker", Kind::Text, "User of the workers, if it is not that of lc-capd: a name or a number; as child of lc-hunt every daemon has the same user"),
+    row("hunter.users.forwarder", Kind::Text, "User of the forwarder, if it is not that of lc-capd"),
     row("hunter.mode", Kind::Choice(&["hunt", "voip", "dns", "http", "tls", "email"]), "What kind of traffic to look for; on the command line the sub-command").default("hunt"),
     // ESP.
     row("esp_null", Kind::Switch, "Treat ESP as not encrypted").long("esp-null").default("false").missing(ESP_MISSING),

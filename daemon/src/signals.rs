@@ -1,5 +1,5 @@
-//! What a process is told by signals: SIGTERM and SIGINT ask it to end in good order, SIGHUP to read its
-//! configuration again.
+//! What a process is told by signals: SIGTERM and SIGINT ask it to end in good order, SIGUSR2 to take in nothing more,
+//! SIGHUP to read its configuration again.
 //!
 //! A handler only sets a flag and wakes whoever waits; the work is done by the program's own loops.
 
@@ -11,12 +11,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 
 /// The signals of this process. Install it once, early, before any thread is started.
 #[derive(Debug)]
 pub struct Signals {
     stop: Stop,
+    close: Arc<AtomicBool>,
     reload: Arc<AtomicBool>,
     /// Becomes readable with each signal.
     wake: UnixStream,
@@ -27,12 +28,13 @@ pub struct Signals {
 pub struct Stop(Arc<AtomicBool>);
 
 impl Signals {
-    /// Takes over SIGTERM, SIGINT and SIGHUP.
+    /// Takes over SIGTERM, SIGINT, SIGUSR2 and SIGHUP.
     pub fn install() -> io::Result<Self> {
         let (wake, waker) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;
         let signals = Signals {
             stop: Stop::default(),
+            close: Arc::default(),
             reload: Arc::default(),
             wake,
         };
@@ -40,8 +42,9 @@ impl Signals {
         for signal in [SIGTERM, SIGINT] {
             signal_hook::flag::register(signal, Arc::clone(&signals.stop.0))?;
         }
+        signal_hook::flag::register(SIGUSR2, Arc::clone(&signals.close))?;
         signal_hook::flag::register(SIGHUP, Arc::clone(&signals.reload))?;
-        for signal in [SIGTERM, SIGINT, SIGHUP] {
+        for signal in [SIGTERM, SIGINT, SIGUSR2, SIGHUP] {
             signal_hook::low_level::pipe::register(signal, waker.try_clone()?)?;
         }
         Ok(signals)
@@ -50,6 +53,12 @@ impl Signals {
     /// The flag to hand to other threads.
     pub fn stop(&self) -> Stop {
         self.stop.clone()
+    }
+
+    /// Whether the process has been asked to take in nothing more.
+    pub fn close_requested(&self) -> bool {
+        // Pairs with the store in the signal handler; the flag carries no other data.
+        self.close.load(Ordering::Acquire)
     }
 
     /// Whether SIGHUP came since the last call.
@@ -115,6 +124,9 @@ mod tests {
         );
         assert!(signals.take_reload());
         assert!(!signals.take_reload());
+        assert!(!signals.close_requested());
+        signal_hook::low_level::raise(SIGUSR2).unwrap();
+        assert!(signals.close_requested());
         assert!(!stop.requested());
         signal_hook::low_level::raise(SIGTERM).unwrap();
         signals.wait(Duration::from_secs(60));

@@ -5,6 +5,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::ValueParser;
 use clap::error::ErrorKind;
@@ -41,6 +42,13 @@ pub enum Order {
     UpgradeCheck {
         /// `--runtime-dir`, if it was given.
         runtime_dir: Option<PathBuf>,
+    },
+    /// Make running nodes stop capturing, and wait until they have delivered.
+    Drain {
+        /// `--runtime-dir`, if it was given.
+        runtime_dir: Option<PathBuf>,
+        /// Longest wait.
+        time: Duration,
     },
     /// Look into a disk buffer.
     Buffer {
@@ -140,6 +148,13 @@ fn order(matches: &ArgMatches) -> Result<Order, clap::Error> {
                 runtime_dir: check.get_one::<PathBuf>("base").cloned(),
             })
         }
+        Some(("drain", drain)) => no_flags(matches, "drain").map(|()| Order::Drain {
+            runtime_dir: drain.get_one::<PathBuf>("base").cloned(),
+            time: match drain.get_one::<Value>("timeout") {
+                Some(Value::Duration(time)) => *time,
+                _ => Duration::ZERO,
+            },
+        }),
         Some(("buffer", buffer)) => {
             no_flags(matches, "buffer")?;
             let Some((name, below)) = buffer.subcommand() else {
@@ -314,6 +329,19 @@ fn command() -> Command {
             Command::new("upgrade-check")
                 .about("Say whether this release can take over from the running nodes' daemons, one by one")
                 .arg(base()),
+        )
+        .subcommand(
+            Command::new("drain")
+                .about("Make the running nodes stop capturing, and wait until everything captured is delivered; end them afterwards")
+                .arg(base())
+                .arg(
+                    Arg::new("timeout")
+                        .long("timeout")
+                        .value_name("TIME")
+                        .value_parser(ValueParser::from(|text: &str| Kind::Duration.parse(text)))
+                        .default_value("10s")
+                        .help("Longest wait"),
+                ),
         )
         .subcommand(
             Command::new("buffer")

@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod drain;
 mod fd_store;
 pub mod ledger;
 pub mod notify;

@@ -20,6 +20,7 @@ mod tls_files;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use command_line::Order;
 use lc_daemon::config::{Config, LogLevel, default_runtime_dir};
@@ -71,6 +72,9 @@ fn main() -> ExitCode {
         Order::UpgradeCheck { runtime_dir } => {
             upgrade_check(&runtime_dir.unwrap_or_else(default_runtime_dir))
         }
+        Order::Drain { runtime_dir, time } => {
+            drain(&runtime_dir.unwrap_or_else(default_runtime_dir), time)
+        }
         Order::Status { runtime_dir, json } => {
             status(&runtime_dir.unwrap_or_else(default_runtime_dir), json)
         }
@@ -93,7 +97,7 @@ fn refuse(error: &dyn std::error::Error) -> Exit {
     Exit::Refused
 }
 
-/// Prints what the nodes below `base` do. Fails when a ledger does not balance.
+/// Says whether this release understands the nodes below `base`.
 fn upgrade_check(base: &Path) -> Exit {
     logging::init(PROGRAM, LogLevel::Info);
     let met = match Meeting::all(base) {
@@ -112,6 +116,29 @@ fn upgrade_check(base: &Path) -> Exit {
     }
 }
 
+/// Stops the capture of the nodes below `base`, and prints their ledgers. Fails when something waits after `time`.
+fn drain(base: &Path, time: Duration) -> Exit {
+    logging::init(PROGRAM, LogLevel::Info);
+    let drained = match lc_hunt::drain::drain(base, time) {
+        Ok(drained) => drained,
+        Err(error) => {
+            tracing::error!("{error}");
+            return Exit::Failure;
+        }
+    };
+    let text: String = drained
+        .iter()
+        .map(|node| format!("{}\n{}", node.run_dir.display(), node.ledger))
+        .collect();
+    // A closed output is nothing to report.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    match drained.iter().all(|node| node.ledger.quiet) {
+        true => Exit::Ok,
+        false => Exit::Failure,
+    }
+}
+
+/// Prints what the nodes below `base` do. Fails when a ledger does not balance.
 fn status(base: &Path, json: bool) -> Exit {
     logging::init(PROGRAM, LogLevel::Info);
     let found = match Status::of_all(base) {

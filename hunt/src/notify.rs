@@ -44,8 +44,8 @@ pub enum Store {
 pub enum Saying {
     /// It is up.
     Ready,
-    /// It has begun to end.
-    Stopping,
+    /// It takes in nothing more.
+    Closed,
     /// What it does or waits for.
     Status(String),
 }
@@ -131,7 +131,7 @@ impl Drop for NotifySocket {
 fn saying(line: &str) -> Option<Saying> {
     match line.split_once('=')? {
         ("READY", "1") => Some(Saying::Ready),
-        ("STOPPING", "1") => Some(Saying::Stopping),
+        ("X_LC_CLOSED", "1") => Some(Saying::Closed),
         ("STATUS", text) => Some(Saying::Status(text.to_owned())),
         _ => None,
     }

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use lc_daemon::attach::Observer;
-use lc_daemon::config::{Address, Config, ConfigError, Source, Transport, Trust};
+use lc_daemon::config::{Address, Config, ConfigError, Source, Transport, Trust, Users};
 use lc_daemon::exit::Exit;
 use lc_daemon::settings::Values;
 use lc_daemon::signals::Signals;
@@ -68,6 +68,8 @@ fn try_run(mut config: Config, mut values: Values) -> Result<Exit, RunError> {
     let programs = Programs::find()?;
     let run_dir = RunDir::create(&config.runtime_dir)?;
     config.runtime_dir = run_dir.path().to_owned();
+    // Children have the user of their parent.
+    config.users = Users::default();
     let sink = match config.embedded_sink.take() {
         Some(settings) => Some(EmbeddedSink::start(&settings)?),
         None => None,

@@ -7,8 +7,16 @@
 //! stored are passed to its successor, so that what others hold on to outlives it. A child that was *refused*
 //! ([`Exit::Refused`], [`Exit::Usage`]) would be refused again: all are ended, and the run ends with that code.
 //!
-//! **End.** Asked by a signal or by the caller's hook, stages are ended one after the other with SIGTERM, so that each
-//! can pass on what it holds before the next one goes. A child that takes longer than its time is killed.
+//! **End.** Asked by a signal or by the caller's hook, children pass on what they hold, one [`Step`] after the other:
+//!
+//! 1. Those that had died, and waited for their new start, are started at once: what they left is theirs to pass on.
+//! 2. The first stage takes in nothing more ([`CLOSE`]), but goes on carrying the others.
+//! 3. The later stages are ended with SIGTERM, one after the other.
+//! 4. The first stage is ended.
+//!
+//! A child that dies meanwhile is started again, and asked again, as long as its step has time; only one of the first
+//! stage that had closed is not. A child that takes longer than its time is killed. A second request to end changes
+//! nothing.
 //!
 //! Children get a process group of their own, so that Ctrl-C reaches the supervisor alone, and the environment
 //! variable [`SUPERVISED_BY`], by which a daemon ends with its supervisor. That is tied to the *thread* that calls
@@ -45,6 +53,10 @@ pub const STABLE_AFTER: Duration = Duration::from_secs(60);
 /// How often the hook is called.
 pub const HOOK_PERIOD: Duration = Duration::from_millis(100);
 
+/// Asks a child of the first stage to take in nothing more; it says when that is so, and goes on carrying the
+/// others until SIGTERM.
+pub const CLOSE: Signal = Signal::USR2;
+
 /// A child that is not ready after this time is mentioned in the log.
 const SLOW_START: Duration = Duration::from_secs(10);
 
@@ -68,7 +80,7 @@ pub struct ChildSpec {
     pub program: PathBuf,
     /// Its arguments.
     pub args: Vec<OsString>,
-    /// Place in the order of ending; stage 0 is also started first and carries the others.
+    /// Place in the order of ending; stage 0 is started first, carries the others, and ends last.
     pub stage: u8,
     /// Whether it is started again when it fails. Otherwise its failure ends the run.
     pub restart: bool,
@@ -157,6 +169,10 @@ struct Process {
     ready: bool,
     slow_start_said: bool,
     says: String,
+    /// What it was asked to do at the end.
+    asked: Option<Signal>,
+    /// It has said that it takes in nothing more.
+    closed: bool,
 }
 
 /// What the supervisor is about.
@@ -171,9 +187,22 @@ enum Phase {
 /// How far an orderly end has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Ending {
-    stage: u8,
-    /// When those of the stage are killed.
+    step: Step,
+    /// When the step is over, whoever has not done his part.
     deadline: Instant,
+}
+
+/// One step of an orderly end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// All that work has been begun for are there.
+    Gather,
+    /// The first stage takes in nothing more.
+    Close,
+    /// A later stage ends.
+    End(u8),
+    /// The first stage ends.
+    EndFirst,
 }
 
 impl Supervisor {
@@ -241,9 +270,6 @@ impl Supervisor {
 
     /// Starts the children whose time has come.
     fn start_due(&mut self) -> Result<(), SupervisorError> {
-        if self.phase != Phase::Running {
-            return Ok(());
-        }
         let now = Instant::now();
         let carried = self
             .children
@@ -253,7 +279,9 @@ impl Supervisor {
         for child in &mut self.children {
             let due = match child.start_at {
                 Some(at) => at <= now,
-                None => child.process.is_none() && child.restarts == 0,
+                None => {
+                    self.phase == Phase::Running && child.process.is_none() && child.restarts == 0
+                }
             };
             if due && (child.spec.stage == 0 || carried) {
                 match child.start(&self.socket) {
@@ -273,14 +301,13 @@ impl Supervisor {
     /// Sleeps until something happens: a signal, a report, the end of a child, or the next thing that is due.
     fn wait(&self, signals: &Signals, next_hook: Instant) -> Result<(), SupervisorError> {
         let now = Instant::now();
-        let due = match self.phase {
-            // A start that is overdue waits for the first stage, whose report wakes us.
-            Phase::Running => {
-                let starts = self.children.iter().filter_map(|child| child.start_at);
-                starts.filter(|at| *at > now).fold(next_hook, Instant::min)
-            }
-            Phase::Ending(ending) => ending.deadline.min(now + HOOK_PERIOD),
+        let next = match self.phase {
+            Phase::Running => next_hook,
+            Phase::Ending(ending) => ending.deadline,
         };
+        // A start that is overdue waits for the first stage, whose report wakes us.
+        let starts = self.children.iter().filter_map(|child| child.start_at);
+        let due = starts.filter(|at| *at > now).fold(next, Instant::min);
         let mut fds = vec![
             PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(self.socket.as_fd(), PollFlags::IN),
@@ -344,8 +371,9 @@ impl Supervisor {
                         process.ready = true;
                         tracing::debug!(child = %spec.name, pid, "ready");
                     }
+                    Saying::Ready => {}
                     Saying::Status(text) => process.says = text,
-                    Saying::Ready | Saying::Stopping => {}
+                    Saying::Closed => process.closed = true,
                 }
             }
         }
@@ -375,11 +403,13 @@ impl Supervisor {
             let worked_for = process.since.elapsed();
             // Its last words may have come meanwhile; they must find it in the list.
             self.hear_children()?;
-            let child = &mut self.children[i];
-            child.process = None;
+            let asked = self.children[i]
+                .process
+                .take()
+                .and_then(|process| process.asked);
             match self.phase {
                 Phase::Running => self.lost(i, status, worked_for),
-                Phase::Ending(_) => self.ended(i, status),
+                Phase::Ending(ending) => self.ended(i, status, asked, ending.step),
             }
         }
         Ok(())
@@ -417,12 +447,24 @@ impl Supervisor {
         }
     }
 
-    /// A child ended as it was asked to.
-    fn ended(&mut self, index: usize, status: ExitStatus) {
+    /// A child ended in the course of the orderly end.
+    fn ended(&mut self, index: usize, status: ExitStatus, asked: Option<Signal>, step: Step) {
+        let child = &mut self.children[index];
+        let name = &child.spec.name;
+        let exit = meaning(status);
+        let was_killed = status.signal().is_some() && exit == Exit::Failure;
+        let unasked = asked.is_none() && matches!(exit, Exit::Ok | Exit::Failure);
+        // When the first stage has closed, a new one would take in something new.
+        let of_use = child.spec.stage > 0 || matches!(step, Step::Gather | Step::Close);
+        if child.spec.restart && of_use && (was_killed || unasked) {
+            tracing::error!(child = %name, %status, "ended unexpectedly; it is started again to pass on what is left");
+            child.start_at = Some(Instant::now() + FIRST_PAUSE);
+            child.restarts += 1;
+            return;
+        }
         // It gets no successor; others may go by whether its connections are gone.
-        self.children[index].store = FdStore::default();
-        let name = &self.children[index].spec.name;
-        match meaning(status) {
+        child.store = FdStore::default();
+        match exit {
             Exit::Ok => tracing::debug!(child = %name, "ended"),
             // The child has said what is wrong with the data.
             Exit::BadData => self.worsen(Exit::BadData),
@@ -435,10 +477,13 @@ impl Supervisor {
 
     /// Starts the orderly end, unless it is under way.
     fn begin_end(&mut self, why: &'static str) {
-        if !matches!(self.phase, Phase::Ending(_)) {
+        if self.phase == Phase::Running {
             tracing::debug!(why, "ending the daemons");
-            self.phase = Phase::Ending(self.ending(0));
-            self.terminate(0);
+            self.phase = Phase::Ending(self.ending(Step::Gather));
+            let waiting = self.children.iter_mut().filter(|child| child.restarts > 0);
+            for start_at in waiting.filter_map(|child| child.start_at.as_mut()) {
+                *start_at = Instant::now();
+            }
         }
     }
 
@@ -448,65 +493,128 @@ impl Supervisor {
             return Ok(false);
         };
         if Instant::now() >= ending.deadline {
-            self.kill_stage(ending.stage)?;
+            self.cut_short(ending.step)?;
         }
-        let last_stage = self
-            .children
-            .iter()
-            .map(|child| child.spec.stage)
-            .max()
-            .unwrap_or(0);
-        while !self
-            .children
-            .iter()
-            .any(|child| child.spec.stage == ending.stage && child.process.is_some())
-        {
-            if ending.stage >= last_stage {
-                return Ok(true);
-            }
-            ending = self.ending(ending.stage + 1);
-            self.terminate(ending.stage);
+        while self.is_done(ending.step) {
+            ending = match self.after(ending.step) {
+                Some(step) => self.ending(step),
+                None => return Ok(true),
+            };
         }
         self.phase = Phase::Ending(ending);
         Ok(false)
     }
 
-    /// Kills those of a stage that did not end in time.
-    fn kill_stage(&mut self, stage: u8) -> Result<(), SupervisorError> {
-        let mut killed = false;
+    /// Asks whom the step is about, as soon as they can be asked; whether all of them have done their part.
+    fn is_done(&mut self, step: Step) -> bool {
+        if !self.children.iter().any(Supervised::carries) {
+            self.give_up_starts(|_| true);
+        }
+        match step {
+            Step::Gather => self.children.iter().all(Supervised::is_there),
+            Step::Close => self.close_first(),
+            Step::End(stage) => self.end_stage(stage),
+            Step::EndFirst => self.end_stage(0),
+        }
+    }
+
+    /// Asks the first stage to take in nothing more; whether that is so.
+    fn close_first(&mut self) -> bool {
+        let mut closed = true;
+        for child in self
+            .children
+            .iter_mut()
+            .filter(|child| child.spec.stage == 0)
+        {
+            if child.is_ready() {
+                child.ask(CLOSE);
+            } else if child.is_there() {
+                // It has taken in nothing, and might not have taken over the other signal yet.
+                child.ask(Signal::TERM);
+            }
+            closed &= match &child.process {
+                Some(process) => process.closed,
+                None => child.start_at.is_none(),
+            };
+        }
+        closed
+    }
+
+    /// Asks those of a stage to end; whether they have.
+    fn end_stage(&mut self, stage: u8) -> bool {
+        let mut ended = true;
         for child in self
             .children
             .iter_mut()
             .filter(|child| child.spec.stage == stage)
         {
+            if child.is_there() {
+                child.ask(Signal::TERM);
+            }
+            ended &= child.process.is_none() && child.start_at.is_none();
+        }
+        ended
+    }
+
+    /// The step that follows.
+    fn after(&self, step: Step) -> Option<Step> {
+        let stage = match step {
+            Step::Gather => return Some(Step::Close),
+            Step::Close => 0,
+            Step::End(stage) => stage,
+            Step::EndFirst => return None,
+        };
+        let stages = self.children.iter().map(|child| child.spec.stage);
+        let next = stages.filter(|next| *next > stage).min();
+        Some(next.map_or(Step::EndFirst, Step::End))
+    }
+
+    /// The time of a step is over: those that have not done their part are killed, or not waited for any longer.
+    fn cut_short(&mut self, step: Step) -> Result<(), SupervisorError> {
+        match step {
+            Step::Gather => self.kill(|child| !child.is_there()),
+            Step::Close | Step::EndFirst => self.kill(|child| child.spec.stage == 0),
+            Step::End(stage) => self.kill(|child| child.spec.stage == stage),
+        }
+    }
+
+    /// Kills these, and starts none of them again.
+    fn kill(&mut self, these: impl Fn(&Supervised) -> bool) -> Result<(), SupervisorError> {
+        let mut killed = false;
+        for child in self.children.iter_mut().filter(|child| these(child)) {
             if let Some(mut process) = child.process.take() {
                 killed = true;
                 let time = self.shutdown_timeout.as_secs_f32();
-                tracing::error!(child = %child.spec.name, "did not end within {time} s and is killed; what it held is lost");
+                tracing::error!(child = %child.spec.name, "was not done within {time} s and is killed; what it held is lost");
                 process.child.kill()?;
                 process.child.wait()?;
             }
         }
+        self.give_up_starts(these);
         if killed {
             self.worsen(Exit::Failure);
         }
         Ok(())
     }
 
-    /// Asks those of a stage to end.
-    fn terminate(&self, stage: u8) {
-        for child in self
-            .children
-            .iter()
-            .filter(|child| child.spec.stage == stage)
-        {
-            child.signal(Signal::TERM);
+    /// Does not start these again, of those that wait for it.
+    fn give_up_starts(&mut self, these: impl Fn(&Supervised) -> bool) {
+        let mut given_up = false;
+        for child in &mut self.children {
+            if child.start_at.is_some() && these(child) {
+                child.start_at = None;
+                given_up = true;
+                tracing::error!(child = %child.spec.name, "cannot be started again in time; what it had left is lost");
+            }
+        }
+        if given_up {
+            self.worsen(Exit::Failure);
         }
     }
 
-    fn ending(&self, stage: u8) -> Ending {
+    fn ending(&self, step: Step) -> Ending {
         Ending {
-            stage,
+            step,
             deadline: Instant::now() + self.shutdown_timeout,
         }
     }
@@ -585,6 +693,8 @@ impl Supervised {
             ready: false,
             slow_start_said: false,
             says: String::new(),
+            asked: None,
+            closed: false,
         });
         Ok(())
     }
@@ -615,8 +725,28 @@ impl Supervised {
         self.process.as_ref().is_some_and(|process| process.ready)
     }
 
+    /// Whether it needs not be waited for: it works, or nothing has been begun with it. One that was started again is
+    /// there when it is ready, as only then it passes on what its predecessor left.
+    fn is_there(&self) -> bool {
+        self.start_at.is_none() && (self.process.is_none() || self.restarts == 0 || self.is_ready())
+    }
+
+    /// Whether it carries the others, or will.
+    fn carries(&self) -> bool {
+        self.spec.stage == 0 && (self.process.is_some() || self.start_at.is_some())
+    }
+
     fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(|process| process.child.id())
+    }
+
+    /// Asks it for something at the end, once.
+    fn ask(&mut self, signal: Signal) {
+        if let Some(process) = &mut self.process
+            && process.asked.replace(signal) != Some(signal)
+        {
+            self.signal(signal);
+        }
     }
 
     fn signal(&self, signal: Signal) {

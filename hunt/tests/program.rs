@@ -28,6 +28,7 @@ if ($name eq 'lc-capd') {
 }
 CONDUCT;
 my $socket = IO::Socket::UNIX->new(Type => SOCK_DGRAM, Peer => $ENV{NOTIFY_SOCKET});
+$SIG{USR2} = sub { note("close"); $socket->send("X_LC_CLOSED=1") };
 $socket->send("READY=1");
 while (1) { sleep(60) }
 "##;
@@ -598,12 +599,13 @@ fn a_run_gives_the_daemons_one_private_file_and_ends_them_in_order() {
         assert!(log.contains(&worker), "{log:?}");
     }
     assert_eq!(
-        log[log.len() - 4..],
+        log[log.len() - 5..],
         [
-            "lc-capd term",
+            "lc-capd close",
             "lc-workerd term",
             "lc-workerd term",
-            "lc-fwdd term"
+            "lc-fwdd term",
+            "lc-capd term"
         ]
     );
 }

@@ -19,7 +19,14 @@ const CHILD: &str = r#"
     use IO::Socket::UNIX;
     my ($log, $name, $conduct) = @ARGV;
     sub note { open(my $file, '>>', $log); syswrite($file, "$name $_[0]\n"); }
-    $SIG{TERM} = sub { note("term"); exit($conduct =~ /^end (\d+)/ ? $1 : 0) unless $conduct eq 'stubborn' };
+    my $socket = IO::Socket::UNIX->new(Type => SOCK_DGRAM, Peer => $ENV{NOTIFY_SOCKET});
+    $SIG{USR2} = sub { note("close"); $socket->send("X_LC_CLOSED=1") unless $conduct eq 'busy' };
+    $SIG{TERM} = sub {
+        note("term");
+        open(my $file, '<', $log);
+        kill(9, $$) if $conduct eq 'dies of it' && 1 == grep { $_ eq "$name term\n" } <$file>;
+        exit($conduct =~ /^end (\d+)/ ? $1 : 0) unless $conduct eq 'stubborn';
+    };
     note("start");
     exit($1) if $conduct =~ /^refuse (\d+)/;
     if ($conduct =~ /^crash (\d+)/) {
@@ -29,7 +36,6 @@ const CHILD: &str = r#"
     }
     exit(9) if $ENV{LC_HUNT_SUPERVISED} != getppid();
     note("ready");
-    my $socket = IO::Socket::UNIX->new(Type => SOCK_DGRAM, Peer => $ENV{NOTIFY_SOCKET});
     $socket->send("READY=1\nSTATUS=$conduct");
     while (1) { sleep(60) }
 "#;
@@ -150,16 +156,8 @@ fn the_first_stage_carries_the_others_and_stages_end_in_order() {
         );
     }
     for worker in ["worker 0 term", "worker 1 term"] {
-        assert!(
-            stage.place("capd term") < stage.place(worker),
-            "{:?}",
-            stage.log()
-        );
-        assert!(
-            stage.place(worker) < stage.place("fwdd term"),
-            "{:?}",
-            stage.log()
-        );
+        let order = ["capd close", worker, "fwdd term", "capd term"].map(|line| stage.place(line));
+        assert!(order.is_sorted(), "{:?}", stage.log());
     }
 }
 
@@ -300,6 +298,102 @@ fn a_child_that_does_not_end_in_time_is_killed() {
         1,
         "the later stages are still ended in good order"
     );
+}
+
+#[test]
+fn a_child_that_waits_for_its_new_start_is_started_at_once_when_all_are_to_end() {
+    let stage = Stage::with("", "crash 5", "");
+    let exit = stage.run(|children| {
+        // The pause is 1.6 s by now.
+        match children[1].restarts == 5 && children[1].pid.is_none() {
+            true => Next::End,
+            false => Next::Continue,
+        }
+    });
+    assert_eq!(exit, Exit::Ok);
+    let order = [
+        "worker ready",
+        "capd close",
+        "worker term",
+        "fwdd term",
+        "capd term",
+    ];
+    let order = order.map(|line| stage.place(line));
+    assert!(order.is_sorted(), "{:?}", stage.log());
+}
+
+#[test]
+fn a_child_that_dies_while_all_are_to_end_is_started_again() {
+    let stage = Stage::with("", "", "");
+    let exit = stage.run(|children| {
+        if !children.iter().all(|child| child.ready) {
+            return Next::Continue;
+        }
+        kill(pid_of(children, "worker").unwrap());
+        Next::End
+    });
+    assert_eq!(exit, Exit::Ok);
+    let counts =
+        ["worker start", "worker term", "capd start", "fwdd start"].map(|line| stage.count(line));
+    assert_eq!(counts, [2, 1, 1, 1], "{:?}", stage.log());
+
+    let stage = Stage::with("", "dies of it", "dies of it");
+    assert_eq!(stage.run(end_when_all_ready), Exit::Ok);
+    let counts = ["worker term", "fwdd term", "capd start"].map(|line| stage.count(line));
+    assert_eq!(counts, [2, 2, 1], "{:?}", stage.log());
+    let log = stage.log();
+    assert_eq!(log.last().unwrap(), "capd term", "{log:?}");
+}
+
+#[test]
+fn a_child_that_dies_again_and_again_does_not_keep_the_others_from_ending() {
+    let stage = Stage::with("", "crash 1000", "");
+    let signals = Signals::install().unwrap();
+    let stop = signals.stop();
+    let begin = Instant::now();
+    let exit = stage
+        .supervisor(Duration::from_secs(1))
+        .run(&signals, |children| {
+            if children[1].restarts > 0 {
+                stop.request();
+            }
+            Next::Continue
+        });
+    assert_eq!(exit.unwrap(), Exit::Failure);
+    assert!(
+        begin.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        begin.elapsed()
+    );
+    let order = ["capd close", "fwdd term", "capd term"].map(|line| stage.place(line));
+    assert!(order.is_sorted(), "{:?}", stage.log());
+}
+
+#[test]
+fn a_first_stage_that_does_not_close_or_dies_does_not_keep_the_others_from_ending() {
+    let stage = Stage::with("busy", "", "");
+    let signals = Signals::install().unwrap();
+    let exit = stage
+        .supervisor(Duration::from_secs(1))
+        .run(&signals, end_when_all_ready);
+    assert_eq!(exit.unwrap(), Exit::Failure);
+    assert_eq!(
+        (stage.count("worker term"), stage.count("fwdd term")),
+        (1, 1)
+    );
+
+    let stage = Stage::with("", "crash 1000", "");
+    let exit = stage
+        .supervisor(Duration::from_secs(1))
+        .run(&signals, |children| {
+            if children[1].restarts == 0 {
+                return Next::Continue;
+            }
+            kill(pid_of(children, "capd").unwrap());
+            Next::End
+        });
+    assert_eq!(exit.unwrap(), Exit::Failure);
+    assert_eq!(stage.count("capd start"), 2, "{:?}", stage.log());
 }
 
 #[test]

@@ -233,10 +233,6 @@ fn live_into(round: &mut Round, seed: u64, namespace: &Namespace) -> Result<(), 
         // The traffic may end before.
         while captured(&node)? < until && sending.ended().map_err(words)?.is_none() {}
     }
-    // A node that is asked to end does not start those again that have just died.
-    for daemon in DAEMONS {
-        living(&node, daemon)?;
-    }
     let status = node
         .wait_until(|status| capturing(status) && status["ledger"]["quiet"] == true)
         .ok_or_else(|| format!("not all was delivered: {:#?}", node.status()))?;

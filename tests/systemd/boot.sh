@@ -1,12 +1,16 @@
 #!/bin/bash
-# Boots systemd as process 1 of a container with a root of its own, starts the units of systemd/ there with lc-sink as processor, and
-# kills each daemon in turn: all must come back, behind their walls. Traffic and files stay in the container.
+# Boots systemd as process 1 of a container with a root of its own and runs the units of systemd/ there, with lc-sink as processor and
+# traffic on a pair of interfaces: they start as their users behind their walls, come back when they are killed or stand still, are
+# reloaded, restarted and ended under load, and the processor gets every packet that was captured. Traffic and files stay in the container.
 #
 # Needs root, systemd-nspawn (Debian package systemd-container; NSPAWN names another) and built programs (PROGRAMS, default target/debug).
 set -eu
 cd "$(dirname "$0")/../.."
 NSPAWN=${NSPAWN:-systemd-nspawn}
 PROGRAMS=${PROGRAMS:-target/debug}
+# Packets of a load, and how many a second.
+PACKETS=40000
+RATE=4000
 
 skip() { echo "SKIPPED: $1"; exit 0; }
 [ "$(id -u)" = 0 ] || skip "not root"
@@ -31,7 +35,7 @@ clean() {
 trap clean EXIT
 
 # A root with nothing of the machine but /usr.
-mkdir -p "$ROOT"/{usr,etc/systemd/system,etc/dbus-1,etc/alternatives,etc/lc-hunt,var/lib,var/log,run,tmp,proc,sys,dev,root,opt,home}
+mkdir -p "$ROOT"/{usr,etc/systemd/system,etc/dbus-1,etc/alternatives,etc/lc-hunt,etc/sysusers.d,etc/tmpfiles.d,var/lib,var/log,run,tmp,proc,sys,dev,root,opt,home}
 chmod 1777 "$ROOT/tmp"
 for folder in bin sbin lib lib64; do ln -s usr/$folder "$ROOT/$folder"; done
 cp /etc/{passwd,group,shadow,nsswitch.conf,ld.so.cache} "$ROOT/etc/"
@@ -43,29 +47,38 @@ echo uninitialized >"$ROOT/etc/machine-id"
 for unit in sysctl remount-fs udevd update-utmp binfmt modules-load firstboot; do
     ln -s /dev/null "$ROOT/etc/systemd/system/systemd-$unit.service"
 done
-echo 'lc-hunt:x:64999:64999::/nonexistent:/usr/sbin/nologin' >>"$ROOT/etc/passwd"
-echo 'lc-hunt:x:64999:' >>"$ROOT/etc/group"
 
 # The product in it.
-for program in lc-capd lc-workerd lc-fwdd lc-hunt lc-sink; do strip -o "$ROOT/opt/$program" "$PROGRAMS/$program"; done
+for program in lc-capd lc-workerd lc-fwdd lc-hunt lc-sink lc-send; do strip -o "$ROOT/opt/$program" "$PROGRAMS/$program"; done
 for unit in systemd/*.service systemd/*.target systemd/*.slice; do
     sed 's|/usr/bin/lc-|/opt/lc-|; s|^WatchdogSec=.*|WatchdogSec=3|' "$unit" >"$ROOT/etc/systemd/system/$(basename "$unit")"
 done
+cp systemd/sysusers.conf "$ROOT/etc/sysusers.d/lc-hunt.conf"
+cp systemd/tmpfiles.conf "$ROOT/etc/tmpfiles.d/lc-hunt.conf"
+systemd-sysusers --root="$ROOT" 2>/dev/null
+# A second worker, and the account of what was captured where the test can read it.
+mkdir "$ROOT"/etc/systemd/system/{lc-hunt.target.d,lc-drain.service.d}
+printf '[Unit]\nUpholds=lc-workerd@1.service\nAfter=lc-workerd@1.service\n' >"$ROOT/etc/systemd/system/lc-hunt.target.d/workers.conf"
+printf '[Service]\nStandardOutput=truncate:/run/drained\n' >"$ROOT/etc/systemd/system/lc-drain.service.d/account.conf"
 cat >"$ROOT/etc/lc-hunt/config.toml" <<'END'
 [hunter]
-interfaces = ["lo"]
+interfaces = ["receive"]
 processor_addr = "127.0.0.1:55999"
 insecure = true
-workers = 1
+no_filter_policy = "allow"
+workers = 2
 runtime_dir = "/run/lc-hunt/service"
+[hunter.users]
+worker = "lc-worker"
+forwarder = "lc-fwd"
 END
-chgrp 64999 "$ROOT/etc/lc-hunt/config.toml"
-chmod 640 "$ROOT/etc/lc-hunt/config.toml"
-printf '[Service]\nExecStart=/opt/lc-sink --listen 127.0.0.1:55999 --discard\n' >"$ROOT/etc/systemd/system/sink.service"
+"$PROGRAMS/lc-bench" generate --seed 1 --vlan 0 --packets $PACKETS --out "$ROOT/opt/load.pcap" >/dev/null
+printf '[Service]\nExecStart=/opt/lc-sink --listen 127.0.0.1:55999 --summary /run/summary.json --discard\n' >"$ROOT/etc/systemd/system/sink.service"
+printf '[Service]\nExecStart=/opt/lc-send /opt/load.pcap --interface send --rate %d\n' $RATE >"$ROOT/etc/systemd/system/load.service"
 printf '[Unit]\nRequires=basic.target\nAfter=basic.target\nAllowIsolate=yes\n' >"$ROOT/etc/systemd/system/unit-test.target"
 
 # The container's own filter does not know landlock.
-SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 setsid timeout 120 "$NSPAWN" --register=no --keep-unit --private-network --bind-ro=/usr \
+SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 setsid timeout 240 "$NSPAWN" --register=no --keep-unit --private-network --bind-ro=/usr \
     --system-call-filter="landlock_create_ruleset landlock_add_rule landlock_restrict_self seccomp futex_waitv" \
     --directory="$ROOT" --machine="$NAME" --console=pipe --boot -- --unit=unit-test.target --log-target=console --show-status=0 \
     </dev/null >"$ROOT/console" 2>&1 &
@@ -86,12 +99,13 @@ find_init() {
     done
     [ -n "$INIT" ]
 }
-inside() { nsenter -t "$INIT" -m -p -u -i -n -C -r -w timeout 20 "$@"; }
+inside() { nsenter -t "$INIT" -m -p -u -i -n -C -r -w timeout 60 "$@"; }
 booted() { [ "$(inside systemctl is-active basic.target)" = active ]; }
+main_pid() { inside systemctl show -P MainPID "$1"; }
 
 fail() {
     echo "FAILED: $1"
-    inside systemctl --no-pager --lines=5 status 'lc-*' || true
+    inside journalctl --no-pager --lines=40 || true
     exit 1
 }
 # All daemons work, and the kernel holds each to its list.
@@ -99,39 +113,106 @@ works() {
     local status
     status=$(inside /opt/lc-hunt status) || return 1
     grep -q 'streaming' <<<"$status" || return 1
-    [ "$(grep -c ' running, pid' <<<"$status")" = 3 ] || return 1
-    [ "$(grep -c 'sandbox seccomp landlock no_new_privs not_dumpable' <<<"$status")" = 3 ]
+    [ "$(grep -c ' running, pid' <<<"$status")" = 4 ] || return 1
+    [ "$(grep -c 'sandbox seccomp landlock no_new_privs not_dumpable' <<<"$status")" = 4 ]
 }
-started_again() { [ "$(inside systemctl show -P MainPID "$1")" != "$2" ] && works; }
+started_again() { [ "$(main_pid "$1")" != "$2" ] && works; }
+# The number that follows a word at the beginning of a line, in an account of packets.
+number() { awk -v word="$1" '$1 == word { print $2; exit }'; }
+captured() { inside /opt/lc-hunt status | number captured; }
+captured_at_least() { [ "$(captured)" -ge "$1" ]; }
+# The account of a node whose packets have all found their end.
+drained() { inside cat /run/drained; }
+# A total of the processor's.
+total() { inside grep -o "\"$1\": *[0-9]*" /run/summary.json | head -1 | grep -o '[0-9]*$'; }
+arrived() { total packets; }
+sent() { [ "$(inside systemctl show -P ActiveState load.service)" = inactive ]; }
 
 until_true find_init || { cat "$ROOT/console"; echo "FAILED: the container did not start"; exit 1; }
 until_true booted || fail "the container did not boot"
+inside sh -c 'echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6'
+inside ip link add send type veth peer name receive
+inside ip link set send up
+inside ip link set receive up
 inside systemctl start sink.service
 inside systemctl start lc-hunt.target || fail "the target did not start"
 until_true works || fail "the node does not work"
 echo "ok: the units start, all daemons in their sandbox"
+
+for pair in lc-capd:lc-capd lc-workerd@0:lc-worker lc-workerd@1:lc-worker lc-fwdd:lc-fwd; do
+    unit=${pair%:*} user=${pair#*:}
+    uid=$(inside awk '/^Uid:/ { print $2 }' "/proc/$(main_pid "$unit")/status")
+    [ "$uid" = "$(inside id -u "$user")" ] || fail "$unit runs as the user $uid, not $user"
+done
+for line in "lc-capd lc-hunt 750 /run/lc-hunt/service" "lc-capd lc-hunt 660 /run/lc-hunt/service/capd.sock" "root lc-hunt 640 /etc/lc-hunt/config.toml" \
+    "lc-worker lc-hunt 700 /var/lib/lc-hunt/quarantine" "lc-fwd lc-hunt 700 /var/lib/lc-hunt/overflow"; do
+    found=$(inside stat -c '%U %G %a %n' "${line##* }")
+    [ "$found" = "$line" ] || fail "$found, not $line"
+done
+as() { inside setpriv --reuid "$1" --regid "$2" --clear-groups /opt/lc-hunt status --runtime-dir /run/lc-hunt; }
+as nobody lc-hunt >/dev/null || fail "a member of the group lc-hunt does not see the status"
+! as nobody nogroup >/dev/null 2>&1 || fail "a stranger sees the status"
+echo "ok: each daemon has its own user; the group may look, strangers may not"
+
 for unit in lc-workerd@0 lc-fwdd lc-capd; do
-    before=$(inside systemctl show -P MainPID "$unit")
+    before=$(main_pid "$unit")
     inside systemctl kill -s KILL "$unit"
     until_true started_again "$unit" "$before" || fail "$unit did not come back"
     echo "ok: $unit comes back after SIGKILL"
 done
-worker=$(inside systemctl show -P MainPID lc-workerd@0)
+worker=$(main_pid lc-workerd@0)
 inside systemctl kill -s KILL lc-capd
 taken_over() { inside /opt/lc-hunt status | grep -q 'lc-capd .* start 3,' && works; }
 until_true taken_over || fail "a new lc-capd did not go on in the shared memory of the old one"
-[ "$(inside systemctl show -P MainPID lc-workerd@0)" = "$worker" ] || fail "lc-workerd@0 did not live on"
+[ "$(main_pid lc-workerd@0)" = "$worker" ] || fail "lc-workerd@0 did not live on"
 echo "ok: a new lc-capd goes on in the shared memory that systemd kept; the worker lives on"
 for unit in lc-workerd@0 lc-fwdd lc-capd; do
-    before=$(inside systemctl show -P MainPID "$unit")
+    before=$(main_pid "$unit")
     inside systemctl kill -s STOP "$unit"
     until_true started_again "$unit" "$before" || fail "the watchdog did not notice that $unit stands still"
     echo "ok: the watchdog replaces $unit when it stands still"
 done
+
+before=$(captured)
+inside systemctl start load.service
+for unit in lc-workerd@0 lc-workerd@1; do
+    until_true captured_at_least $(($(captured) + RATE / 2)) || fail "nothing is captured"
+    old=$(main_pid "$unit")
+    inside systemctl restart "$unit" || fail "$unit did not restart"
+    started_again "$unit" "$old" || until_true started_again "$unit" "$old" || fail "$unit did not come back"
+done
+forwarder=$(main_pid lc-fwdd)
+inside systemctl reload lc-fwdd || fail "lc-fwdd can't be reloaded"
+inside systemctl reload lc-hunt.target || fail "the target can't be reloaded"
+until_true works || fail "the node does not work after a reload"
+[ "$(main_pid lc-fwdd)" = "$forwarder" ] || fail "lc-fwdd did not live on"
+echo "ok: systemctl reload, of the forwarder and of the target"
+until_true sent || fail "not all packets were sent"
+until_true captured_at_least $((before + PACKETS)) || fail "$(captured) packets were captured, not $((before + PACKETS))"
 inside systemctl stop lc-hunt.target
-all_stopped() { ! inside systemctl is-active -q lc-capd lc-workerd@0 lc-fwdd; }
+all_stopped() { ! inside systemctl is-active -q lc-capd lc-workerd@0 lc-workerd@1 lc-fwdd; }
 until_true all_stopped || fail "the daemons did not end with the target"
-for unit in lc-workerd@0 lc-fwdd lc-capd; do
+for unit in lc-workerd@0 lc-workerd@1 lc-fwdd lc-capd; do
     [ "$(inside systemctl show -P Result "$unit")" = success ] || fail "$unit did not end well"
 done
-echo "ok: the target stops all"
+first=$(drained | number captured)
+inside systemctl kill -s TERM sink.service
+until_true arrived || fail "the processor gives no account"
+[ "$(arrived)" = "$first" ] || fail "$(arrived) of $first packets arrived"
+[ "$(total packets_again)" = 0 ] || fail "packets arrived twice"
+[ "$first" = $((before + PACKETS)) ] || fail "$first packets were captured, not $((before + PACKETS))"
+echo "ok: workers are restarted one by one under load: $PACKETS packets sent, all arrived, none twice"
+
+inside systemctl start sink.service
+inside systemctl start lc-hunt.target || fail "the target did not start again"
+until_true works || fail "the node does not work"
+inside systemctl start load.service
+until_true captured_at_least $((2 * RATE)) || fail "nothing is captured"
+inside systemctl stop lc-hunt.target
+until_true all_stopped || fail "the daemons did not end with the target"
+inside systemctl stop load.service
+second=$(drained | number captured)
+inside systemctl kill -s TERM sink.service
+all_arrived() { [ "$(arrived)" = $((first + second)) ]; }
+until_true all_arrived || fail "$(arrived) packets arrived, not $first and $second"
+echo "ok: the target stops in order under load: all $second packets that were captured arrived"

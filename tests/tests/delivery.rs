@@ -9,7 +9,7 @@ use std::time::Duration;
 use lc_tests::capture;
 use lc_tests::compare::Difference;
 use lc_tests::generated::{Generated, generate};
-use lc_tests::node::{Node, PATIENCE, counter};
+use lc_tests::node::{Node, PATIENCE, captured_in_all, counter};
 use lc_tests::process::{self, wait_for};
 use lc_tests::processor::{self, Processor};
 use nix::sys::signal::{Signal, kill};
@@ -281,6 +281,72 @@ fn daemons_that_are_replaced_one_by_one_under_load_cost_nothing() {
     processor.terminate().unwrap();
     let difference = difference(&sent, folder.path());
     assert!(difference.is_none(), "{difference}");
+}
+
+#[test]
+fn a_node_that_is_asked_to_end_while_daemons_are_dead_delivers_what_it_captured() {
+    let all: &[&str] = &["lc-workerd 0", "lc-workerd 1", "lc-fwdd", "lc-capd"];
+    for victims in [&all[..1], &all[2..3], &all[3..], all] {
+        let Replay {
+            folder,
+            sent,
+            processor,
+            node,
+        } = Replay::start(20_000, &[], &["--replay-rate", "5000pps", "--workers", "2"]);
+        node.wait_until(|status| counter(status, "worker_forwarded_packets_total") > 1_000)
+            .expect("packets flow");
+        let pids: Vec<i32> = victims
+            .iter()
+            .map(|name| node.daemon(name).unwrap())
+            .collect();
+        for pid in pids {
+            kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+        }
+        let outcome = node.terminate().unwrap();
+        assert_eq!(outcome.code(), 0, "{victims:?}: {}", outcome.stderr);
+        processor.terminate().unwrap();
+        let difference = difference(&sent, folder.path());
+        let captured = captured_in_all(&outcome).unwrap() as usize;
+        assert_eq!(
+            difference.lost,
+            20_000 - captured,
+            "{victims:?}: {difference}"
+        );
+        assert_eq!(difference.altered, 0, "{victims:?}: {difference}");
+        let forwarder_died = victims.contains(&"lc-fwdd");
+        assert!(
+            forwarder_died || difference.extra == 0,
+            "{victims:?}: {difference}"
+        );
+    }
+}
+
+#[test]
+fn a_drained_node_captures_no_more_and_has_delivered_what_it_captured() {
+    let Replay {
+        folder,
+        sent,
+        processor,
+        node,
+    } = Replay::start(20_000, &[], &["--replay-rate", "5000pps", "--workers", "2"]);
+    let status = node
+        .wait_until(|status| counter(status, "worker_forwarded_packets_total") > 1_000)
+        .expect("packets flow");
+    let run_dir = status["run_dir"].as_str().unwrap();
+    let drain = process::run(
+        &process::program("lc-hunt"),
+        ["drain", "--runtime-dir", run_dir, "--timeout", "20s"],
+        PATIENCE,
+    );
+    let drain = drain.unwrap();
+    assert_eq!(drain.code(), 0, "{}", drain.stderr);
+    let captured = captured_in_all(&drain).unwrap();
+    let outcome = node.terminate().unwrap();
+    assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+    assert_eq!(captured_in_all(&outcome), Some(captured));
+    processor.terminate().unwrap();
+    let difference = difference(&sent, folder.path());
+    assert_eq!(difference.lost as u64, 20_000 - captured, "{difference}");
 }
 
 /// The capture with 16 bytes of one packet's payload overwritten, and which packet that is.

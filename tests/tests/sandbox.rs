@@ -262,6 +262,7 @@ fn a_worker_that_was_taken_over_reaches_nothing() {
         ("read-file", worker, REFUSED),
         ("write-file", worker, REFUSED),
         ("write-ring", capd, REFUSED),
+        ("write-view", worker, KILLED),
         ("write-memory", worker, REFUSED),
         ("trace", capd, KILLED),
         ("signal", worker, KILLED),

@@ -8,12 +8,14 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::net::UdpSocket;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::thread;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use lc_daemon::attach::{PROTOCOL, Reply, Request, Role, SOCKET, receive, send};
 use lc_daemon::config::Config;
 use lc_daemon::signals::Signals;
 use lc_daemon::{logging, sandbox};
@@ -22,6 +24,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::ptrace;
 use nix::sys::signal::kill;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use nix::unistd::Pid;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
@@ -72,6 +75,8 @@ enum How {
     WriteFile,
     /// Open another process's ring for writing.
     WriteRing,
+    /// Open a region that the broker hands out for reading, anew for writing.
+    WriteView,
     /// Open the own memory, where rings of others are mapped read-only, for writing.
     WriteMemory,
     /// Trace another process.
@@ -101,10 +106,11 @@ fn main() -> ExitCode {
 impl Attack {
     fn run(self) -> u8 {
         let confined = self.prepare();
-        let Ok(_regions) = confined.inspect_err(|error| eprintln!("not tried: {error}")) else {
+        let Ok((_regions, run_dir)) = confined.inspect_err(|error| eprintln!("not tried: {error}"))
+        else {
             return NOT_TRIED;
         };
-        match self.how.strike(self.victim) {
+        match self.how.strike(self.victim, &run_dir) {
             Ok(()) => 0,
             Err(error) => {
                 eprintln!("refused: {error}");
@@ -114,7 +120,7 @@ impl Attack {
     }
 
     /// What `lc-workerd` does before it touches a packet.
-    fn prepare(&self) -> Result<impl Sized, Box<dyn std::error::Error>> {
+    fn prepare(&self) -> Result<(impl Sized, PathBuf), Box<dyn std::error::Error>> {
         sandbox::close_inherited(&[]);
         if self.how == How::Mount {
             // Where the attack works, nobody else sees it.
@@ -125,12 +131,13 @@ impl Attack {
         let config = Config::load(&self.config)?;
         logging::init("lc-taken-over", config.log_level);
         let signals = Signals::install()?;
-        Ok(attach_and_confine(&config, self.index, &signals)?)
+        let regions = attach_and_confine(&config, self.index, &signals)?;
+        Ok((regions, config.runtime_dir))
     }
 }
 
 impl How {
-    fn strike(self, victim: i32) -> io::Result<()> {
+    fn strike(self, victim: i32, run_dir: &Path) -> io::Result<()> {
         match self {
             How::Nothing => Ok(()),
             How::Network => UdpSocket::bind("127.0.0.1:0").map(drop),
@@ -138,6 +145,7 @@ impl How {
             How::WriteFile => File::create(format!("/tmp/lc-taken-over.{victim}"))
                 .and_then(|_| fs::remove_file(format!("/tmp/lc-taken-over.{victim}"))),
             How::WriteRing => write_ring(victim),
+            How::WriteView => write_view(run_dir),
             How::WriteMemory => OpenOptions::new()
                 .write(true)
                 .open("/proc/self/mem")
@@ -173,6 +181,27 @@ fn write_ring(victim: i32) -> io::Result<()> {
         }
     }
     Err(io::ErrorKind::NotFound.into())
+}
+
+/// Asks the broker for everything that an observer may have, and opens it for writing.
+fn write_view(run_dir: &Path) -> io::Result<()> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let connection = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
+    connect(
+        connection.as_raw_fd(),
+        &UnixAddr::new(&run_dir.join(SOCKET))?,
+    )?;
+    let request = Request::Attach {
+        protocol: PROTOCOL,
+        role: Role::Observer,
+        worker: 0,
+    };
+    send(connection.as_fd(), &request, &[])?;
+    let received = receive::<Reply>(connection.as_fd()).map_err(io::Error::other)?;
+    let descriptors = received.map(|reply| reply.descriptors).unwrap_or_default();
+    let first = descriptors.first().ok_or(io::ErrorKind::NotFound)?;
+    let path = format!("/proc/self/fd/{}", first.as_raw_fd());
+    OpenOptions::new().write(true).open(path).map(drop)
 }
 
 /// Becomes `program`, for which the kernel knows no landlock. Returns only on failure.
