@@ -64,6 +64,8 @@ pub struct Config {
     pub log_level: LogLevel,
     /// Longest time each process may take to end in good order.
     pub shutdown_timeout: Duration,
+    /// A worker that is down for longer loses its share of the packets to the others.
+    pub worker_grace: Duration,
     /// Whether each daemon gives up what it does not need before it touches input.
     pub sandbox: bool,
 }
@@ -367,10 +369,8 @@ impl Config {
                 Some("error") => LogLevel::Error,
                 _ => LogLevel::Info,
             },
-            shutdown_timeout: match values.get("hunter.shutdown_timeout") {
-                Some((Value::Duration(time), _)) => *time,
-                _ => Duration::from_secs(10),
-            },
+            shutdown_timeout: duration(values, "hunter.shutdown_timeout", 10),
+            worker_grace: duration(values, "hunter.worker_grace", 5),
             sandbox: !switch(values, "hunter.no_sandbox"),
         };
         config.fits_shared_memory()?;
@@ -760,6 +760,14 @@ fn nonzero(values: &Values, key: &str, default: usize) -> usize {
     integer(values, key)
         .filter(|number| *number != 0)
         .unwrap_or(default)
+}
+
+/// A time, or the default in seconds.
+fn duration(values: &Values, key: &str, default: u64) -> Duration {
+    match values.get(key) {
+        Some((Value::Duration(time), _)) => *time,
+        _ => Duration::from_secs(default),
+    }
 }
 
 fn milliseconds(values: &Values, key: &str, default: u64) -> Duration {
