@@ -15,6 +15,7 @@ use shm_layout::layout::Geometry;
 use shm_layout::region::{OwnedRegion, Pages, RegionError};
 use shm_layout::session::Session;
 
+use crate::absence::Watch;
 use crate::bpf::{Expression, FilterError};
 use crate::broker::{self, Broker, ListenError, Snapshots};
 use crate::control::Control;
@@ -156,7 +157,11 @@ pub fn run(
         control: Arc::clone(&control),
         following: Following::default(),
     };
-    let workers = regions.workers()?;
+    let mut workers = Watch::new(
+        regions.workers()?,
+        Arc::clone(&session),
+        config.worker_grace,
+    );
     let _broker = Broker::start(
         run_dir,
         Arc::clone(&regions),
@@ -191,13 +196,10 @@ pub fn run(
     while !stop.requested() && !signals.close_requested() {
         session.beat();
         filters.follow();
+        workers.look();
         if held_back {
             let generation = filters.generation_in_force();
-            if generation > 0
-                && workers
-                    .iter()
-                    .all(|worker| worker.filter_generation() >= generation)
-            {
+            if generation > 0 && workers.all_apply(generation) {
                 control.open();
                 held_back = false;
                 ready::status("capturing");

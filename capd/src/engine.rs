@@ -6,13 +6,15 @@
 //!
 //! Guarantees: `captured = ring full + too long + steered`, exactly, in every published commit; a packet is counted in the commit that makes
 //! it visible, and the commit is published before the rings, so that a successor can finish what this thread began. A live source never
-//! waits for a worker; a replay never loses a packet. No lock, allocation or system call per packet.
+//! waits for a worker; a replay never loses a packet. A worker that has lost its share gets nothing more from the next batch on; what its
+//! ring holds stays there. No lock, allocation or system call per packet.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use shm_layout::counters::CaptureCounter;
+use shm_layout::layout::MAX_WORKERS;
 use shm_layout::packet::{HEADER_BYTES, PacketHeader, push_inline};
 use shm_layout::region::OwnedRegion;
 use shm_layout::ring::{Full, PREAMBLE, RingWriter};
@@ -68,6 +70,7 @@ impl CaptureThread {
             before: Before::of(&self),
             commit,
             thread: self,
+            steered_away: [0; MAX_WORKERS],
             version: 1,
             shown: None,
             refreshed: Instant::now(),
@@ -112,6 +115,8 @@ struct Engine {
     before: Before,
     steering: Steering,
     commit: QueueCommit,
+    /// Packets of this batch that went to others, by the worker whose they were.
+    steered_away: [u64; MAX_WORKERS],
     /// Version of the expression that the source applies.
     version: u64,
     /// State and reason as last published.
@@ -167,6 +172,7 @@ impl Engine {
             thread,
             steering,
             commit,
+            steered_away,
             ..
         } = self;
         let CaptureThread {
@@ -176,6 +182,10 @@ impl Engine {
             session,
             ..
         } = thread;
+        let away = session.workers_away();
+        if away != steering.away() {
+            steering.divert(away);
+        }
         let full_ring = source.full_ring();
         let most_bytes = rings.first().map_or(0, RingWriter::capacity) / BATCH_PART;
         let before = commit.get(CaptureCounter::Captured);
@@ -204,7 +214,12 @@ impl Engine {
                 }
             }
             match pushed {
-                Ok(()) => commit.count_steered(worker),
+                Ok(()) => {
+                    commit.count_steered(worker);
+                    if !away.is_empty() && worker != steering.home(hash) {
+                        steered_away[steering.home(hash)] += 1;
+                    }
+                }
                 Err(Full::Always) => commit.add(CaptureCounter::TooLong, 1),
                 // The packet comes again, after a look at everything else.
                 Err(Full::Now) if full_ring == FullRing::Wait => return ControlFlow::Break(()),
@@ -222,6 +237,9 @@ impl Engine {
         });
         if commit.get(CaptureCounter::Captured) != before {
             publish(session, *queue, commit, rings);
+        }
+        for worker in away.iter() {
+            session.count_steered_away(worker, std::mem::take(&mut steered_away[worker]));
         }
         polled
     }

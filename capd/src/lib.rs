@@ -10,6 +10,7 @@
 //! | [`source`] | what a source is; capture files; live interfaces |
 //! | [`bpf`] | builds and checks the capture filter |
 //! | [`steer`] | picks the worker |
+//! | `absence` | which workers lose their share of the load to the others |
 //! | `engine` | a capture thread: from source to rings |
 //! | `regions`, `run_dir`, `broker` | makes the shared regions, says who may have them, and hands them out |
 //! | `pushed`, `control` | filters from the processor, on their way to the capture threads |
@@ -23,6 +24,7 @@ pub mod bpf;
 pub mod source;
 pub mod steer;
 
+mod absence;
 mod broker;
 mod control;
 mod daemon;

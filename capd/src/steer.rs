@@ -1,7 +1,8 @@
 //! Steering: which worker gets a packet.
 //!
-//! A symmetric flow hash over addresses, protocol and ports, so that both directions of a flow meet in one worker, spread over the workers
-//! by a multiplication. VLAN tags, MPLS labels and PPPoE are looked through and are not part of the hash: the two directions of a flow may
+//! A symmetric flow hash over addresses, protocol and ports, so that both directions of a flow meet in one worker. The hash space is cut
+//! into buckets, and a table says which worker has which: each its equal share, or, while a worker is away, its buckets spread over the
+//! others. VLAN tags, MPLS labels and PPPoE are looked through and are not part of the hash: the two directions of a flow may
 //! carry different tags.
 //!
 //! Fragments are hashed by addresses and protocol only, the first one too: so all fragments of a datagram meet. A flow that is sent partly
@@ -12,30 +13,87 @@
 //!
 //! The hash takes any bytes: it never panics, and looks at a bounded number of headers.
 
+use shm_layout::layout::MAX_WORKERS;
+use shm_layout::shares::WorkerSet;
+
 /// Headers that are looked through at most, of each kind: VLAN tags and MPLS labels, IPv6 extension headers.
 const MAX_TAGS: usize = 8;
 const MAX_EXTENSIONS: usize = 8;
 
+/// The hash space is cut into this many equal parts, a power of two; each part belongs to one worker.
+const BUCKETS: usize = 1 << BUCKET_BITS;
+const BUCKET_BITS: u32 = 10;
+
 /// Picks the worker of each packet.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Steering {
     workers: u32,
+    away: WorkerSet,
+    /// The worker of each bucket.
+    table: [u8; BUCKETS],
 }
 
 impl Steering {
-    /// Steers to `workers` workers (at least 1).
+    /// Steers to `workers` workers (1 to [`MAX_WORKERS`]).
     pub fn new(workers: u32) -> Self {
-        Self {
-            workers: workers.max(1),
-        }
+        let mut steering = Self {
+            workers: workers.clamp(1, MAX_WORKERS as u32),
+            away: WorkerSet::NONE,
+            table: [0; BUCKETS],
+        };
+        steering.divert(WorkerSet::NONE);
+        steering
     }
 
     /// The worker, `0..workers`, for a packet of this flow hash.
     #[inline]
     pub fn worker(&self, flow_hash: u32) -> usize {
-        // The high half of the product is uniform over 0..workers, without a division.
-        ((u64::from(flow_hash) * u64::from(self.workers)) >> 32) as usize
+        self.table[bucket(flow_hash)].into()
     }
+
+    /// The worker whose share the packet belongs to, away or not.
+    #[inline]
+    pub fn home(&self, flow_hash: u32) -> usize {
+        self.home_of(bucket(flow_hash))
+    }
+
+    /// The workers whose share goes to the others.
+    #[inline]
+    pub fn away(&self) -> WorkerSet {
+        self.away
+    }
+
+    /// From now on the shares of `away`, and of no others, go to the others: bucket by bucket to the worker with the highest score
+    /// for that bucket (rendezvous hashing), so that nothing else moves when one more goes or comes back. If all are away, each
+    /// keeps its share.
+    pub fn divert(&mut self, away: WorkerSet) {
+        self.away = away;
+        for bucket in 0..BUCKETS {
+            let home = self.home_of(bucket);
+            let others = (0..self.workers as usize).filter(|worker| !away.contains(*worker));
+            let worker = match away.contains(home) {
+                true => others.max_by_key(|worker| score(bucket, *worker)),
+                false => None,
+            };
+            self.table[bucket] = worker.unwrap_or(home) as u8;
+        }
+    }
+
+    /// Equal parts, to a bucket.
+    #[inline]
+    fn home_of(&self, bucket: usize) -> usize {
+        (bucket * self.workers as usize) >> BUCKET_BITS
+    }
+}
+
+#[inline]
+fn bucket(flow_hash: u32) -> usize {
+    (flow_hash >> (u32::BITS - BUCKET_BITS)) as usize
+}
+
+fn score(bucket: usize, worker: usize) -> u64 {
+    // Twice: of numbers this small, one multiplication leaves the scores of a worker too much alike.
+    fold(fold(bucket as u64 ^ END, worker as u64 ^ FLOW) ^ FLOW, END)
 }
 
 /// The symmetric flow hash of a packet: equal for both directions of a flow, and for all fragments between two addresses.
@@ -470,6 +528,56 @@ mod tests {
                 "{count:?}"
             );
         }
+    }
+
+    proptest! {
+        #[test]
+        fn only_the_shares_of_those_who_are_away_move(
+            workers in 1u32..=64,
+            away: u64,
+            one_more in 0usize..64,
+            hashes in proptest::collection::vec(any::<u32>(), 200),
+        ) {
+            let all = WorkerSet::first(workers as usize);
+            let one_more = one_more % workers as usize;
+            let set = (0..64).filter(|worker| away >> worker & 1 == 1).fold(WorkerSet::NONE, WorkerSet::with);
+            let (mut steering, mut with_one_more) = (Steering::new(workers), Steering::new(workers));
+            steering.divert(set);
+            with_one_more.divert(set.with(one_more));
+            for hash in hashes {
+                let (home, worker) = (steering.home(hash), steering.worker(hash));
+                prop_assert!(worker < workers as usize);
+                if all.without(set).is_empty() || !set.contains(home) {
+                    prop_assert_eq!(worker, home);
+                } else {
+                    prop_assert!(!set.contains(worker));
+                }
+                if worker != one_more && !all.without(set.with(one_more)).is_empty() {
+                    prop_assert_eq!(with_one_more.worker(hash), worker);
+                }
+            }
+            steering.divert(WorkerSet::NONE);
+            prop_assert_eq!(steering.table, Steering::new(workers).table);
+        }
+    }
+
+    #[test]
+    fn the_share_of_one_who_is_away_is_spread_evenly() {
+        let mut steering = Steering::new(5);
+        steering.divert(WorkerSet::NONE.with(2));
+        let mut buckets = [0; 5];
+        steering
+            .table
+            .iter()
+            .for_each(|worker| buckets[usize::from(*worker)] += 1);
+        assert_eq!(buckets[2], 0);
+        let (least, most) = (205 + 205 / 4 - 20, 205 + 205 / 4 + 20);
+        assert!(
+            [0, 1, 3, 4]
+                .iter()
+                .all(|worker| (least..=most).contains(&buckets[*worker])),
+            "{buckets:?}"
+        );
     }
 
     #[test]

@@ -315,6 +315,66 @@ fn a_replay_waits_for_filters_and_for_room_and_loses_nothing() {
     assert!(!run_dir.join("capd.sock").exists());
 }
 
+/// A worker that never comes does not hold up a replay for longer than the grace time; when it comes after all, it gets its share.
+#[test]
+fn a_worker_that_is_missing_loses_its_share_until_it_comes() {
+    const FLOWS: u32 = 50;
+    let dir = tempfile::tempdir().unwrap();
+    let lines = "read_files = [\"memory\"]\nworker_grace = \"300ms\"";
+    let config = config(dir.path(), 2, lines);
+    let run_dir = config.runtime_dir.clone();
+    let capd = start(&config, Memory::new(u32::MAX, FLOWS, FullRing::Wait));
+    let mut present = attach(|| WorkerRegions::attach(&run_dir, 0));
+    let forwarder = attach(|| ForwarderRegions::attach(&run_dir));
+    let observer = attach(|| Observer::attach(&run_dir));
+    publish(&forwarder, 1, vec![]);
+    present.worker.set_filter_generation(1);
+    let mut seen = vec![];
+    until("packets of both shares", || {
+        drain(&mut present, FLOWS, &mut seen);
+        (seen.len() > 10_000).then_some(())
+    });
+    assert!(observer.session.workers_away().iter().eq([1]));
+    assert!(seen.iter().copied().eq(0..seen.len() as u32));
+    assert_eq!(observer.session.queue_commit(0, 2).unwrap().steered(1), 0);
+    let steered_away = observer.session.steered_away(1);
+    assert!(
+        0 < steered_away && steered_away < observer.session.queue_commit(0, 2).unwrap().sequence()
+    );
+    assert_eq!(observer.session.steered_away(0), 0);
+
+    let mut late = attach(|| WorkerRegions::attach(&run_dir, 1));
+    let mut seen_late = vec![];
+    until("its share", || {
+        drain(&mut present, FLOWS, &mut seen);
+        drain(&mut late, FLOWS, &mut seen_late);
+        (seen_late.len() > 10_000).then_some(())
+    });
+    assert!(observer.session.workers_away().is_empty());
+    capd.stop.request();
+    until("the end", || {
+        drain(&mut present, FLOWS, &mut seen);
+        drain(&mut late, FLOWS, &mut seen_late);
+        let ended = observer.session.is_stopping();
+        (ended && present.rx[0].is_empty() && late.rx[0].is_empty()).then_some(())
+    });
+    assert_eq!(capd.end(), Exit::Ok);
+    let commit = observer.session.queue_commit(0, 2).unwrap();
+    assert_balanced(&commit, 2);
+    // From then on, each flow keeps to its own worker.
+    let first_late = seen_late[0];
+    let flows = |seen: &[u32]| -> std::collections::BTreeSet<u32> {
+        let after = seen
+            .iter()
+            .filter(|number| **number > first_late + 2 * FLOWS);
+        after.map(|number| number % FLOWS).collect()
+    };
+    assert!(flows(&seen).is_disjoint(&flows(&seen_late)));
+    let mut all = [seen, seen_late].concat();
+    all.sort_unstable();
+    assert!(all.into_iter().eq(0..commit.sequence() as u32));
+}
+
 #[test]
 fn a_live_source_drops_and_counts_when_a_ring_is_full() {
     const COUNT: u32 = 20_000;

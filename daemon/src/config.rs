@@ -68,6 +68,8 @@ pub struct Config {
     pub shutdown_timeout: Duration,
     /// The users of other daemons than capd.
     pub users: Users,
+    /// A worker that is down for longer loses its share of the packets to the others.
+    pub worker_grace: Duration,
     /// Whether each daemon gives up what it does not need before it touches input.
     pub sandbox: bool,
 }
@@ -431,6 +433,8 @@ impl Config {
                 worker: text(values, "hunter.users.worker").map(str::to_owned),
                 forwarder: text(values, "hunter.users.forwarder").map(str::to_owned),
             },
+            shutdown_timeout: duration(values, "hunter.shutdown_timeout", 10),
+            worker_grace: duration(values, "hunter.worker_grace", 5),
             sandbox: !switch(values, "hunter.no_sandbox"),
         };
         config.fits_shared_memory()?;
@@ -852,6 +856,14 @@ fn nonzero(values: &Values, key: &str, default: usize) -> usize {
     integer(values, key)
         .filter(|number| *number != 0)
         .unwrap_or(default)
+}
+
+/// A time, or the default in seconds.
+fn duration(values: &Values, key: &str, default: u64) -> Duration {
+    match values.get(key) {
+        Some((Value::Duration(time), _)) => *time,
+        _ => Duration::from_secs(default),
+    }
 }
 
 fn milliseconds(values: &Values, key: &str, default: u64) -> Duration {

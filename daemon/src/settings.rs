@@ -216,6 +216,7 @@ pub static SETTINGS: &[Setting] = &[
     // The run itself.
     row("hunter.log_level", Kind::Choice(&["debug", "info", "warn", "error"]), "Least severe messages to log").long("log-level").default("info").variables(&["LOG_LEVEL"]),
     row("hunter.shutdown_timeout", Kind::Duration, "Longest time each process may take to end in good order").long("shutdown-timeout").default("10s"),
+    row("hunter.worker_grace", Kind::Duration, "A worker that is down for longer loses its share of the packets to the others until it is back").long("worker-grace").default("5s"),
     row("hunter.quarantine_dir", Kind::Path, "Where packets that kill a worker twice are kept, each as a pcapng file; default: /var/lib/lc-hunt/quarantine for root, else below $XDG_STATE_HOME").long("quarantine-dir"),
     row("hunter.no_sandbox", Kind::Switch, "Run the daemons without their sandbox (seccomp, landlock, dropped capabilities): only for kernels that lack it").long("no-sandbox").default("false"),
     row("hunter.runtime_dir", Kind::Path, "Base directory for sockets and run state; default: /run/lc-hunt for root, else below $XDG_RUNTIME_DIR").long("runtime-dir").alias(&["runtime_dir"]),

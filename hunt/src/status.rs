@@ -14,6 +14,9 @@ use std::path::{Path, PathBuf};
 /// How often a reading is tried while the node is too busy to be read in one piece.
 const TRIES: usize = 100;
 
+/// Metric of the packets that went to others than the worker whose they were.
+const STEERED_AWAY: &str = "capture_steered_away_packets_total";
+
 /// One reading of one node.
 #[derive(Debug, Serialize)]
 pub struct Status {
@@ -23,6 +26,8 @@ pub struct Status {
     pub processes: Vec<Process>,
     /// Its capture threads.
     pub captures: Vec<Capture>,
+    /// Who gets the packets, by worker.
+    pub steering: Vec<Share>,
     /// Its session with the processor.
     pub processor: Processor,
     /// Its packets on disk.
@@ -78,6 +83,15 @@ pub struct Capture {
     pub reason: String,
     /// Its counters.
     pub counters: BTreeMap<&'static str, u64>,
+}
+
+/// One worker's share of the packets.
+#[derive(Debug, Serialize)]
+pub struct Share {
+    /// Whether it goes to the others, because the worker has been down for longer than the grace time.
+    pub away: bool,
+    /// Packets of it that went to others, now or before.
+    pub steered_away_packets: u64,
 }
 
 /// The session with the processor.
@@ -211,6 +225,17 @@ impl Status {
                 *counters.entry(counter.metric()).or_default() += commit.get(*counter);
             }
         }
+        let away = session.workers_away();
+        let share = |worker| Share {
+            away: away.contains(worker),
+            steered_away_packets: session.steered_away(worker),
+        };
+        let steering: Vec<_> = (0..workers.len()).map(share).collect();
+        let steered_away = steering
+            .iter()
+            .map(|share| share.steered_away_packets)
+            .sum();
+        counters.insert(STEERED_AWAY, steered_away);
         let commit = forwarder.commit()?;
         for counter in ForwardCounter::ALL {
             counters.insert(counter.metric(), commit.get(*counter));
@@ -220,6 +245,7 @@ impl Status {
             run_dir,
             processes,
             captures,
+            steering,
             processor: Processor {
                 connection: connection_name(forwarder.connection()),
                 peer: forwarder.peer(),
@@ -359,6 +385,24 @@ impl fmt::Display for Status {
                     format!(" ({reason})")
                 }
             )?;
+        }
+        for (worker, share) in self.steering.iter().enumerate() {
+            let packets = share.steered_away_packets;
+            if share.away {
+                let note = "is down, the others have its share";
+                writeln!(
+                    f,
+                    "  {:<14} lc-workerd {worker} {note}: {packets} packets so far",
+                    "steering"
+                )?;
+            } else if packets > 0 {
+                let note = "was down, the others had its share";
+                writeln!(
+                    f,
+                    "  {:<14} lc-workerd {worker} {note}: {packets} packets",
+                    "steering"
+                )?;
+            }
         }
         let Processor {
             connection,

@@ -4,6 +4,7 @@
 //!   0      magic, layout version, kind, backing, features, sizes   (written once, by capd)
 //!   64     identity, version, heartbeat, protection of the writer  (written by that process)
 //!   128    cursor line, sleeping flag line                         (rings and their cursors)
+//!   384    shares of the workers                                   (session; written by capd; since 1.2)
 //!   4096   body
 //! ```
 //!
@@ -11,6 +12,7 @@
 //! reader may ignore, and feature bits name what it must understand.
 
 use crate::ring::Side;
+use crate::shares::Shares;
 use crate::sync::{AtomicU32, AtomicU64};
 
 /// First eight bytes of each region.
@@ -18,7 +20,7 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"LCHUNT\x00\x01");
 /// A reader and a writer of different majors can't meet.
 pub const LAYOUT_MAJOR: u16 = 1;
 /// Additions that an older reader may ignore.
-pub const LAYOUT_MINOR: u16 = 1;
+pub const LAYOUT_MINOR: u16 = 2;
 /// Feature bits that this build understands; a region with others is refused.
 pub const FEATURES: u64 = 0;
 
@@ -204,7 +206,11 @@ pub(crate) struct Header {
     pub(crate) protection: AtomicU64,
     pub(crate) capabilities: AtomicU64,
     pub(crate) ring: Side,
+    pub(crate) shares: Shares,
 }
 
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<Header>() == HEADER_BYTES);
+const _: () = {
+    assert!(size_of::<Header>() == HEADER_BYTES);
+    assert!(std::mem::offset_of!(Header, shares) == 384);
+};

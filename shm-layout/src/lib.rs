@@ -11,6 +11,7 @@
 //! | [`packet`], [`wire`] | what rx and tx rings carry |
 //! | [`frames`] | memory that packets stay in when they are not copied |
 //! | [`session`], [`worker`], [`forwarder`] | state and counters of each process |
+//! | [`shares`] | which workers have lost their share of the load |
 //! | [`counters`] | the table of all counters |
 //! | [`filters`] | immutable filter snapshots |
 //! | [`commit`] | many words published as one: counters and the redo log of a process |
@@ -35,6 +36,7 @@ pub mod region;
 pub mod ring;
 pub mod session;
 pub mod shared_bytes;
+pub mod shares;
 pub mod wire;
 pub mod worker;
 
