@@ -497,7 +497,7 @@ pub fn capture(config: &Path, cell: Cell) -> Result<Exit, Box<dyn std::error::Er
     Ok(lc_capd::run(
         &config,
         Vec::new(),
-        |_| Ok(vec![Box::new(source)]),
+        |_, _| Ok(vec![Box::new(source)]),
         &signals,
     )?)
 }

@@ -31,4 +31,4 @@ mod pushed;
 mod regions;
 
 pub use broker::{ListenError, make_run_dir};
-pub use daemon::{StartError, open_sources, run};
+pub use daemon::{Passed, StartError, open_sources, run};

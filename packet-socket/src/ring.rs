@@ -92,6 +92,7 @@ impl Ring {
     /// # Errors
     /// The ring is of another geometry, or was not made by this crate.
     pub fn inherited(socket: PacketSocket, geometry: &Geometry) -> io::Result<Self> {
+        socket.check()?;
         let mapping = Mapping::new(&socket, geometry)?;
         let identity = mapping.private(0).identity(geometry).ok_or_else(|| {
             io::Error::other("the ring says nothing of its origin, or another geometry")
@@ -119,6 +120,12 @@ impl Ring {
     #[must_use]
     pub fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// The socket alone.
+    #[must_use]
+    pub fn into_socket(self) -> PacketSocket {
+        self.socket
     }
 
     /// The socket.

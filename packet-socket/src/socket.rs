@@ -93,20 +93,19 @@ impl PacketSocket {
         Ok(socket)
     }
 
-    /// Takes over a descriptor that another process has kept.
+    /// Whether it is a packet socket with rings of version 3.
     ///
     /// # Errors
-    /// It is not an `AF_PACKET` socket with a ring of version 3.
-    pub fn inherited(descriptor: OwnedFd) -> io::Result<Self> {
-        let socket = Self(descriptor);
+    /// It is another one, or no socket at all.
+    pub fn check(&self) -> io::Result<()> {
         let mut version: c_int = 0;
-        socket.get(libc::PACKET_VERSION, &mut version)?;
-        if version != libc::tpacket_versions::TPACKET_V3 as c_int {
-            return Err(io::Error::other(format!(
+        self.get(libc::PACKET_VERSION, &mut version)?;
+        match version == libc::tpacket_versions::TPACKET_V3 as c_int {
+            true => Ok(()),
+            false => Err(io::Error::other(format!(
                 "it is a packet socket of version {version}"
-            )));
+            ))),
         }
-        Ok(socket)
     }
 
     /// Makes the ring. A block that is not full goes to the reader after `retire`.
@@ -178,7 +177,7 @@ impl PacketSocket {
                 &raw mut length,
             )
         };
-        check(done)?;
+        self::done(done)?;
         Ok(Address {
             target: match u32::try_from(address.sll_ifindex) {
                 Ok(0) => Some(Target::Any),
@@ -237,7 +236,7 @@ impl PacketSocket {
                 &raw mut length,
             )
         };
-        check(done)
+        self::done(done)
     }
 
     fn bind(&self, target: Target, protocol: u16) -> io::Result<()> {
@@ -251,12 +250,12 @@ impl PacketSocket {
         };
         let length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
         // SAFETY: the address is valid for reads of its size.
-        check(unsafe { libc::bind(self.0.as_raw_fd(), (&raw const address).cast(), length) })
+        done(unsafe { libc::bind(self.0.as_raw_fd(), (&raw const address).cast(), length) })
     }
 
     fn set<T: Plain>(&self, option: c_int, value: &T) -> io::Result<()> {
         // SAFETY: the value is valid for reads of its size.
-        check(unsafe {
+        done(unsafe {
             libc::setsockopt(
                 self.0.as_raw_fd(),
                 libc::SOL_PACKET,
@@ -270,7 +269,7 @@ impl PacketSocket {
     fn get<T: Plain>(&self, option: c_int, value: &mut T) -> io::Result<()> {
         let mut length = size_of::<T>() as libc::socklen_t;
         // SAFETY: the value is valid for writes of its size, and any bytes make one (`Plain`).
-        check(unsafe {
+        done(unsafe {
             libc::getsockopt(
                 self.0.as_raw_fd(),
                 libc::SOL_PACKET,
@@ -288,6 +287,13 @@ impl AsFd for PacketSocket {
     }
 }
 
+/// A descriptor that another process has kept, whatever it is: calls fail on one that is no packet socket, see [`PacketSocket::check`].
+impl From<OwnedFd> for PacketSocket {
+    fn from(descriptor: OwnedFd) -> Self {
+        Self(descriptor)
+    }
+}
+
 /// Option values: integers and structures of integers, of which any bytes are a value.
 trait Plain: Copy {}
 impl Plain for c_int {}
@@ -295,7 +301,7 @@ impl Plain for libc::tpacket_req3 {}
 impl Plain for libc::tpacket_stats_v3 {}
 impl Plain for libc::packet_mreq {}
 
-fn check(done: c_int) -> io::Result<()> {
+fn done(done: c_int) -> io::Result<()> {
     match done {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),

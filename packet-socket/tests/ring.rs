@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use std::net::UdpSocket;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -67,7 +67,7 @@ fn ring(index: u32) -> Ring {
 
 fn inherited(ring: &Ring) -> Ring {
     let kept = ring.socket().as_fd().try_clone_to_owned().unwrap();
-    Ring::inherited(PacketSocket::inherited(kept).unwrap(), &GEOMETRY).unwrap()
+    Ring::inherited(kept.into(), &GEOMETRY).unwrap()
 }
 
 fn send(socket: &UdpSocket, numbers: std::ops::Range<u32>) {
@@ -168,7 +168,7 @@ fn what_was_not_made_by_this_crate_is_refused() {
         );
         let kept = || {
             let kept = made.socket().as_fd().try_clone_to_owned().unwrap();
-            PacketSocket::inherited(kept).unwrap()
+            PacketSocket::from(kept)
         };
         for other in [
             Geometry {
@@ -193,7 +193,7 @@ fn what_was_not_made_by_this_crate_is_refused() {
         let strange = Ring::inherited(strange, &GEOMETRY).err().unwrap();
         assert!(strange.to_string().contains("origin"), "{strange}");
         let file = std::fs::File::open("/dev/null").unwrap();
-        assert!(PacketSocket::inherited(file.into()).is_err());
+        assert!(PacketSocket::from(OwnedFd::from(file)).check().is_err());
         assert!(PacketSocket::new(Target::Interface(9999)).is_err());
     });
 }

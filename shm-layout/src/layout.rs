@@ -18,7 +18,7 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"LCHUNT\x00\x01");
 /// A reader and a writer of different majors can't meet.
 pub const LAYOUT_MAJOR: u16 = 1;
 /// Additions that an older reader may ignore.
-pub const LAYOUT_MINOR: u16 = 1;
+pub const LAYOUT_MINOR: u16 = 2;
 /// Feature bits that this build understands; a region with others is refused.
 pub const FEATURES: u64 = 0;
 
