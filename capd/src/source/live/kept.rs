@@ -8,6 +8,7 @@ use lc_daemon::fd_store;
 use packet_socket::{Geometry, PacketSocket, Ring};
 
 use super::LiveOptions;
+use super::program::{REJECT_ALL, for_kernel};
 
 /// Captured through our own ring, which a successor can read.
 const PACKET: &str = "packet";
@@ -81,6 +82,15 @@ pub(super) struct KeptRing {
 pub(super) struct KeptSocket {
     pub(super) name: String,
     pub(super) socket: PacketSocket,
+}
+
+impl KeptSocket {
+    /// Lets it receive nothing more.
+    pub(super) fn shut(&self) {
+        if let Err(error) = self.socket.attach(&for_kernel(&[REJECT_ALL], None, 0)) {
+            tracing::warn!(name = self.name, %error, "the socket of a predecessor cannot be shut");
+        }
+    }
 }
 
 /// The ring's size for these options.

@@ -32,7 +32,7 @@ use nix::net::if_::InterfaceFlags;
 use packet_socket::PacketSocket;
 
 use self::handle::{Account, Handle, Unfit};
-use self::kept::KeptRing;
+use self::kept::{KeptRing, KeptSocket};
 use super::{
     Deliver, FullRing, Interfaces, LONGEST_BLOCK, Poll, Predecessor, Source, SourceError, State,
     Status,
@@ -107,7 +107,7 @@ pub struct Live {
     /// The account of predecessors.
     before: Account,
     kept_ring: Option<KeptRing>,
-    kept_sockets: Vec<kept::KeptSocket>,
+    kept_sockets: Vec<KeptSocket>,
     settled: Settled,
     /// Link type when last open.
     link_type: u16,
@@ -202,7 +202,8 @@ impl Live {
             return Ok(live);
         }
         match live.try_open() {
-            Ok(()) => {}
+            // From here on the old sockets would only count what the new one delivers.
+            Ok(()) => live.kept_sockets.iter().for_each(KeptSocket::shut),
             Err(SourceError::Device { cause, .. })
                 if device != ANY && look_up(device).is_some_and(|link| !link.up) =>
             {
@@ -428,6 +429,7 @@ impl Live {
             self.before = self.account;
         }
         for kept in std::mem::take(&mut self.kept_sockets) {
+            kept.shut();
             self.settle_socket(kept.name, &kept.socket);
         }
         let seamless = match (self.kept_ring.take(), from) {
