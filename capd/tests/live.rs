@@ -367,6 +367,183 @@ fn what_cannot_be_opened_is_an_error() {
     });
 }
 
+const SENDER: [u8; 6] = [2, 0, 0, 0, 0, 7];
+
+/// Ethernet frames of many kinds, `rounds` times, each with a number in its last bytes.
+fn frames(rounds: u32) -> Vec<Vec<u8>> {
+    let addresses = [[2, 0, 0, 0, 0, 9], SENDER].concat();
+    let udp = |port: u16, length: usize| {
+        let total = (28 + length) as u16;
+        let mut packet = vec![0x45, 0];
+        packet.extend(total.to_be_bytes());
+        packet.extend([0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+        packet.extend([0x13, 0xc4]);
+        packet.extend(port.to_be_bytes());
+        packet.extend((8 + length as u16).to_be_bytes());
+        packet.resize(usize::from(total), 0);
+        packet
+    };
+    let (ip, tag, service, arp) = ([8, 0], [0x81, 0, 0, 5], [0x88, 0xa8, 0, 100], [8, 6]);
+    let priority = [0x81, 0, 0xe0, 0];
+    let kinds: Vec<Vec<u8>> = vec![
+        [&ip[..], &udp(5060, 20)].concat(),
+        [&tag[..], &ip, &udp(5060, 20)].concat(),
+        [&priority[..], &ip, &udp(5060, 20)].concat(),
+        [&service[..], &tag, &ip, &udp(5060, 20)].concat(),
+        [&tag[..], &tag, &ip, &udp(53, 20)].concat(),
+        [&ip[..], &udp(53, 1400)].concat(),
+        [&tag[..], &ip, &udp(53, 1400)].concat(),
+        [&arp[..], &[0; 28]].concat(),
+        // Length instead of a type, an unknown one, and nothing behind the header.
+        [&[0, 40][..], &[0xaa; 40]].concat(),
+        [&[0x12, 0x34][..], &[0; 30]].concat(),
+        vec![0x12, 0x34],
+    ];
+    let mut number = 0_u32;
+    let mut frames = Vec::new();
+    for _ in 0..rounds {
+        for kind in &kinds {
+            let mut frame = [&addresses[..], kind].concat();
+            let length = frame.len();
+            if length > 30 {
+                frame[length - 4..].copy_from_slice(&number.to_be_bytes());
+            }
+            frames.push(frame);
+            number += 1;
+        }
+    }
+    frames
+}
+
+/// A packet's lengths, link type and all of its bytes.
+type Whole = (u32, u16, Vec<u8>);
+
+fn all_of(live: &mut Live) -> Vec<Whole> {
+    live.stop();
+    let mut all = Vec::new();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        assert!(Instant::now() < deadline, "gave up: {:?}", live.status());
+        let polled = live.poll(64, &mut |packet| {
+            // The kernel sends some of its own accord. In Ethernet and cooked headers the sender's address stands at the same place.
+            if packet.data[6..12] == SENDER {
+                all.push((
+                    packet.original_length,
+                    packet.link_type,
+                    packet.data.to_vec(),
+                ));
+            }
+            ControlFlow::Continue(())
+        });
+        if polled.unwrap() == Poll::Finished {
+            return all;
+        }
+    }
+}
+
+/// It makes no difference to anybody who has captured: tags, cooked headers, cut packets, and what a filter takes them for.
+#[test]
+fn both_backends_show_the_same() {
+    in_one_namespace("same", || {
+        let filters = [
+            "",
+            "vlan",
+            "vlan 5",
+            "not vlan",
+            "vlan 5 and udp port 5060",
+            "udp port 5060",
+            "arp or greater 200",
+            "ether src 02:00:00:00:00:07",
+            "inbound",
+            "outbound",
+        ];
+        let mut seen = 0;
+        for (device, snap_length) in [
+            ("far", 65_535),
+            ("near", 65_535),
+            ("any", 65_535),
+            ("far", 64),
+            ("any", 64),
+        ] {
+            for filter in filters {
+                let opened = [CaptureBackend::Packet, CaptureBackend::Pcap].map(|backend| {
+                    let options = LiveOptions {
+                        snap_length,
+                        ..options(backend)
+                    };
+                    let expression = Expression::new(filter, &[]);
+                    Live::open(device, options, &expression, Interfaces::default())
+                });
+                let [Ok(mut ours), Ok(mut libpcap)] = opened else {
+                    assert!(opened.iter().all(Result::is_err), "{device}, {filter:?}");
+                    continue;
+                };
+                let mut sender = pcap::Capture::from_device("near").unwrap().open().unwrap();
+                for frame in frames(3) {
+                    sender.sendpacket(&frame[..]).unwrap();
+                }
+                let (ours, libpcap) = (all_of(&mut ours), all_of(&mut libpcap));
+                assert_eq!(ours.len(), libpcap.len(), "{device}, {filter:?}");
+                for (ours, libpcap) in ours.iter().zip(&libpcap) {
+                    assert_eq!(ours, libpcap, "{device}, {filter:?}");
+                }
+                seen += ours.len();
+            }
+        }
+        assert!(seen > 500, "{seen}");
+    });
+}
+
+#[test]
+fn both_backends_have_the_same_link_types() {
+    in_one_namespace("types", || {
+        for (device, link_type) in [("lo", 1), ("far", 1), ("any", 113), ("tunnel", 12)] {
+            if device == "tunnel" {
+                let mut made = Command::new("ip");
+                made.args(["tuntap", "add", "mode", "tun", "name", device]);
+                if !made.status().unwrap().success() {
+                    lc_tests::skipped!("no tun device can be made");
+                    continue;
+                }
+                ip("link set tunnel up");
+            }
+            for backend in [CaptureBackend::Packet, CaptureBackend::Pcap] {
+                let live = open(backend, device, "");
+                assert_eq!(live.link_type(), link_type, "{device}, {backend:?}");
+            }
+        }
+    });
+}
+
+#[test]
+fn what_only_libpcap_knows_is_captured_by_it_and_said() {
+    in_one_namespace("fallback", || {
+        // By its name libpcap takes it for ISDN, whose frames are none of Ethernet.
+        ip("link set far down");
+        ip("link set far name isdn0");
+        ip("link set isdn0 up");
+        let mut live = open(CaptureBackend::Auto, "isdn0", "udp port 5060");
+        send(5060, 10);
+        let mut seen = vec![];
+        poll_until(&mut live, &mut seen, |_, seen| seen.len() == 10);
+        let note = live.status().note;
+        assert!(note.starts_with("captured through libpcap"), "{note}");
+        assert_eq!(
+            live.link_type(),
+            open(CaptureBackend::Pcap, "isdn0", "").link_type()
+        );
+        let refused = Live::open(
+            "isdn0",
+            options(CaptureBackend::Packet),
+            &Expression::default(),
+            Interfaces::default(),
+        );
+        let refused = refused.err().unwrap().to_string();
+        assert!(refused.contains("--capture-backend"), "{refused}");
+        assert_eq!(open(CaptureBackend::Auto, "near", "").status().note, "");
+    });
+}
+
 /// The program in a process of its own, which does not outlive the test.
 struct Process(Child);
 

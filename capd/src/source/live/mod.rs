@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 
 use lc_daemon::config::CaptureBackend;
 use lc_daemon::fd_store;
-use nix::net::if_::InterfaceFlags;
+use nix::net::if_::{InterfaceFlags, if_nametoindex};
 use packet_socket::PacketSocket;
 
 use self::handle::{Account, Handle, Unfit};
@@ -635,16 +635,12 @@ struct Link {
 }
 
 fn look_up(device: &str) -> Option<Link> {
-    nix::ifaddrs::getifaddrs()
-        .ok()?
-        .filter(|entry| entry.interface_name == device)
-        .find_map(|entry| {
-            let index = entry.address?.as_link_addr()?.ifindex();
-            Some(Link {
-                index,
-                up: entry
-                    .flags
-                    .contains(InterfaceFlags::IFF_UP | InterfaceFlags::IFF_RUNNING),
-            })
-        })
+    let index = if_nametoindex(device).ok()?;
+    let up = InterfaceFlags::IFF_UP | InterfaceFlags::IFF_RUNNING;
+    let mut entries = nix::ifaddrs::getifaddrs().ok()?;
+    Some(Link {
+        index: index as usize,
+        // Whatever its addresses are; a tunnel may have none at all.
+        up: entries.any(|entry| entry.interface_name == device && entry.flags.contains(up)),
+    })
 }
