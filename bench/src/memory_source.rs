@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use lc_capd::bpf::{Expression, FilterError, Verdict};
 use lc_capd::source::{
-    Deliver, FullRing, Interfaces, Packet, Poll, Source, SourceError, State, Status,
+    Deliver, FullRing, Interfaces, Packet, Poll, Predecessor, Source, SourceError, State, Status,
 };
 
 use crate::generate::Memory;
@@ -53,9 +53,10 @@ impl Source for MemorySource {
         FullRing::Wait
     }
 
-    fn resume(&mut self, next: u64) {
-        self.sequence = next;
-        self.position = (next % self.memory.len().max(1) as u64) as usize;
+    fn resume(&mut self, from: &Predecessor) -> bool {
+        self.sequence = from.next;
+        self.position = (from.next % self.memory.len().max(1) as u64) as usize;
+        false
     }
 
     fn poll(&mut self, max: usize, deliver: &mut Deliver<'_>) -> Result<Poll, SourceError> {

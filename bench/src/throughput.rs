@@ -498,7 +498,7 @@ pub fn capture(config: &Path, cell: Cell) -> Result<Exit, Box<dyn std::error::Er
         &config,
         lc_capd::RunDir::make(&config)?,
         Vec::new(),
-        |_| Ok(vec![Box::new(source)]),
+        |_, _| Ok(vec![Box::new(source)]),
         &signals,
     )?)
 }

@@ -24,7 +24,7 @@ use crate::pushed::{Following, PushedFilters};
 use crate::regions::{Inherited, Regions};
 use crate::run_dir::RunDir;
 use crate::source::file::Files;
-use crate::source::live::{Live, LiveOptions};
+use crate::source::live::{Left, Live, LiveOptions};
 use crate::source::{Interfaces, Source, SourceError};
 
 /// How often the main thread beats, and looks for signals and filter changes.
@@ -53,13 +53,18 @@ pub enum StartError {
     Thread(std::io::Error),
 }
 
-/// Opens the sources that the configuration names: one per interface, or one for all files.
+/// Descriptors from the service manager, by name ([`lc_daemon::fd_store::inherited`]).
+pub type Passed = Vec<(String, OwnedFd)>;
+
+/// Opens the sources that the configuration names: one per interface, or one for all files. What a predecessor of them left is taken out of
+/// `passed`.
 ///
 /// # Errors
 /// The first source at fault.
 pub fn open_sources(
     config: &Config,
     interfaces: &Interfaces,
+    passed: &mut Passed,
 ) -> Result<Vec<Box<dyn Source>>, SourceError> {
     match &config.source {
         config::Source::Files(files) => Ok(vec![Box::new(Files::open(
@@ -73,14 +78,16 @@ pub fn open_sources(
                 promiscuous: live.promiscuous,
                 kernel_buffer: live.kernel_buffer_bytes,
                 timeout: live.read_timeout,
+                backend: live.backend,
             };
             let expression = Expression::new(&config.bpf_filter, &[]);
             let open = |(queue, device): (u16, &String)| -> Result<Box<dyn Source>, SourceError> {
-                Ok(Box::new(Live::open(
+                Ok(Box::new(Live::open_after(
                     device,
                     options,
                     &expression,
                     interfaces.of_queue(queue),
+                    Left::take_from(passed, queue),
                 )?))
             };
             (0..).zip(&live.interfaces).map(open).collect()
@@ -98,13 +105,14 @@ pub fn open_sources(
 pub fn run(
     config: &Config,
     run_dir: RunDir,
-    mut passed: Vec<(String, OwnedFd)>,
-    open: impl FnOnce(&Interfaces) -> Result<Vec<Box<dyn Source>>, SourceError>,
+    mut passed: Passed,
+    open: impl FnOnce(&Interfaces, &mut Passed) -> Result<Vec<Box<dyn Source>>, SourceError>,
     signals: &Signals,
 ) -> Result<Exit, StartError> {
     let inherited = Inherited::take_from(&mut passed);
     let interfaces = Interfaces::of_predecessor(inherited.interfaces());
-    let mut sources = open(&interfaces)?;
+    let mut sources = open(&interfaces, &mut passed)?;
+    Left::drop_rest(&mut passed);
     let expression = Expression::new(&config.bpf_filter, &[]);
     for source in &mut sources {
         source.set_filter(&expression)?;
@@ -125,8 +133,11 @@ pub fn run(
     let last_beat_ns = regions.session_heartbeat()?;
     let session = Arc::new(regions.session()?);
     let gap = match adopted {
-        true => Duration::from_nanos(shm_layout::monotonic_ns().saturating_sub(last_beat_ns)),
-        false => Duration::ZERO,
+        true => {
+            let since = shm_layout::monotonic_ns().saturating_sub(last_beat_ns);
+            Some(Duration::from_nanos(since))
+        }
+        false => None,
     };
     session.set_stopping(false);
     session.set_protection(sandbox::in_force());
@@ -185,11 +196,9 @@ pub fn run(
         rx_ring_bytes = geometry.rx_bytes,
         "ready"
     );
-    if adopted {
-        tracing::warn!(
-            gap_ms = gap.as_millis() as u64,
-            "capture goes on in the shared memory of a predecessor; what passed meanwhile was not captured"
-        );
+    if let Some(gap) = gap {
+        let gap_ms = gap.as_millis() as u64;
+        tracing::warn!(gap_ms, "went on in the shared memory of a predecessor");
     }
 
     let stop = signals.stop();
@@ -244,7 +253,7 @@ fn start(
     regions: &Regions,
     session: &Arc<OwnedRegion<Session>>,
     control: &Arc<Control>,
-    gap: Duration,
+    gap: Option<Duration>,
 ) -> Result<Vec<JoinHandle<Ending>>, StartError> {
     let mut threads = Vec::new();
     for (queue, source) in sources.into_iter().enumerate() {

@@ -21,7 +21,7 @@ use shm_layout::ring::{Full, PREAMBLE, RingWriter};
 use shm_layout::session::{QueueCommit, QueueState, Session};
 
 use crate::control::Control;
-use crate::source::{FullRing, LONGEST_BLOCK, Poll, Source, SourceError, State};
+use crate::source::{FullRing, LONGEST_BLOCK, Poll, Predecessor, Source, SourceError, State};
 use crate::steer::{Steering, flow_hash};
 
 /// Most packets between two publications.
@@ -51,14 +51,21 @@ pub(crate) struct CaptureThread {
     pub(crate) control: Arc<Control>,
     /// The last commit of the predecessor, or all zero.
     pub(crate) resume_at: QueueCommit,
-    /// Time without a capture thread before this one.
-    pub(crate) gap: Duration,
+    /// Time without a capture thread before this one, if there was one.
+    pub(crate) gap: Option<Duration>,
 }
 
 impl CaptureThread {
     /// Captures until the source ends or capd stops.
     pub(crate) fn run(mut self) -> Ending {
-        self.source.resume(self.resume_at.sequence());
+        let predecessor = Predecessor {
+            next: self.resume_at.sequence(),
+            received: self.resume_at.get(CaptureCounter::KernelReceived),
+            dropped: self.resume_at.get(CaptureCounter::KernelDropped),
+            lost: self.resume_at.get(CaptureCounter::LostWithSocket),
+        };
+        // A source that is told of nobody begins anew.
+        let missed = self.gap.filter(|_| !self.source.resume(&predecessor));
         for (worker, ring) in self.rings.iter_mut().enumerate() {
             // The predecessor may have died between its commit and the rings: this ends what it began.
             ring.resume(self.resume_at.head(worker));
@@ -67,11 +74,12 @@ impl CaptureThread {
         let commit = self.resume_at.clone();
         let mut engine = Engine {
             steering,
-            before: Before::of(&self),
+            before: Before::of(&self.resume_at, missed),
             commit,
             thread: self,
             steered_away: [0; MAX_WORKERS],
-            version: 1,
+            // Whatever a predecessor's socket filters by.
+            version: 0,
             shown: None,
             refreshed: Instant::now(),
         };
@@ -86,6 +94,7 @@ impl CaptureThread {
 struct Before {
     kernel_received: u64,
     kernel_dropped: u64,
+    lost_with_socket: u64,
     interface_dropped: u64,
     rejected: u64,
     reopened: u64,
@@ -93,19 +102,19 @@ struct Before {
 }
 
 impl Before {
-    fn of(thread: &CaptureThread) -> Self {
-        let commit = &thread.resume_at;
+    /// By their last commit, and the time for which nothing was captured since.
+    fn of(commit: &QueueCommit, missed: Option<Duration>) -> Self {
         let captured = commit.get(CaptureCounter::Captured);
-        let kernel_dropped = commit.get(CaptureCounter::KernelDropped);
-        let is_first = commit.sequence() == 0 && thread.gap.is_zero();
+        let down_ms = missed.map_or(0, |missed| missed.as_millis() as u64);
         Self {
-            // What else a predecessor's socket had received went with it, unseen by anybody.
-            kernel_received: captured + kernel_dropped,
-            kernel_dropped,
+            kernel_received: commit.get(CaptureCounter::KernelReceived),
+            kernel_dropped: commit.get(CaptureCounter::KernelDropped),
+            lost_with_socket: commit.get(CaptureCounter::LostWithSocket),
             interface_dropped: commit.get(CaptureCounter::InterfaceDropped),
+            // A packet is numbered when it is taken, and captured when the filter lets it through.
             rejected: commit.sequence() - captured.min(commit.sequence()),
-            reopened: commit.get(CaptureCounter::Reopened) + u64::from(!is_first),
-            down_ms: commit.get(CaptureCounter::DownMilliseconds) + thread.gap.as_millis() as u64,
+            reopened: commit.get(CaptureCounter::Reopened) + u64::from(missed.is_some()),
+            down_ms: commit.get(CaptureCounter::DownMilliseconds) + down_ms,
         }
     }
 }
@@ -265,13 +274,14 @@ impl Engine {
         self.refreshed = Instant::now();
         let (commit, before) = (&mut self.commit, &self.before);
         if self.thread.source.full_ring() == FullRing::Drop {
+            // A replay has no kernel in its way.
             let received = before.kernel_received + status.received;
             commit.set(CaptureCounter::KernelReceived, received);
-        } else {
-            // A replay has no kernel in its way, but a filter of its own.
-            let rejected = before.rejected + status.rejected;
-            commit.set(CaptureCounter::Rejected, rejected);
         }
+        let rejected = before.rejected + status.rejected;
+        commit.set(CaptureCounter::Rejected, rejected);
+        let lost = before.lost_with_socket + status.lost;
+        commit.set(CaptureCounter::LostWithSocket, lost);
         let dropped = before.kernel_dropped + status.dropped;
         commit.set(CaptureCounter::KernelDropped, dropped);
         let interface_dropped = before.interface_dropped + status.interface_dropped;
@@ -287,7 +297,7 @@ impl Engine {
             &mut self.thread.rings,
         );
         match status.state {
-            State::Up | State::Finished => self.show(QueueState::Running, ""),
+            State::Up | State::Finished => self.show(QueueState::Running, &status.note),
             State::Down => self.show(QueueState::LinkDown, ""),
             State::Retrying { reason } => self.show(QueueState::Retrying, &reason),
         }

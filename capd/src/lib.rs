@@ -34,5 +34,5 @@ mod regions;
 mod run_dir;
 
 pub use broker::ListenError;
-pub use daemon::{StartError, open_sources, run};
+pub use daemon::{Passed, StartError, open_sources, run};
 pub use run_dir::{RunDir, RunDirError};

@@ -52,7 +52,7 @@ fn main() -> ExitCode {
             return Exit::Refused.into();
         }
     };
-    let open = |interfaces: &_| lc_capd::open_sources(&config, interfaces);
+    let open = |interfaces: &_, passed: &mut _| lc_capd::open_sources(&config, interfaces, passed);
     match lc_capd::run(&config, run_dir, passed, open, &signals) {
         Ok(exit) => exit.into(),
         Err(error) => {

@@ -12,11 +12,11 @@ use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use lc_capd::RunDir;
 use lc_capd::bpf::{Expression, FilterError};
 use lc_capd::source::{
-    Deliver, FullRing, Interfaces, Packet, Poll, Source, SourceError, State, Status,
+    Deliver, FullRing, Interfaces, Packet, Poll, Predecessor, Source, SourceError, State, Status,
 };
+use lc_capd::{Passed, RunDir};
 use lc_daemon::attach::{
     AttachError, Broker, ForwarderRegions, Observer, PROTOCOL, Reply, Request, Role, SOCKET,
     WorkerRegions, receive, send,
@@ -115,8 +115,9 @@ impl Source for Memory {
         self.full_ring
     }
 
-    fn resume(&mut self, next: u64) {
-        self.next = next as u32;
+    fn resume(&mut self, from: &Predecessor) -> bool {
+        self.next = from.next as u32;
+        false
     }
 
     fn poll(&mut self, max: usize, deliver: &mut Deliver<'_>) -> Result<Poll, SourceError> {
@@ -176,7 +177,9 @@ fn start_after(config: &Config, passed: Vec<(String, OwnedFd)>, source: Memory) 
     let stop = signals.stop();
     let config = config.clone();
     let thread = thread::spawn(move || {
-        let open = |interfaces: &Interfaces| -> Result<Vec<Box<dyn Source>>, SourceError> {
+        let open = |interfaces: &Interfaces,
+                    _: &mut Passed|
+         -> Result<Vec<Box<dyn Source>>, SourceError> {
             interfaces.register("memory", 1);
             Ok(vec![Box::new(source)])
         };

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use lc_capd::bpf::{Expression, Pushed};
 use lc_capd::source::file::Files;
-use lc_capd::source::{FullRing, Interfaces, Poll, Source, SourceError, State};
+use lc_capd::source::{FullRing, Interfaces, Poll, Predecessor, Source, SourceError, State};
 use lc_daemon::config::ReplayRate;
 use proptest::prelude::*;
 use shm_layout::session::InterfaceInfo;
@@ -626,7 +626,10 @@ fn a_pipe_that_a_predecessor_has_read_is_an_error() {
         ReplayRate::Max,
     )
     .unwrap();
-    pipe.resume(1);
+    pipe.resume(&Predecessor {
+        next: 1,
+        ..Predecessor::default()
+    });
     let polled = pipe.poll(1, &mut |_| panic!("a packet out of nothing"));
     assert!(
         matches!(&polled, Err(SourceError::PipeReadBefore { path: named }) if *named == path),

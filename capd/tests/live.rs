@@ -12,6 +12,7 @@ use lc_capd::bpf::{Expression, Pushed};
 use lc_capd::source::live::{Live, LiveOptions};
 use lc_capd::source::{FullRing, Interfaces, Poll, Source, SourceError, State};
 use lc_daemon::attach::WorkerRegions;
+use lc_daemon::config::CaptureBackend;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -21,8 +22,15 @@ use shm_layout::session::QueueState;
 /// Longest wait for anything to happen.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// Runs `test` with each backend in a new network namespace with veth pair `near`-`far`, or says that it is skipped.
+fn in_namespace(name: &str, test: impl Fn(CaptureBackend) + Send + Copy + 'static) {
+    for backend in [CaptureBackend::Packet, CaptureBackend::Pcap] {
+        in_one_namespace(name, move || test(backend));
+    }
+}
+
 /// Runs `test` in a new network namespace with veth pair `near`-`far`, or says that it is skipped.
-fn in_namespace(name: &str, test: impl FnOnce() + Send + 'static) {
+fn in_one_namespace(name: &str, test: impl FnOnce() + Send + 'static) {
     let name = name.to_owned();
     let outcome = thread::spawn(move || {
         if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
@@ -66,17 +74,18 @@ fn send(port: u16, count: u32) {
     }
 }
 
-fn options() -> LiveOptions {
+fn options(backend: CaptureBackend) -> LiveOptions {
     LiveOptions {
+        backend,
         timeout: Duration::from_millis(20),
         ..LiveOptions::default()
     }
 }
 
-fn open(device: &str, filter: &str) -> Live {
+fn open(backend: CaptureBackend, device: &str, filter: &str) -> Live {
     Live::open(
         device,
-        options(),
+        options(backend),
         &Expression::new(filter, &[]),
         Interfaces::default(),
     )
@@ -124,7 +133,7 @@ fn finish(mut live: Live, mut seen: Vec<Seen>, filtered: &mut Vec<Seen>) {
     let status = live.status();
     assert_eq!(
         status.received,
-        status.dropped + seen.len() as u64,
+        status.dropped + status.rejected + seen.len() as u64,
         "{status:?}"
     );
     filtered.append(&mut seen);
@@ -132,10 +141,15 @@ fn finish(mut live: Live, mut seen: Vec<Seen>, filtered: &mut Vec<Seen>) {
 
 #[test]
 fn packets_arrive_with_count_time_and_a_balanced_ledger() {
-    in_namespace("arrival", || {
+    in_namespace("arrival", |backend| {
         let interfaces = Interfaces::default();
-        let mut live =
-            Live::open("far", options(), &Expression::default(), interfaces.clone()).unwrap();
+        let mut live = Live::open(
+            "far",
+            options(backend),
+            &Expression::default(),
+            interfaces.clone(),
+        )
+        .unwrap();
         live.set_filter(&Expression::new("udp port 5060", &[]))
             .unwrap();
         assert_eq!((live.full_ring(), live.link_type()), (FullRing::Drop, 1));
@@ -172,8 +186,8 @@ fn packets_arrive_with_count_time_and_a_balanced_ledger() {
 
 #[test]
 fn any_is_cooked_and_filtered_in_the_kernel() {
-    in_namespace("any", || {
-        let mut live = open("any", "udp dst port 5060 and dst host 10.99.0.2");
+    in_namespace("any", |backend| {
+        let mut live = open(backend, "any", "udp dst port 5060 and dst host 10.99.0.2");
         send(53, 50);
         send(5060, 50);
         let mut seen = vec![];
@@ -188,9 +202,9 @@ fn any_is_cooked_and_filtered_in_the_kernel() {
 
 #[test]
 fn a_packet_over_loopback_counts_once() {
-    in_namespace("loopback", || {
+    in_namespace("loopback", |backend| {
         for device in ["lo", "any"] {
-            let mut live = open(device, "udp port 5060");
+            let mut live = open(backend, device, "udp port 5060");
             let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
             for number in 0..20_u32 {
                 socket
@@ -206,9 +220,9 @@ fn a_packet_over_loopback_counts_once() {
 
 #[test]
 fn replacing_the_filter_loses_nothing_that_both_accept() {
-    in_namespace("replacement", || {
+    in_namespace("replacement", |backend| {
         const COUNT: u32 = 20_000;
-        let mut live = open("far", "udp port 5060");
+        let mut live = open(backend, "far", "udp port 5060");
         let namespace = std::fs::File::open("/proc/thread-self/ns/net").unwrap();
         let sender = thread::spawn(move || {
             nix::sched::setns(namespace, CloneFlags::CLONE_NEWNET).unwrap();
@@ -255,8 +269,8 @@ fn replacing_the_filter_loses_nothing_that_both_accept() {
 
 #[test]
 fn an_interface_that_comes_back_is_captured_again() {
-    in_namespace("return", || {
-        let mut live = open("far", "udp port 5060");
+    in_namespace("return", |backend| {
+        let mut live = open(backend, "far", "udp port 5060");
         let mut seen = vec![];
         send(5060, 10);
         poll_until(&mut live, &mut seen, |_, seen| seen.len() == 10);
@@ -283,8 +297,8 @@ fn an_interface_that_comes_back_is_captured_again() {
 
 #[test]
 fn a_link_that_is_down_is_shown_and_kept() {
-    in_namespace("down", || {
-        let mut live = open("far", "udp port 5060");
+    in_namespace("down", |backend| {
+        let mut live = open(backend, "far", "udp port 5060");
         let mut seen = vec![];
         ip("link set far down");
         poll_until(&mut live, &mut seen, |live, _| {
@@ -304,7 +318,7 @@ fn a_link_that_is_down_is_shown_and_kept() {
 
 #[test]
 fn what_cannot_be_opened_is_an_error() {
-    in_namespace("errors", || {
+    in_namespace("errors", |backend| {
         for device in [
             "nonesuch",
             "",
@@ -314,7 +328,7 @@ fn what_cannot_be_opened_is_an_error() {
         ] {
             let error = Live::open(
                 device,
-                options(),
+                options(backend),
                 &Expression::default(),
                 Interfaces::default(),
             )
@@ -327,7 +341,7 @@ fn what_cannot_be_opened_is_an_error() {
         }
         let mut live = Live::open(
             "near",
-            options(),
+            options(backend),
             &Expression::default(),
             Interfaces::default(),
         )
@@ -340,7 +354,7 @@ fn what_cannot_be_opened_is_an_error() {
         ip("link set near down");
         let mut live = Live::open(
             "near",
-            options(),
+            options(backend),
             &Expression::default(),
             Interfaces::default(),
         )
@@ -350,6 +364,183 @@ fn what_cannot_be_opened_is_an_error() {
         poll_until(&mut live, &mut vec![], |live, _| {
             live.status().state == State::Up
         });
+    });
+}
+
+const SENDER: [u8; 6] = [2, 0, 0, 0, 0, 7];
+
+/// Ethernet frames of many kinds, `rounds` times, each with a number in its last bytes.
+fn frames(rounds: u32) -> Vec<Vec<u8>> {
+    let addresses = [[2, 0, 0, 0, 0, 9], SENDER].concat();
+    let udp = |port: u16, length: usize| {
+        let total = (28 + length) as u16;
+        let mut packet = vec![0x45, 0];
+        packet.extend(total.to_be_bytes());
+        packet.extend([0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+        packet.extend([0x13, 0xc4]);
+        packet.extend(port.to_be_bytes());
+        packet.extend((8 + length as u16).to_be_bytes());
+        packet.resize(usize::from(total), 0);
+        packet
+    };
+    let (ip, tag, service, arp) = ([8, 0], [0x81, 0, 0, 5], [0x88, 0xa8, 0, 100], [8, 6]);
+    let priority = [0x81, 0, 0xe0, 0];
+    let kinds: Vec<Vec<u8>> = vec![
+        [&ip[..], &udp(5060, 20)].concat(),
+        [&tag[..], &ip, &udp(5060, 20)].concat(),
+        [&priority[..], &ip, &udp(5060, 20)].concat(),
+        [&service[..], &tag, &ip, &udp(5060, 20)].concat(),
+        [&tag[..], &tag, &ip, &udp(53, 20)].concat(),
+        [&ip[..], &udp(53, 1400)].concat(),
+        [&tag[..], &ip, &udp(53, 1400)].concat(),
+        [&arp[..], &[0; 28]].concat(),
+        // Length instead of a type, an unknown one, and nothing behind the header.
+        [&[0, 40][..], &[0xaa; 40]].concat(),
+        [&[0x12, 0x34][..], &[0; 30]].concat(),
+        vec![0x12, 0x34],
+    ];
+    let mut number = 0_u32;
+    let mut frames = Vec::new();
+    for _ in 0..rounds {
+        for kind in &kinds {
+            let mut frame = [&addresses[..], kind].concat();
+            let length = frame.len();
+            if length > 30 {
+                frame[length - 4..].copy_from_slice(&number.to_be_bytes());
+            }
+            frames.push(frame);
+            number += 1;
+        }
+    }
+    frames
+}
+
+/// A packet's lengths, link type and all of its bytes.
+type Whole = (u32, u16, Vec<u8>);
+
+fn all_of(live: &mut Live) -> Vec<Whole> {
+    live.stop();
+    let mut all = Vec::new();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        assert!(Instant::now() < deadline, "gave up: {:?}", live.status());
+        let polled = live.poll(64, &mut |packet| {
+            // The kernel sends some of its own accord. In Ethernet and cooked headers the sender's address stands at the same place.
+            if packet.data[6..12] == SENDER {
+                all.push((
+                    packet.original_length,
+                    packet.link_type,
+                    packet.data.to_vec(),
+                ));
+            }
+            ControlFlow::Continue(())
+        });
+        if polled.unwrap() == Poll::Finished {
+            return all;
+        }
+    }
+}
+
+/// It makes no difference to anybody who has captured: tags, cooked headers, cut packets, and what a filter takes them for.
+#[test]
+fn both_backends_show_the_same() {
+    in_one_namespace("same", || {
+        let filters = [
+            "",
+            "vlan",
+            "vlan 5",
+            "not vlan",
+            "vlan 5 and udp port 5060",
+            "udp port 5060",
+            "arp or greater 200",
+            "ether src 02:00:00:00:00:07",
+            "inbound",
+            "outbound",
+        ];
+        let mut seen = 0;
+        for (device, snap_length) in [
+            ("far", 65_535),
+            ("near", 65_535),
+            ("any", 65_535),
+            ("far", 64),
+            ("any", 64),
+        ] {
+            for filter in filters {
+                let opened = [CaptureBackend::Packet, CaptureBackend::Pcap].map(|backend| {
+                    let options = LiveOptions {
+                        snap_length,
+                        ..options(backend)
+                    };
+                    let expression = Expression::new(filter, &[]);
+                    Live::open(device, options, &expression, Interfaces::default())
+                });
+                let [Ok(mut ours), Ok(mut libpcap)] = opened else {
+                    assert!(opened.iter().all(Result::is_err), "{device}, {filter:?}");
+                    continue;
+                };
+                let mut sender = pcap::Capture::from_device("near").unwrap().open().unwrap();
+                for frame in frames(3) {
+                    sender.sendpacket(&frame[..]).unwrap();
+                }
+                let (ours, libpcap) = (all_of(&mut ours), all_of(&mut libpcap));
+                assert_eq!(ours.len(), libpcap.len(), "{device}, {filter:?}");
+                for (ours, libpcap) in ours.iter().zip(&libpcap) {
+                    assert_eq!(ours, libpcap, "{device}, {filter:?}");
+                }
+                seen += ours.len();
+            }
+        }
+        assert!(seen > 500, "{seen}");
+    });
+}
+
+#[test]
+fn both_backends_have_the_same_link_types() {
+    in_one_namespace("types", || {
+        for (device, link_type) in [("lo", 1), ("far", 1), ("any", 113), ("tunnel", 12)] {
+            if device == "tunnel" {
+                let mut made = Command::new("ip");
+                made.args(["tuntap", "add", "mode", "tun", "name", device]);
+                if !made.status().unwrap().success() {
+                    lc_tests::skipped!("no tun device can be made");
+                    continue;
+                }
+                ip("link set tunnel up");
+            }
+            for backend in [CaptureBackend::Packet, CaptureBackend::Pcap] {
+                let live = open(backend, device, "");
+                assert_eq!(live.link_type(), link_type, "{device}, {backend:?}");
+            }
+        }
+    });
+}
+
+#[test]
+fn what_only_libpcap_knows_is_captured_by_it_and_said() {
+    in_one_namespace("fallback", || {
+        // By its name libpcap takes it for ISDN, whose frames are none of Ethernet.
+        ip("link set far down");
+        ip("link set far name isdn0");
+        ip("link set isdn0 up");
+        let mut live = open(CaptureBackend::Auto, "isdn0", "udp port 5060");
+        send(5060, 10);
+        let mut seen = vec![];
+        poll_until(&mut live, &mut seen, |_, seen| seen.len() == 10);
+        let note = live.status().note;
+        assert!(note.starts_with("captured through libpcap"), "{note}");
+        assert_eq!(
+            live.link_type(),
+            open(CaptureBackend::Pcap, "isdn0", "").link_type()
+        );
+        let refused = Live::open(
+            "isdn0",
+            options(CaptureBackend::Packet),
+            &Expression::default(),
+            Interfaces::default(),
+        );
+        let refused = refused.err().unwrap().to_string();
+        assert!(refused.contains("--capture-backend"), "{refused}");
+        assert_eq!(open(CaptureBackend::Auto, "near", "").status().note, "");
     });
 }
 
@@ -366,13 +557,19 @@ impl Drop for Process {
 
 #[test]
 fn the_daemon_captures_on_several_interfaces_and_tells_of_a_lost_one() {
-    in_namespace("daemon", || {
+    in_namespace("daemon", |backend| {
         let dir = tempfile::tempdir().unwrap();
         let run_dir = dir.path().join("run");
         let config = dir.path().join("capd.toml");
         let lines = format!(
             "pcap_timeout_ms = 20\n[hunter]\nprocessor_addr = \"127.0.0.1:55555\"\ninsecure = true\nid = \"test\"\nworkers = 1\n\
-             buffer_size = 100\nbatch_queue_size = 1\ninterfaces = [\"near\", \"far\"]\nbpf_filter = \"udp port 5060\"\nruntime_dir = {run_dir:?}\n"
+             buffer_size = 100\nbatch_queue_size = 1\ninterfaces = [\"near\", \"far\"]\nbpf_filter = \"udp port 5060\"\nruntime_dir = {run_dir:?}\n\
+             capture_backend = \"{}\"\n",
+            if backend == CaptureBackend::Packet {
+                "packet"
+            } else {
+                "pcap"
+            }
         );
         std::fs::write(&config, lines).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_lc-capd"))

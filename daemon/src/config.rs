@@ -114,6 +114,19 @@ pub struct Live {
     pub kernel_buffer_bytes: u32,
     /// Longest time the kernel holds packets back to hand them over together.
     pub read_timeout: Duration,
+    /// Who reads the kernel's buffer.
+    pub backend: CaptureBackend,
+}
+
+/// Who reads the kernel's capture buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CaptureBackend {
+    /// lc-capd itself where it knows the link layer, else libpcap.
+    Auto,
+    /// lc-capd itself, or nobody.
+    Packet,
+    /// libpcap.
+    Pcap,
 }
 
 /// Settings of a replay.
@@ -425,10 +438,6 @@ impl Config {
                 Some("error") => LogLevel::Error,
                 _ => LogLevel::Info,
             },
-            shutdown_timeout: match values.get("hunter.shutdown_timeout") {
-                Some((Value::Duration(time), _)) => *time,
-                _ => Duration::from_secs(10),
-            },
             users: Users {
                 worker: text(values, "hunter.users.worker").map(str::to_owned),
                 forwarder: text(values, "hunter.users.forwarder").map(str::to_owned),
@@ -693,6 +702,11 @@ fn source(values: &Values) -> Result<Source, ConfigError> {
             snaplen: integer(values, "hunter.snaplen").map_or(65_535, |bytes| bytes as u32),
             kernel_buffer_bytes: nonzero(values, "pcap_buffer_size", 16 << 20) as u32,
             read_timeout: Duration::from_millis(nonzero(values, "pcap_timeout_ms", 200) as u64),
+            backend: match choice(values, "hunter.capture_backend") {
+                Some("packet") => CaptureBackend::Packet,
+                Some("pcap") => CaptureBackend::Pcap,
+                _ => CaptureBackend::Auto,
+            },
         })),
     }
 }

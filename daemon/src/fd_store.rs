@@ -16,14 +16,26 @@ const NAMES: &str = "LISTEN_FDNAMES";
 const COUNT: &str = "LISTEN_FDS";
 const FOR: &str = "LISTEN_PID";
 
-/// Stores descriptors under `name`, beside those that are there.
+/// In a message that stores descriptors: they are not to be asked whether their other end is gone (systemd 246).
+pub const UNWATCHED: &str = "FDPOLL=0";
+
+/// Stores descriptors under `name`, beside those that are there. One whose other end goes away leaves the store by itself.
 pub fn store(name: &str, descriptors: &[BorrowedFd<'_>]) {
     for part in descriptors.chunks(MOST_DESCRIPTORS) {
-        let states = [NotifyState::FdStore, NotifyState::FdName(name)];
-        if let Err(error) = notify_with(&states, part) {
-            tracing::warn!(%error, name, "the service manager does not keep descriptors; a successor begins anew");
-            return;
-        }
+        store_as(&[NotifyState::FdStore, NotifyState::FdName(name)], part);
+    }
+}
+
+/// Stores a descriptor under `name` until it is removed, whatever state it gets into.
+pub fn store_unwatched(name: &str, descriptor: BorrowedFd<'_>) {
+    let unwatched = NotifyState::Custom(UNWATCHED);
+    let states = [NotifyState::FdStore, NotifyState::FdName(name), unwatched];
+    store_as(&states, &[descriptor]);
+}
+
+fn store_as(states: &[NotifyState<'_>], descriptors: &[BorrowedFd<'_>]) {
+    if let Err(error) = notify_with(states, descriptors) {
+        tracing::warn!(%error, "the service manager does not keep descriptors; a successor begins anew");
     }
 }
 

@@ -185,6 +185,8 @@ pub static SETTINGS: &[Setting] = &[
     row("hunter.snaplen", integer(64, 262_144), "Most bytes kept of each packet").long("snaplen").default("65535"),
     row("pcap_buffer_size", integer(0, i32::MAX as i64), "Bytes of the kernel's capture buffer, per interface; 0: 16 MiB").long("pcap-buffer-size").default("16777216"),
     row("pcap_timeout_ms", integer(0, 60_000), "Longest time in milliseconds that the kernel gathers packets before it hands them over; 0: 200").default("200"),
+    row("hunter.capture_backend", Kind::Choice(&["auto", "packet", "pcap"]), "Who reads the kernel's capture buffer: packet, lc-capd itself, so that nothing is lost when it dies; pcap, libpcap; auto, lc-capd where it knows the link layer, else libpcap")
+        .long("capture-backend").default("auto"),
     // Where packets go.
     row("hunter.processor_addr", Kind::Address, "Processor to send packets to, host:port").flag("processor", 'P'),
     row("hunter.sink", Kind::Path, "Instead of --processor: run a small processor inside lc-hunt that writes packets.pcapng, packets.jsonl and summary.json into this directory").long("sink"),

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lc_daemon::config::{
-    Address, Config, ConfigError, Identity, Live, LogLevel, NoFilterPolicy, ReplayRate, Source,
-    Tls, Transport, Trust,
+    Address, CaptureBackend, Config, ConfigError, Identity, Live, LogLevel, NoFilterPolicy,
+    ReplayRate, Source, Tls, Transport, Trust,
 };
 use lc_daemon::config_file::search_paths;
 use lc_daemon::settings::{Kind, Mode, Origin, SETTINGS, Value, Values, by_key};
@@ -63,6 +63,7 @@ fn defaults_are_those_of_the_reference() {
             snaplen: 65535,
             kernel_buffer_bytes: 16 << 20,
             read_timeout: Duration::from_millis(200),
+            backend: CaptureBackend::Auto,
         })
     );
     assert_eq!(config.no_filter_policy, NoFilterPolicy::Deny);

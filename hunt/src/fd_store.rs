@@ -16,35 +16,48 @@ const MOST: usize = 16_384;
 
 /// What one child has stored.
 #[derive(Debug, Default)]
-pub(crate) struct FdStore(Vec<(String, OwnedFd)>);
+pub(crate) struct FdStore(Vec<Stored>);
+
+#[derive(Debug)]
+struct Stored {
+    name: String,
+    descriptor: OwnedFd,
+    /// Whether it is dropped when its other end is gone.
+    watched: bool,
+}
 
 impl FdStore {
-    pub(crate) fn add(&mut self, name: &str, descriptors: Vec<OwnedFd>) {
+    pub(crate) fn add(&mut self, name: &str, descriptors: Vec<OwnedFd>, watched: bool) {
         for descriptor in descriptors {
             if self.0.len() < MOST {
-                self.0.push((name.to_owned(), descriptor));
+                self.0.push(Stored {
+                    name: name.to_owned(),
+                    descriptor,
+                    watched,
+                });
             }
         }
     }
 
     pub(crate) fn remove(&mut self, name: &str) {
-        self.0.retain(|(stored, _)| stored != name);
+        self.0.retain(|stored| stored.name != name);
     }
 
     /// Makes `command` hand the descriptors to the process that it starts. Connections whose other end is gone are
     /// dropped first, as systemd does.
     pub(crate) fn pass_to(&mut self, command: &mut Command) -> io::Result<()> {
-        self.0.retain(|(_, descriptor)| !has_hung_up(descriptor));
+        self.0
+            .retain(|stored| !(stored.watched && has_hung_up(&stored.descriptor)));
         if self.0.is_empty() {
             return Ok(());
         }
-        let names: Vec<&str> = self.0.iter().map(|(name, _)| name.as_str()).collect();
+        let names: Vec<&str> = self.0.iter().map(|stored| stored.name.as_str()).collect();
         command
             .env("LISTEN_FDNAMES", names.join(":"))
             .env("LISTEN_FDS", self.0.len().to_string());
-        let mappings = (FIRST..).zip(&self.0).map(|(child_fd, (_, descriptor))| {
+        let mappings = (FIRST..).zip(&self.0).map(|(child_fd, stored)| {
             Ok(FdMapping {
-                parent_fd: descriptor.try_clone()?,
+                parent_fd: stored.descriptor.try_clone()?,
                 child_fd,
             })
         });
@@ -75,9 +88,11 @@ mod tests {
         let (kept, open_end) = UnixStream::pair().unwrap();
         let (broken, _) = UnixStream::pair().unwrap();
         let mut store = FdStore::default();
-        store.add("region", vec![file("one"), file("two")]);
-        store.add("old", vec![file("three")]);
-        store.add("peer", vec![kept.into(), broken.into()]);
+        let (unwatched, _) = UnixStream::pair().unwrap();
+        store.add("region", vec![file("one"), file("two")], true);
+        store.add("old", vec![file("three")], true);
+        store.add("peer", vec![kept.into(), broken.into()], true);
+        store.add("socket", vec![unwatched.into()], false);
         store.remove("old");
         let mut command = Command::new("/bin/sh");
         command.args([
@@ -88,7 +103,7 @@ mod tests {
         let output = command.output().unwrap();
         assert_eq!(
             String::from_utf8(output.stdout).unwrap(),
-            "onetwo 3 region:region:peer\n"
+            "onetwo 4 region:region:peer:socket\n"
         );
         drop(open_end);
     }

@@ -2,7 +2,7 @@
 //!
 //! | stage | comes in | goes out |
 //! |---|---|---|
-//! | kernel | received | dropped, captured |
+//! | kernel | received | dropped, lost with the socket of a capd that died, filtered here, captured |
 //! | capture | captured | rx ring full, too long, steered |
 //! | workers | steered | forwarded, filtered by reason, lost by reason, waiting in rx rings |
 //! | forwarder | forwarded | acknowledged, written to disk, dropped, waiting in tx rings or for an acknowledgement |
@@ -108,8 +108,12 @@ impl Ledger {
         if received > 0 {
             stages.push(Stage::of_kernel(
                 received,
-                capture(CaptureCounter::KernelDropped),
-                captured,
+                vec![
+                    ("dropped by kernel", capture(CaptureCounter::KernelDropped)),
+                    ("lost with socket", capture(CaptureCounter::LostWithSocket)),
+                    ("filtered", capture(CaptureCounter::Rejected)),
+                    ("captured", captured),
+                ],
             ));
         }
         stages.push(Stage::new(
@@ -218,13 +222,9 @@ impl Stage {
     }
 
     /// The kernel's counters are read about once a second, so that capture may be ahead of them.
-    fn of_kernel(received: u64, dropped: u64, captured: u64) -> Self {
-        let received = received.max(captured + dropped);
-        Self::new(
-            "received",
-            received,
-            vec![("dropped by kernel", dropped), ("captured", captured)],
-        )
+    fn of_kernel(received: u64, outcomes: Vec<(&'static str, u64)>) -> Self {
+        let outgoing = outcomes.iter().map(|(_, packets)| packets).sum();
+        Self::new("received", received.max(outgoing), outcomes)
     }
 }
 

@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
+use lc_daemon::fd_store::UNWATCHED;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
 /// The socket that children send to; its file goes away with it.
@@ -33,8 +34,15 @@ pub struct Notice {
 /// What is to be done with the sender's descriptors.
 #[derive(Debug)]
 pub enum Store {
-    /// Keep these under this name, beside those that are there.
-    Keep(String, Vec<OwnedFd>),
+    /// Keep these beside those that are there.
+    Keep {
+        /// Under this name.
+        name: String,
+        /// What is kept.
+        descriptors: Vec<OwnedFd>,
+        /// Whether one is dropped when its other end is gone.
+        watched: bool,
+    },
     /// Close all of this name.
     Remove(String),
 }
@@ -142,7 +150,12 @@ fn store(text: &str, descriptors: Vec<OwnedFd>) -> Option<Store> {
     let name = text.lines().find_map(|line| line.strip_prefix("FDNAME="));
     let name = name.unwrap_or("stored").to_owned();
     if text.lines().any(|line| line == "FDSTORE=1") {
-        Some(Store::Keep(name, descriptors))
+        let watched = !text.lines().any(|line| line == UNWATCHED);
+        Some(Store::Keep {
+            name,
+            descriptors,
+            watched,
+        })
     } else if text.lines().any(|line| line == "FDSTOREREMOVE=1") {
         Some(Store::Remove(name))
     } else {

@@ -361,7 +361,11 @@ impl Supervisor {
                 continue;
             };
             match store {
-                Some(Store::Keep(name, descriptors)) => stored.add(&name, descriptors),
+                Some(Store::Keep {
+                    name,
+                    descriptors,
+                    watched,
+                }) => stored.add(&name, descriptors, watched),
                 Some(Store::Remove(name)) => stored.remove(&name),
                 None => {}
             }

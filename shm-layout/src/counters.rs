@@ -36,7 +36,8 @@ counters! {
         Captured = "capture_packets_total",
         /// Bytes of those.
         CapturedBytes = "capture_bytes_total",
-        /// Packets of a file that its filter expression did not let through.
+        /// Packets that the filter expression did not let through, where it is applied after they were taken: those of a file, and of an
+        /// interface whose filter the kernel cannot run.
         Rejected = "capture_rejected_packets_total",
         /// Packets dropped because a worker's rx ring was full.
         RingFull = "capture_ring_full_packets_total",
@@ -48,6 +49,8 @@ counters! {
         DownMilliseconds = "capture_down_milliseconds_total",
         /// Read errors of the source.
         ReadErrors = "capture_read_errors_total",
+        /// Packets that the kernel held for a capture that ended before it took them, where no other could take them either.
+        LostWithSocket = "capture_lost_with_socket_packets_total",
     }
 }
 

@@ -8,7 +8,7 @@
 //! |---|---|---|---|
 //! | [`replay`] | a file, every other time with a disk buffer | all daemons and the processor | every packet of the file arrives unaltered; none twice, but for batches that a dead forwarder or processor left without an acknowledgement, which the processor knows by their number |
 //! | [`standstill`] | a file | one of all these, stopped for a while (SIGSTOP) and let go | as `replay`, and it is not taken for dead |
-//! | [`live`] | a veth pair | all daemons | everything that was captured arrives, and nothing that was not sent; none twice, unless the forwarder died; the ledger balances |
+//! | [`live`] | a veth pair | all daemons | everything that was sent arrives, less what the kernel counts as dropped, and nothing that was not sent; none twice, unless the forwarder died; the ledger balances |
 //!
 //! All choices follow from the seed; the moments of the kills do not.
 
@@ -30,7 +30,7 @@ use crate::capture::{self, Packet};
 use crate::compare::Difference;
 use crate::generated::{Generated, generate};
 use crate::namespace::Namespace;
-use crate::node::{Node, PATIENCE, captured_in_all, counter};
+use crate::node::{Node, PATIENCE, captured_in_all, counter, outcome_in_all};
 use crate::processor::{self, Processor};
 
 /// Packets of a round.
@@ -244,6 +244,13 @@ fn live_into(round: &mut Round, seed: u64, namespace: &Namespace) -> Result<(), 
         return Err(format!("exit code {}: {}", outcome.code(), outcome.stderr));
     }
     let captured = captured_in_all(&outcome).ok_or("no ledger at the end")?;
+    let dropped = outcome_in_all(&outcome, "dropped by kernel");
+    if captured + dropped != PACKETS {
+        return Err(format!(
+            "of {PACKETS} packets sent {captured} were captured and {dropped} dropped by the kernel:\n{}{}",
+            outcome.stdout, outcome.stderr
+        ));
+    }
     let arrived = capture::read(&sink.join("packets.pcapng")).map_err(words)?;
     let unique: HashSet<&Packet> = arrived.packets.iter().collect();
     round.packets = captured;

@@ -51,7 +51,20 @@ impl Node {
     ///
     /// [`ProcessError::Start`]
     pub fn start_capture(namespace: &Namespace, sink: &Path) -> Result<Self, ProcessError> {
-        let arguments = [
+        Self::start_capture_with(namespace, sink, &[])
+    }
+
+    /// The same with `more` arguments.
+    ///
+    /// # Errors
+    ///
+    /// [`ProcessError::Start`]
+    pub fn start_capture_with(
+        namespace: &Namespace,
+        sink: &Path,
+        more: &[&str],
+    ) -> Result<Self, ProcessError> {
+        let mut arguments: Vec<&OsStr> = vec![
             "hunt".as_ref(),
             "--interface".as_ref(),
             "receive".as_ref(),
@@ -62,6 +75,7 @@ impl Node {
             "--workers".as_ref(),
             "2".as_ref(),
         ];
+        arguments.extend(more.iter().map(OsStr::new));
         Self::start_in(namespace.name(), arguments)
     }
 
@@ -132,6 +146,16 @@ pub fn captured_in_all(outcome: &Outcome) -> Option<u64> {
         Some("captured") => words.next()?.parse().ok(),
         _ => None,
     })
+}
+
+/// Packets with this outcome, as the ledger at the end of a run tells; 0 for one that it does not name.
+pub fn outcome_in_all(outcome: &Outcome, name: &str) -> u64 {
+    let mut parts = outcome
+        .stdout
+        .lines()
+        .flat_map(|line| line.split(['=', '+']));
+    let packets = parts.find_map(|part| part.trim().strip_suffix(name)?.trim().parse().ok());
+    packets.unwrap_or_default()
 }
 
 /// The entry of process `name` in a status, or null.

@@ -47,6 +47,11 @@ impl Interfaces {
         }
     }
 
+    /// Number of the capture thread.
+    pub(crate) fn queue(&self) -> u16 {
+        self.queue
+    }
+
     /// The index of this thread's interface with this name and link type, adding it if it is new.
     pub fn register(&self, name: &str, link_type: u16) -> u16 {
         let mut table = self.lock();

@@ -68,18 +68,36 @@ pub enum FullRing {
     Wait,
 }
 
+/// How far a source had come, as it was published last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Predecessor {
+    /// What it numbered below this was taken.
+    pub next: u64,
+    /// Its [`Status::received`].
+    pub received: u64,
+    /// Its [`Status::dropped`].
+    pub dropped: u64,
+    /// Its [`Status::lost`].
+    pub lost: u64,
+}
+
 /// What a source says of itself; read about once a second.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
     /// State of the interface, or of the replay.
     pub state: State,
+    /// A word about a state that is well, such as how it captures; mostly empty.
+    pub note: String,
     /// Packets the kernel saw for this source behind its filter, the dropped ones included; for other sources the packets delivered.
     pub received: u64,
-    /// Packets of a file that its filter expression did not let through; they do not count as received.
+    /// Packets taken from a file or from the kernel that the filter expression, applied here, did not let through. Those of a file do not
+    /// count as received.
     pub rejected: u64,
     /// Packets the kernel dropped because its buffer was full.
     pub dropped: u64,
-    /// Packets that the interface or its driver dropped, as far as libpcap can tell. They were never received.
+    /// Packets in the kernel's buffer that nobody will take: they went with a socket.
+    pub lost: u64,
+    /// Packets that the interface or its driver had no room for. They were never received.
     pub interface_dropped: u64,
     /// How often the interface was lost and opened again.
     pub reopened: u64,
@@ -112,11 +130,12 @@ pub trait Source: Send {
     /// Whether a full ring drops or waits.
     fn full_ring(&self) -> FullRing;
 
-    /// Goes on where another source of the same kind stopped: what it numbered below `next` was taken. A file passes over as many packets;
-    /// a live source only numbers on from there. To be called before the first [`Source::poll`].
-    fn resume(&mut self, next: u64);
+    /// Goes on where another source of the same kind stopped; true if nothing was missed in between. A file passes over what was taken; a
+    /// live source reads on in the other's socket if there is one, and else numbers on. To be called before the first [`Source::poll`].
+    fn resume(&mut self, from: &Predecessor) -> bool;
 
-    /// Delivers at most `max` packets, and blocks only if the previous call returned [`Poll::Dry`].
+    /// Delivers at most `max` packets, and blocks only if the previous call returned [`Poll::Dry`]. What earlier calls delivered, and what
+    /// [`Source::status`] told, is in safety now: a source forgets it.
     ///
     /// # Errors
     /// The source goes on behind an error for which [`SourceError::is_data`] holds (a damaged file: the next call continues with the next

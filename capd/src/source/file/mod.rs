@@ -20,7 +20,8 @@ use self::pcap::Pcap;
 use self::pcapng::Pcapng;
 use super::schedule::Schedule;
 use super::{
-    Deliver, FullRing, Interfaces, LONGEST_BLOCK, Packet, Poll, Source, SourceError, State, Status,
+    Deliver, FullRing, Interfaces, LONGEST_BLOCK, Packet, Poll, Predecessor, Source, SourceError,
+    State, Status,
 };
 use crate::bpf::{Expression, FilterError, OfflineFilter};
 
@@ -205,8 +206,9 @@ impl Source for Files {
         FullRing::Wait
     }
 
-    fn resume(&mut self, next: u64) {
-        self.resume_at = next;
+    fn resume(&mut self, from: &Predecessor) -> bool {
+        self.resume_at = from.next;
+        false
     }
 
     fn poll(&mut self, max: usize, deliver: &mut Deliver<'_>) -> Result<Poll, SourceError> {
