@@ -8,7 +8,7 @@ PACKAGES := libpcap-dev iproute2
 
 DEMO := target/demo
 
-.PHONY: help setup build demo test lint unit units loom conformance chaos bench fuzz
+.PHONY: help setup build demo test lint unit units loom conformance chaos outage bench fuzz
 
 help:
 	@echo 'make demo         a generated capture through all processes into the embedded sink'
@@ -16,6 +16,7 @@ help:
 	@echo 'make build        the programs, in target/release'
 	@echo 'make conformance  every capture below $$LC_HUNT_TRACES (default ../shared/traces)'
 	@echo 'make chaos        a thousand processes killed under load, every packet checked'
+	@echo 'make outage       ten minutes without a processor, a destroyed segment, a full disk; every packet checked'
 	@echo 'make bench        the measurements of bench/README.md'
 	@echo 'make fuzz         a minute of fuzzing per target'
 
@@ -40,6 +41,7 @@ demo: build
 test: lint unit units loom
 	$(MAKE) conformance SAMPLE=40
 	$(MAKE) chaos KILLS=25 STOP=2
+	$(MAKE) outage AWAY=8
 
 lint: setup
 	$(CARGO) fmt --all --check
@@ -71,6 +73,12 @@ STOP ?= 30
 chaos: setup
 	$(CARGO) build --locked --workspace --bins
 	target/debug/lc-chaos --kills $(KILLS) --stop $(STOP)
+
+# The processor is away for AWAY seconds under a live load of 50,000 packets per second, then twice more for a minute at most.
+AWAY ?= 600
+outage: setup
+	$(CARGO) build --locked --workspace --bins
+	target/debug/lc-outage --seconds $(AWAY)
 
 bench: build
 	$(CARGO) bench --locked --package lc-bench

@@ -86,39 +86,48 @@ pub fn read(path: &Path) -> Result<Capture, CaptureError> {
     })
 }
 
+/// Gives each packet of the capture at `path`, which is not compressed and may be larger than memory, to `take`. Says why
+/// reading ended before the end of the file, if it did.
+///
+/// # Errors
+///
+/// [`CaptureError`] where the file can't be opened.
+pub fn each(path: &Path, mut take: impl FnMut(Packet)) -> Result<Option<String>, CaptureError> {
+    let file = File::open(path).map_err(|source| CaptureError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(walk(file, BUFFER_BYTES, &mut take).err())
+}
+
 /// Reads the capture in `bytes`.
 fn parse(bytes: &[u8]) -> Capture {
-    let mut capture = Capture::default();
+    let mut packets = Vec::new();
     let capacity = (bytes.len() + 1).clamp(1 << 16, BUFFER_BYTES);
-    let mut reader = match create_reader(capacity, bytes) {
-        Ok(reader) => reader,
-        Err(error) => {
-            capture.damage = Some(describe(&error));
-            return capture;
-        }
-    };
+    let damage = walk(bytes, capacity, &mut |packet| packets.push(packet)).err();
+    Capture { packets, damage }
+}
+
+/// Gives each packet to `take`; the error says why that ended before the end.
+fn walk(
+    source: impl Read + Send,
+    capacity: usize,
+    take: &mut dyn FnMut(Packet),
+) -> Result<(), String> {
+    let mut reader = create_reader(capacity, source).map_err(|error| describe(&error))?;
     let mut place = Place::default();
     loop {
         let exhausted = reader.reader_exhausted();
         match reader.next() {
             Ok((consumed, block)) => {
-                if let Err(damage) = place.take(block, &mut capture.packets) {
-                    capture.damage = Some(damage);
-                    return capture;
-                }
+                place.take(block, take)?;
                 reader.consume(consumed);
             }
-            Err(PcapError::Eof) => return capture,
+            Err(PcapError::Eof) => return Ok(()),
             Err(PcapError::Incomplete(_)) if !exhausted => {
-                if let Err(error) = reader.refill() {
-                    capture.damage = Some(describe(&error));
-                    return capture;
-                }
+                reader.refill().map_err(|error| describe(&error))?;
             }
-            Err(error) => {
-                capture.damage = Some(describe(&error));
-                return capture;
-            }
+            Err(error) => return Err(describe(&error)),
         }
     }
 }
@@ -153,8 +162,12 @@ struct Interface {
 }
 
 impl Place {
-    /// Notes what `block` says and keeps its packet, if it has one.
-    fn take(&mut self, block: PcapBlockOwned<'_>, packets: &mut Vec<Packet>) -> Result<(), String> {
+    /// Notes what `block` says and gives its packet to `take`, if it has one.
+    fn take(
+        &mut self,
+        block: PcapBlockOwned<'_>,
+        take: &mut dyn FnMut(Packet),
+    ) -> Result<(), String> {
         match block {
             PcapBlockOwned::LegacyHeader(header) => {
                 self.file = Some(Interface {
@@ -173,19 +186,23 @@ impl Place {
                 let file = self.file.ok_or("has no file header")?;
                 let fraction =
                     i128::from(record.ts_usec) * (1_000_000_000 / i128::from(file.units));
-                packets.push(Packet {
+                take(Packet {
                     link_type: file.link_type,
                     time_ns: (i128::from(record.ts_sec) * 1_000_000_000 + fraction) as i64,
                     original_len: record.origlen,
                     bytes: record.data.to_vec(),
                 });
             }
-            PcapBlockOwned::NG(block) => self.take_block(&block, packets)?,
+            PcapBlockOwned::NG(block) => self.take_block(&block, take)?,
         }
         Ok(())
     }
 
-    fn take_block(&mut self, block: &Block<'_>, packets: &mut Vec<Packet>) -> Result<(), String> {
+    fn take_block(
+        &mut self,
+        block: &Block<'_>,
+        take: &mut dyn FnMut(Packet),
+    ) -> Result<(), String> {
         match block {
             Block::SectionHeader(_) => self.interfaces.clear(),
             Block::InterfaceDescription(block) => self.interfaces.push(interface(block)?),
@@ -197,7 +214,7 @@ impl Place {
                     .ok_or("has a record shorter than its packet")?;
                 let units = i128::from(block.ts_high) << 32 | i128::from(block.ts_low);
                 let offset = i128::from(interface.offset_seconds) * 1_000_000_000;
-                packets.push(Packet {
+                take(Packet {
                     link_type: interface.link_type,
                     time_ns: (units * 1_000_000_000 / i128::from(interface.units) + offset) as i64,
                     original_len: block.origlen,
@@ -214,7 +231,7 @@ impl Place {
                     .data
                     .get(..captured as usize)
                     .ok_or("has a record shorter than its packet")?;
-                packets.push(Packet {
+                take(Packet {
                     link_type: interface.link_type,
                     time_ns: 0,
                     original_len: block.origlen,

@@ -10,9 +10,10 @@
 //!   ends of the wire;
 //! - [`generated`] makes captures with `lc-bench`, [`namespace`] a network to send them over;
 //! - [`chaos`] kills processes at random and checks every packet;
+//! - [`outage`] keeps the processor away, with [`numbered`] frames by the million;
 //! - [`conformance`] runs lc-hunt over a folder of captures and compares what arrived.
 //!
-//! The programs `lc-compare`, `lc-conformance` and `lc-chaos` are thin faces of three of them; `lc-send` puts a
+//! The programs `lc-compare`, `lc-conformance`, `lc-chaos` and `lc-outage` are thin faces of four of them; `lc-send` puts a
 //! capture on a wire. `lc-taken-over` is a worker that attacks: it starts by the product's own code, to
 //! stand behind the product's walls. The folder `tests/` of this crate holds the tests that run real processes;
 //! they need the whole workspace built first (`cargo build --workspace`).
@@ -27,6 +28,8 @@ pub mod flow;
 pub mod generated;
 pub mod namespace;
 pub mod node;
+pub mod numbered;
+pub mod outage;
 pub mod process;
 pub mod processor;
 

@@ -80,6 +80,24 @@ impl Namespace {
         )
     }
 
+    /// Begins to put numbered frames on the wire, so many per second.
+    ///
+    /// # Errors
+    ///
+    /// [`ProcessError::Start`]
+    pub fn start_sending_numbered(&self, frames: u64, rate: u64) -> Result<Running, ProcessError> {
+        let (frames, rate) = (frames.to_string(), rate.to_string());
+        let arguments = [
+            "--numbered",
+            &frames,
+            "--interface",
+            "send",
+            "--rate",
+            &rate,
+        ];
+        process::start_in(&self.name, &process::program("lc-send"), arguments)
+    }
+
     fn ip(&self, arguments: &[&str]) -> bool {
         let arguments = [&["-n", &self.name][..], arguments].concat();
         ip(&arguments)

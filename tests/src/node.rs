@@ -1,6 +1,6 @@
 //! A node under test: `lc-hunt` as a person runs it, and what its `status` says.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::time::Duration;
 
@@ -42,6 +42,26 @@ impl Node {
     ) -> Result<Self, ProcessError> {
         let program = process::program("lc-hunt");
         let running = process::start_in(namespace, &program, arguments)?;
+        Ok(Self { running })
+    }
+
+    /// As [`Node::start_in`], with a file system of `mib` MiB at `place` that only this node sees.
+    ///
+    /// # Errors
+    ///
+    /// [`ProcessError::Start`]
+    pub fn start_on_tmpfs<A: AsRef<OsStr>>(
+        namespace: &str,
+        place: &Path,
+        mib: u64,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Result<Self, ProcessError> {
+        let script =
+            format!("mount -t tmpfs -o size={mib}m overflow \"$1\" && shift && exec \"$@\"");
+        let mut all: Vec<OsString> = ["-c".into(), script.into(), "sh".into(), place.into()].into();
+        all.push(process::program("lc-hunt").into());
+        all.extend(arguments.into_iter().map(|one| one.as_ref().into()));
+        let running = process::start_in(namespace, Path::new("sh"), all)?;
         Ok(Self { running })
     }
 

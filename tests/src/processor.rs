@@ -104,7 +104,7 @@ impl Processor {
         })
     }
 
-    /// As [`Processor::start`], on any port of the loopback of the network namespace `namespace`.
+    /// As [`Processor::start`], on the loopback of the network namespace `namespace`.
     ///
     /// # Errors
     ///
@@ -112,9 +112,10 @@ impl Processor {
     pub fn start_in<A: Into<OsString>>(
         namespace: &str,
         folder: &Path,
+        port: u16,
         arguments: impl IntoIterator<Item = A>,
     ) -> Result<Self, ProcessorError> {
-        Self::start_by(folder, 0, arguments, |all| {
+        Self::start_by(folder, port, arguments, |all| {
             process::start_in(namespace, &process::program("lc-sink"), all)
         })
     }

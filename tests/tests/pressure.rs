@@ -64,7 +64,7 @@ fn capture_under_pressure(label: &str, filters: &str) -> Option<(Value, Vec<capt
         "--filters".as_ref(),
         filter_file.as_os_str(),
     ];
-    let processor = Processor::start_in(namespace.name(), folder.path(), of_processor).unwrap();
+    let processor = Processor::start_in(namespace.name(), folder.path(), 0, of_processor).unwrap();
     let address = processor.address();
     let of_node = [
         "hunt",

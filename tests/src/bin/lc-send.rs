@@ -1,4 +1,4 @@
-//! `lc-send`: puts the packets of a capture on a network interface at a steady rate.
+//! `lc-send`: puts the packets of a capture, or numbered frames, on a network interface at a steady rate.
 
 #![forbid(unsafe_code)]
 
@@ -8,14 +8,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use lc_tests::capture;
+use lc_tests::{capture, numbered};
 
-/// Puts the packets of a capture on a network interface at a steady rate.
+/// Puts the packets of a capture, or numbered frames, on a network interface at a steady rate.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
     /// The capture, with the interface's link type
-    capture: PathBuf,
+    #[arg(required_unless_present = "numbered", conflicts_with = "numbered")]
+    capture: Option<PathBuf>,
+    /// Send so many numbered frames instead
+    #[arg(long, value_name = "FRAMES")]
+    numbered: Option<u64>,
     /// The interface
     #[arg(long, value_name = "NAME")]
     interface: String,
@@ -37,14 +41,24 @@ fn main() -> ExitCode {
     }
 }
 
-fn send(cli: &Cli) -> Result<usize, Box<dyn std::error::Error>> {
-    let packets = capture::read(&cli.capture)?.packets;
+fn send(cli: &Cli) -> Result<u64, Box<dyn std::error::Error>> {
+    let packets = match &cli.capture {
+        Some(path) => capture::read(path)?.packets,
+        None => Vec::new(),
+    };
+    let count = cli.numbered.unwrap_or(packets.len() as u64);
     let mut interface = pcap::Capture::from_device(cli.interface.as_str())?.open()?;
     let start = Instant::now();
-    for (number, packet) in packets.iter().enumerate() {
+    for number in 0..count {
         let due = Duration::from_secs_f64(number as f64 / f64::from(cli.rate));
-        thread::sleep(due.saturating_sub(start.elapsed()));
-        interface.sendpacket(&packet.bytes[..])?;
+        let early = due.saturating_sub(start.elapsed());
+        if !early.is_zero() {
+            thread::sleep(early);
+        }
+        match cli.numbered {
+            Some(_) => interface.sendpacket(numbered::frame(number))?,
+            None => interface.sendpacket(&packets[number as usize].bytes[..])?,
+        }
     }
-    Ok(packets.len())
+    Ok(count)
 }
