@@ -464,7 +464,7 @@ fn value_name(kind: Kind) -> &'static str {
         Kind::Duration => "TIME",
         Kind::Ports => "PORTS",
         Kind::PortRanges => "RANGES",
-        Kind::Address => "HOST:PORT",
+        Kind::Addresses => "HOST:PORT,...",
         Kind::Rate => "RATE",
     }
 }
