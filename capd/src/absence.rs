@@ -1,13 +1,14 @@
 //! Which workers lose their share of the load: those that have been down for longer than the grace time, until they live again.
 //!
-//! Whether a worker lives is the kernel's word, not the heartbeat's: one that stands still is not down, and what it has in its hands is
-//! not taken from it. A worker that never came is down from the beginning.
+//! Whether a worker lives is the kernel's word when its heartbeat is missing: one that stands still is not down, and what it has in its
+//! hands is not taken from it. A worker that never came is down from the beginning.
 //!
 //! Nothing moves while nobody lives: a share is given away only to those who can take it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use shm_layout::monotonic_ns;
 use shm_layout::region::{OwnedRegion, Region};
 use shm_layout::session::Session;
 use shm_layout::shares::WorkerSet;
@@ -15,6 +16,9 @@ use shm_layout::worker::Worker;
 
 /// Between two looks at the workers.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The kernel is not asked about a worker whose heartbeat is younger. One that dies is seen to be down by so much later.
+const FRESH_NS: u64 = 300_000_000;
 
 /// Watches the workers, and tells the capture threads, by the session region, who is away.
 pub(crate) struct Watch {
@@ -49,9 +53,7 @@ impl Watch {
         self.next_look = now + LOOK_INTERVAL;
         let before = self.absence.away();
         let workers = &self.workers;
-        let away = self
-            .absence
-            .look(|worker| workers[worker].owner().is_alive(), now);
+        let away = self.absence.look(|worker| lives(&workers[worker]), now);
         if away == before {
             return;
         }
@@ -80,6 +82,13 @@ impl Watch {
         present
             .all(|(index, worker)| away.contains(index) || worker.filter_generation() >= generation)
     }
+}
+
+/// Whether a worker lives: it has just shown progress, or the kernel says so. A heartbeat in the future is nobody's.
+fn lives(worker: &Region<Worker>) -> bool {
+    let age = monotonic_ns().checked_sub(worker.heartbeat_ns());
+    let beats = worker.owner().pid != 0 && age.is_some_and(|age| age < FRESH_NS);
+    beats || worker.owner().is_alive()
 }
 
 /// The rule, without a clock or a process.

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use clap::Parser;
+use lc_daemon::attach::AttachError;
 use lc_daemon::config::Config;
 use lc_daemon::exit::Exit;
 use lc_daemon::signals::Signals;
@@ -91,6 +92,8 @@ fn forward(config: Config) -> Exit {
             tracing::error!("{error}");
             match error {
                 ForwarderError::Transport(_) | ForwarderError::DiskBuffer(_) => Exit::Refused,
+                // Another layout: a new start would meet it again.
+                ForwarderError::Attach(AttachError::Region(_)) => Exit::Refused,
                 _ => Exit::Failure,
             }
         }

@@ -4,23 +4,26 @@
 //!   0      magic, layout version, kind, backing, features, sizes   (written once, by capd)
 //!   64     identity, version, heartbeat, protection of the writer  (written by that process)
 //!   128    cursor line, sleeping flag line                         (rings and their cursors)
-//!   384    shares of the workers                                   (session; written by capd; since 1.2)
 //!   4096   body
 //! ```
 //!
 //! A process attaches when the layout major is equal; a higher minor adds only what an older
-//! reader may ignore, and feature bits name what it must understand.
+//! reader may ignore, and feature bits name what it must understand. So as long as the major stays, bodies keep their sizes, and
+//! counters are only appended. Regions that older programs wrote are kept for the tests (`tests/fixtures/layout/`).
+//!
+//! | major | changed |
+//! |---|---|
+//! | 2 | the forwarder's body holds batches under way, the session's the shares of the workers; a worker's counters stand in another order than in early 1.x |
 
 use crate::ring::Side;
-use crate::shares::Shares;
 use crate::sync::{AtomicU32, AtomicU64};
 
 /// First eight bytes of each region.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"LCHUNT\x00\x01");
 /// A reader and a writer of different majors can't meet.
-pub const LAYOUT_MAJOR: u16 = 1;
+pub const LAYOUT_MAJOR: u16 = 2;
 /// Additions that an older reader may ignore.
-pub const LAYOUT_MINOR: u16 = 2;
+pub const LAYOUT_MINOR: u16 = 0;
 /// Feature bits that this build understands; a region with others is refused.
 pub const FEATURES: u64 = 0;
 
@@ -202,15 +205,11 @@ pub(crate) struct Header {
     pub(crate) heartbeat_ns: AtomicU64,
     /// Version text of the writing process, NUL-padded.
     pub(crate) owner_version: [AtomicU64; 3],
-    /// What protects the writing process (since 1.1): bits of [`crate::protection`], and its capabilities.
+    /// What protects the writing process bits of [`crate::protection`], and its capabilities.
     pub(crate) protection: AtomicU64,
     pub(crate) capabilities: AtomicU64,
     pub(crate) ring: Side,
-    pub(crate) shares: Shares,
 }
 
 #[cfg(not(loom))]
-const _: () = {
-    assert!(size_of::<Header>() == HEADER_BYTES);
-    assert!(std::mem::offset_of!(Header, shares) == 384);
-};
+const _: () = assert!(size_of::<Header>() == HEADER_BYTES);

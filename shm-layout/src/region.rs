@@ -520,15 +520,18 @@ impl Mapping {
             u64::from(fixed.bits()),
         )?;
         let len = fstat(fd).map_err(system(id, "fstat"))?.st_size as u64;
-        if len < (HEADER_BYTES + body_size) as u64 {
-            let expected = (HEADER_BYTES + body_size) as u64;
-            return Err(RegionError::Mismatch {
+        let at_least = |expected: usize| {
+            if len >= expected as u64 {
+                return Ok(());
+            }
+            Err(RegionError::Mismatch {
                 id,
                 what: "size",
                 found: len,
-                expected,
-            });
-        }
+                expected: expected as u64,
+            })
+        };
+        at_least(HEADER_BYTES)?;
         let map = Self::new(fd, id, access, len as usize)?;
         let header = map.header();
         mismatch("magic", header.magic.load(Ordering::Acquire), MAGIC)?;
@@ -541,6 +544,8 @@ impl Mapping {
                 found_minor,
             });
         }
+        // Only now: a body of another layout has another size, and the layout is what to say then.
+        at_least(HEADER_BYTES + body_size)?;
         mismatch("kind", version >> 32 & 0xffff, id.kind as u64)?;
         mismatch(
             "unknown feature bits",

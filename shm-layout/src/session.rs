@@ -4,6 +4,7 @@ use crate::commit::{CommitSlots, Torn};
 use crate::counters::CaptureCounter;
 use crate::layout::{Geometry, Kind, MAX_INTERFACES, MAX_QUEUES, MAX_WORKERS};
 use crate::region::{Backing, Body, OwnedRegion, Region, RegionError};
+use crate::shares::Shares;
 use crate::sync::{AtomicU64, Ordering};
 use crate::text::SharedText;
 
@@ -23,6 +24,7 @@ pub struct Session {
     interface_count: AtomicU64,
     queues: [Queue; MAX_QUEUES],
     interfaces: [Interface; MAX_INTERFACES],
+    pub(crate) shares: Shares,
 }
 
 #[repr(C)]

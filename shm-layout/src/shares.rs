@@ -1,7 +1,5 @@
-//! Which workers have lost their share of the load, and what went to others in their place. Written by capd (since 1.2).
-//!
-//! It lies in the first page of the session region, where an older capd leaves zeros: nobody has lost anything. Bodies keep their
-//! sizes as long as the layout's major does.
+//! Which workers have lost their share of the load, and what went to others in their place: a part of the session region, written by
+//! capd.
 
 use crate::layout::MAX_WORKERS;
 use crate::region::{OwnedRegion, Region};
@@ -64,7 +62,7 @@ impl WorkerSet {
     }
 }
 
-/// The words in the session's first page.
+/// Their words in the session region.
 #[repr(C)]
 pub(crate) struct Shares {
     away: AtomicU64,
@@ -89,7 +87,7 @@ impl Region<Session> {
     }
 
     fn shares(&self) -> &Shares {
-        &self.mapping().header().shares
+        &self.body().shares
     }
 }
 

@@ -7,10 +7,11 @@ use rustix::io::{Errno, pwrite};
 use shm_layout::counters::{CaptureCounter, ForwardCounter, WorkerCounter};
 use shm_layout::filters::{Filter, Snapshot, SnapshotError};
 use shm_layout::forwarder::{Endpoints, Forwarder, ForwarderCommit};
-use shm_layout::layout::{Geometry, HEADER_BYTES, Kind, LAYOUT_MAJOR, RegionId};
+use shm_layout::layout::{Geometry, HEADER_BYTES, Kind, LAYOUT_MAJOR, LAYOUT_MINOR, RegionId};
 use shm_layout::peer::Identity;
 use shm_layout::region::{OwnedRegion, Pages, Region, RegionError, create, read_only};
 use shm_layout::session::{InterfaceInfo, QueueCommit, QueueState, Session};
+use shm_layout::shares::WorkerSet;
 use shm_layout::worker::{InProgress, Worker, WorkerCommit};
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -61,11 +62,47 @@ fn each_field_of_the_header_is_checked() {
     assert!(scribble(0, &[0]).contains("magic"));
     let other = LAYOUT_MAJOR + 1;
     assert!(scribble(8, &other.to_le_bytes()).contains("upgrade the older side"));
+    let newer = LAYOUT_MINOR + 1;
+    assert_eq!(scribble(10, &newer.to_le_bytes()), "");
     assert!(scribble(12, &[2]).contains("kind"));
     assert!(scribble(16, &[1]).contains("feature"));
     assert!(scribble(24, &[1]).contains("recorded size"));
     assert!(scribble(32, &[0xff; 8]).contains("body size"));
     assert!(scribble(40, &[1]).contains("index"));
+}
+
+/// Sizes and positions that other releases rely on as long as the major stays.
+#[test]
+fn bodies_keep_their_sizes_and_counters_are_only_appended() {
+    assert_eq!(
+        [Session::BYTES, Worker::BYTES, Forwarder::BYTES],
+        [168_960, 1_536, 1_102_976]
+    );
+    let last = [
+        CaptureCounter::ALL[11].metric(),
+        WorkerCounter::ALL[23].metric(),
+        ForwardCounter::ALL[22].metric(),
+    ];
+    assert_eq!(
+        last,
+        [
+            "capture_lost_with_socket_packets_total",
+            "worker_shed_packets_total",
+            "forward_disk_errors_total"
+        ]
+    );
+}
+
+#[test]
+fn nobody_is_away_at_first() {
+    let session = OwnedRegion::<Session>::attach(session().as_fd(), SESSION).unwrap();
+    assert!(session.workers_away().is_empty());
+    assert_eq!(session.steered_away(63), 0);
+    session.set_workers_away(WorkerSet::NONE.with(63));
+    session.count_steered_away(63, 2);
+    session.count_steered_away(63, 3);
+    assert!(session.workers_away().iter().eq([63]));
+    assert_eq!(session.steered_away(63), 5);
 }
 
 #[test]

@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use proptest::prelude::*;
+use rustix::io::pwrite;
 use shm_layout::layout::{Kind, RegionId};
 use shm_layout::region::{Pages, create, read_only};
 use shm_layout::ring::{Full, RingError, RingReader, RingWriter};
+use shm_layout::wire::{Priority, WirePacket, WireSlot};
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -222,4 +224,38 @@ fn a_sleeping_writer_is_woken_by_the_release() {
             reader.release();
         }
     });
+}
+
+#[test]
+fn a_wire_packet_keeps_its_priority_and_an_unknown_one_is_high() {
+    let id = RegionId::of_worker(Kind::Tx, 0);
+    let cursor_id = RegionId::of_worker(Kind::TxCursor, 0);
+    let ring = create(id, 4096, Pages::PreferHuge).unwrap().0;
+    let cursor = create(cursor_id, 0, Pages::PreferHuge).unwrap().0;
+    let mut writer = RingWriter::attach(id, ring.as_fd(), cursor.as_fd()).unwrap();
+    let mut reader = RingReader::attach(id, ring.as_fd(), cursor.as_fd()).unwrap();
+    for (ordinal, priority) in [Priority::Normal, Priority::High].into_iter().enumerate() {
+        let mut slot = WireSlot::reserve(&mut writer, ordinal as u64, 3).unwrap();
+        slot.bytes().copy_from_slice(b"abc");
+        slot.commit(priority);
+    }
+    // As a newer release may write it: the flags stand behind length and kind.
+    let third = writer.head();
+    let mut slot = WireSlot::reserve(&mut writer, 2, 3).unwrap();
+    slot.bytes().copy_from_slice(b"abc");
+    slot.commit(Priority::Normal);
+    pwrite(&ring, &[200], 4096 + third + 5).unwrap();
+    writer.publish();
+    for (ordinal, priority) in [Priority::Normal, Priority::High, Priority::High]
+        .into_iter()
+        .enumerate()
+    {
+        let record = reader.read().unwrap().unwrap();
+        let packet = WirePacket::read(&record).unwrap();
+        assert_eq!(
+            (packet.ordinal, packet.priority),
+            (ordinal as u64, priority)
+        );
+        assert_eq!(packet.bytes.array(0), Some(*b"abc"));
+    }
 }

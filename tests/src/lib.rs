@@ -8,7 +8,9 @@
 //! - [`compare`] tells whether one capture holds exactly the packets of another;
 //! - [`process`] runs the product's programs with a deadline, [`node`] and [`processor`] the two
 //!   ends of the wire;
+//! - [`daemons`] runs the daemons alone;
 //! - [`generated`] makes captures with `lc-bench`, [`namespace`] a network to send them over;
+//! - [`saved`] brings back the shared memory of older releases;
 //! - [`chaos`] kills processes at random and checks every packet;
 //! - [`outage`] keeps the processor away, with [`numbered`] frames by the million;
 //! - [`conformance`] runs lc-hunt over a folder of captures and compares what arrived.
@@ -24,6 +26,7 @@ pub mod capture;
 pub mod chaos;
 pub mod compare;
 pub mod conformance;
+pub mod daemons;
 pub mod flow;
 pub mod generated;
 pub mod namespace;
@@ -32,6 +35,7 @@ pub mod numbered;
 pub mod outage;
 pub mod process;
 pub mod processor;
+pub mod saved;
 
 /// Says that a test is skipped, and why, where it is seen: past the test harness, which keeps what
 /// passing tests print.
