@@ -10,6 +10,7 @@ use clap::Parser;
 use lc_capd::RunDir;
 use lc_daemon::config::{Config, LogLevel};
 use lc_daemon::exit::Exit;
+use lc_daemon::pinning::{self, Place};
 use lc_daemon::signals::Signals;
 use lc_daemon::{fd_store, logging, ready, sandbox};
 
@@ -45,6 +46,10 @@ fn main() -> ExitCode {
             return Exit::Failure.into();
         }
     };
+    if let Err(error) = pinning::pin(&config.pinning, Place::Capture) {
+        tracing::error!("{error}");
+        return Exit::Refused.into();
+    }
     let run_dir = match confine(&config) {
         Ok(run_dir) => run_dir,
         Err(error) => {

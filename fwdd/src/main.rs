@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::Parser;
 use lc_daemon::config::Config;
 use lc_daemon::exit::Exit;
+use lc_daemon::pinning::{self, Place};
 use lc_daemon::signals::Signals;
 use lc_daemon::{logging, ready, sandbox};
 use lc_fwdd::ForwarderError;
@@ -47,6 +48,10 @@ fn forward(config: Config) -> Exit {
             return Exit::Failure;
         }
     };
+    if let Err(error) = pinning::pin(&config.pinning, Place::Forwarder) {
+        tracing::error!("{error}");
+        return Exit::Refused;
+    }
     let disk = match lc_fwdd::open_directory(&config) {
         Ok(disk) => disk,
         Err(error) => {

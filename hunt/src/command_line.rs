@@ -463,6 +463,7 @@ fn value_name(kind: Kind) -> &'static str {
         Kind::Choice(_) => "WORD",
         Kind::Duration => "TIME",
         Kind::Ports => "PORTS",
+        Kind::Cpus => "CPUS",
         Kind::PortRanges => "RANGES",
         Kind::Address => "HOST:PORT",
         Kind::Rate => "RATE",

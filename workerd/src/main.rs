@@ -5,6 +5,7 @@
 use clap::Parser;
 use lc_daemon::config::{Config, Source};
 use lc_daemon::exit::Exit;
+use lc_daemon::pinning::{self, Place};
 use lc_daemon::signals::Signals;
 use lc_daemon::{logging, ready, sandbox};
 use lc_workerd::start;
@@ -43,6 +44,8 @@ fn run(arguments: &Arguments) -> Result<Exit, (Exit, String)> {
         (Exit::Refused, error.to_string())
     })?;
     logging::init("lc-workerd", config.log_level);
+    pinning::pin(&config.pinning, Place::Worker(arguments.index))
+        .map_err(|error| (Exit::Refused, error.to_string()))?;
     let signals = Signals::install().map_err(|error| failure(error.to_string()))?;
     let stop = signals.stop();
     let regions = start::attach_and_confine(&config, arguments.index, &signals)
