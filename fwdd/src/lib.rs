@@ -30,6 +30,7 @@
 
 #![forbid(unsafe_code)]
 
+mod arguments;
 mod backoff;
 mod batch;
 mod bell;
@@ -64,6 +65,7 @@ use shm_layout::region::RegionError;
 use shm_layout::ring::RingReader;
 use tokio::sync::{mpsc, watch};
 
+pub use arguments::Arguments;
 pub use disk_buffer::{DiskBufferError, open_directory};
 pub use transport::TransportError;
 

@@ -2,7 +2,6 @@
 
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -13,17 +12,8 @@ use lc_daemon::exit::Exit;
 use lc_daemon::pinning::{self, Place};
 use lc_daemon::signals::Signals;
 use lc_daemon::{logging, ready, sandbox};
-use lc_fwdd::ForwarderError;
+use lc_fwdd::{Arguments, ForwarderError};
 use tokio::sync::watch;
-
-/// Takes wire-ready packets from shared memory to the processor.
-#[derive(Parser)]
-#[command(version)]
-struct Arguments {
-    /// The effective configuration, as lc-hunt writes it.
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
-}
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
