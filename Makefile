@@ -100,7 +100,7 @@ PREFIX   ?= /usr/local
 PROGRAMS ?= target/release
 BINARIES := lc-hunt lc-capd lc-workerd lc-fwdd lc-sink
 UNITS    := $(notdir $(wildcard systemd/*.service systemd/*.target systemd/*.slice))
-PAGES    := target/pages
+PAGES    := $(PROGRAMS)/pages
 INTO     := $(DESTDIR)$(PREFIX)
 # systemd 253 and newer wait for the end of a reload.
 NOTIFY_RELOAD ?= $(shell [ "$$(systemctl --version 2>/dev/null | sed -n '1s/^systemd \([0-9]*\).*/\1/p')" -ge 253 ] 2>/dev/null && echo yes)
@@ -144,7 +144,7 @@ uninstall:
 	done
 	@echo 'left: $(DESTDIR)/etc/lc-hunt, /var/lib/lc-hunt, and the users'
 
-# DEB_PROFILE=dev makes it of the programs that tests use. cargo-deb is built into target/tools if it is missing.
+# DEB_PROFILE=dev makes it of the programs that tests use, for package.sh. cargo-deb is built into target/tools if it is missing.
 DEB_PROFILE ?= release
 CARGO_DEB   := $(shell command -v cargo-deb || echo target/tools/bin/cargo-deb)
 deb: setup $(if $(wildcard $(CARGO_DEB)),,target/tools/bin/cargo-deb)
@@ -154,4 +154,4 @@ deb: setup $(if $(wildcard $(CARGO_DEB)),,target/tools/bin/cargo-deb)
 	tests/install.sh target/debian/lc-hunt_*.deb
 
 target/tools/bin/cargo-deb:
-	$(CARGO) install cargo-deb --locked --root target/tools
+	$(CARGO) install cargo-deb --version 3.8.0 --locked --root target/tools
