@@ -38,8 +38,11 @@ pub struct Config {
     pub source: Source,
     /// Base BPF expression, without the processor's filters and the self-exclusion. Empty: everything.
     pub bpf_filter: String,
-    /// The processor that packets go to. With an embedded sink: port 0 until the sink listens.
-    pub processor: Address,
+    /// The processors that packets can go to, in order of preference. Never empty, none twice, at most
+    /// [`MAX_PROCESSORS`]. With an embedded sink: one with port 0 until the sink listens.
+    pub processors: Vec<Address>,
+    /// When a processor that fails is left alone.
+    pub circuit_breaker: CircuitBreaker,
     /// The processor that `lc-hunt` runs itself. Daemons never see one: `lc-hunt` gives them its address instead.
     pub embedded_sink: Option<EmbeddedSink>,
     /// How the connection to the processor is protected.
@@ -171,6 +174,17 @@ pub struct Address {
     pub port: u16,
 }
 
+/// When a processor that fails is left alone, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CircuitBreaker {
+    /// Failures in a row that open the breaker; at least 1.
+    pub failures: u32,
+    /// How long it stays open, give or take a quarter; 1 s to 1 h.
+    pub open: Duration,
+    /// A connection that carried nothing is good after this time; at most 1 h.
+    pub half_open: Duration,
+}
+
 /// How the connection to the processor is protected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Transport {
@@ -187,7 +201,7 @@ pub struct Tls {
     pub trust: Trust,
     /// Client certificate and key (PEM files), for mutual TLS.
     pub identity: Option<Identity>,
-    /// Name expected in the processor's certificate, when it is not the host of its address.
+    /// Name expected in the certificate of every processor, when it is not the host of its address.
     pub server_name: Option<String>,
 }
 
@@ -316,6 +330,26 @@ pub enum ConfigError {
         "no processor: give --processor HOST:PORT, or --sink DIR to run a processor inside lc-hunt"
     )]
     NoProcessor,
+    /// The list of processors can't be used.
+    #[error("{origin}: {reason}")]
+    Processors {
+        /// Where the list was set.
+        origin: Origin,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A time outside of what makes sense.
+    #[error("{key}: {value:?} is out of range: {least:?} to {most:?}")]
+    Time {
+        /// The setting.
+        key: &'static str,
+        /// What was given.
+        value: Duration,
+        /// Shortest.
+        least: Duration,
+        /// Longest.
+        most: Duration,
+    },
     /// TLS without anything to check the processor's certificate with.
     #[error(
         "TLS needs to know whom to trust: give --tls-ca FILE, or --tls-skip-verify to accept any certificate, \
@@ -365,6 +399,9 @@ pub enum ConfigError {
     OnlyLcHunt(&'static str),
 }
 
+/// Most processors in a fail-over list.
+pub const MAX_PROCESSORS: usize = shm_layout::forwarder::MAX_PROCESSORS;
+
 /// Smallest size of a ring: one huge page.
 pub const MIN_RING_BYTES: usize = 2 << 20;
 
@@ -410,7 +447,7 @@ impl Config {
             return Err(ConfigError::MissingMode(mode.name()));
         }
         refuse_missing(values)?;
-        let (processor, embedded_sink) = destination(values)?;
+        let (processors, embedded_sink) = destination(values)?;
         let transport = if embedded_sink.is_some() {
             embedded_transport()?
         } else {
@@ -428,7 +465,8 @@ impl Config {
                 .unwrap_or_default()
                 .trim()
                 .to_owned(),
-            processor,
+            processors,
+            circuit_breaker: circuit_breaker(values)?,
             embedded_sink,
             transport,
             api_key: text(values, "hunter.api_key")
@@ -524,7 +562,7 @@ impl Config {
                 set(
                     values,
                     "hunter.processor_addr",
-                    Value::Address(self.processor.clone()),
+                    Value::Addresses(self.processors.clone()),
                 );
             }
         }
@@ -532,6 +570,12 @@ impl Config {
             unset(values, TLS_KEYS);
             set(values, "hunter.insecure", Value::Switch(true));
         }
+    }
+
+    /// The processors as one text, for people.
+    pub fn processor_list(&self) -> String {
+        let names: Vec<String> = self.processors.iter().map(Address::to_string).collect();
+        names.join(", ")
     }
 
     /// Number of capture threads: one per interface, one for files.
@@ -617,15 +661,12 @@ fn refuse_missing(values: &Values) -> Result<(), ConfigError> {
 }
 
 /// Where packets go: to a processor, or to one that lc-hunt runs itself.
-fn destination(values: &Values) -> Result<(Address, Option<EmbeddedSink>), ConfigError> {
+fn destination(values: &Values) -> Result<(Vec<Address>, Option<EmbeddedSink>), ConfigError> {
     let filters = text(values, "hunter.filters").map(PathBuf::from);
     match choose(values, "hunter.processor_addr", "hunter.sink")? {
         Chosen::Neither => Err(ConfigError::NoProcessor),
         Chosen::First if filters.is_some() => Err(needs("hunter.filters", "hunter.sink")),
-        Chosen::First => match values.get("hunter.processor_addr") {
-            Some((Value::Address(address), _)) => Ok((address.clone(), None)),
-            _ => Err(ConfigError::NoProcessor),
-        },
+        Chosen::First => Ok((processors(values)?, None)),
         Chosen::Second => {
             let dir = text(values, "hunter.sink")
                 .map(PathBuf::from)
@@ -634,9 +675,56 @@ fn destination(values: &Values) -> Result<(Address, Option<EmbeddedSink>), Confi
                 host: "127.0.0.1".to_owned(),
                 port: 0,
             };
-            Ok((loopback, Some(EmbeddedSink { dir, filters })))
+            Ok((vec![loopback], Some(EmbeddedSink { dir, filters })))
         }
     }
+}
+
+/// The processors, each one once.
+fn processors(values: &Values) -> Result<Vec<Address>, ConfigError> {
+    let Some((Value::Addresses(list), origin)) = values.get("hunter.processor_addr") else {
+        return Err(ConfigError::NoProcessor);
+    };
+    let wrong = |reason| {
+        let origin = origin.clone();
+        Err(ConfigError::Processors { origin, reason })
+    };
+    for (i, one) in list.iter().enumerate() {
+        let same =
+            |other: &Address| other.port == one.port && other.host.eq_ignore_ascii_case(&one.host);
+        if list[..i].iter().any(same) {
+            return wrong(format!("the processor {one} is named twice"));
+        }
+    }
+    match list.len() {
+        0 => Err(ConfigError::NoProcessor),
+        1..=MAX_PROCESSORS => Ok(list.clone()),
+        many => wrong(format!(
+            "{many} processors are named; {MAX_PROCESSORS} are the most"
+        )),
+    }
+}
+
+/// When a processor that fails is left alone.
+fn circuit_breaker(values: &Values) -> Result<CircuitBreaker, ConfigError> {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let time = |key, default: u64, least| match values.get(key) {
+        Some((Value::Duration(value), _)) if *value < least || *value > HOUR => {
+            Err(ConfigError::Time {
+                key,
+                value: *value,
+                least,
+                most: HOUR,
+            })
+        }
+        Some((Value::Duration(value), _)) => Ok(*value),
+        _ => Ok(Duration::from_secs(default)),
+    };
+    Ok(CircuitBreaker {
+        failures: integer(values, "hunter.circuit_breaker.failures").unwrap_or(5) as u32,
+        open: time("hunter.circuit_breaker.open", 30, Duration::from_secs(1))?,
+        half_open: time("hunter.circuit_breaker.half_open", 10, Duration::ZERO)?,
+    })
 }
 
 /// The embedded sink is reached over loopback without TLS.

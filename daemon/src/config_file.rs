@@ -270,7 +270,7 @@ impl Raw {
             (Raw::Switch(on), Kind::Switch) => Value::Switch(on),
             (Raw::Integer(number), _) => kind.integer(number)?,
             // An empty path or address is the same as none.
-            (Raw::Text(text), Kind::Path | Kind::Address | Kind::Rate) if text.is_empty() => {
+            (Raw::Text(text), Kind::Path | Kind::Addresses | Kind::Rate) if text.is_empty() => {
                 return Ok(None);
             }
             (Raw::Text(_), Kind::Switch | Kind::Integer { .. } | Kind::OneOf(_)) => {
@@ -292,7 +292,7 @@ impl Raw {
                 });
                 Value::List(texts.collect::<Result<_, _>>()?)
             }
-            (Raw::List(list), Kind::Ports | Kind::PortRanges | Kind::Cpus) => {
+            (Raw::List(list), Kind::Ports | Kind::PortRanges | Kind::Addresses | Kind::Cpus) => {
                 let items = list.into_iter().map(|raw| match raw {
                     Raw::Text(text) => Ok(text),
                     Raw::Integer(number) => Ok(number.to_string()),

@@ -38,6 +38,19 @@ pub fn closed() {
     notify(&[NotifyState::Custom("X_LC_CLOSED=1")]);
 }
 
+/// The daemon begins to read again what may have changed; [`reloaded`] must follow.
+pub fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => notify(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::debug!(%error, "no time to tell the service manager"),
+    }
+}
+
+/// The daemon works with what it has read again, or goes on with the old.
+pub fn reloaded() {
+    notify(&[NotifyState::Ready]);
+}
+
 /// The daemon has begun to end in good order.
 pub fn stopping() {
     notify(&[NotifyState::Stopping]);

@@ -96,8 +96,8 @@ pub enum Kind {
     PortRanges,
     /// CPUs: `2,4-7`.
     Cpus,
-    /// `host:port`.
-    Address,
+    /// `host:port`, several separated by commas.
+    Addresses,
     /// `max`, `2x`, `1000pps`.
     Rate,
 }
@@ -123,8 +123,8 @@ pub enum Value {
     PortRanges(Vec<(u16, u16)>),
     /// Of [`Kind::Cpus`]: each once, in the order given.
     Cpus(Vec<usize>),
-    /// Of [`Kind::Address`].
-    Address(Address),
+    /// Of [`Kind::Addresses`]. Never empty.
+    Addresses(Vec<Address>),
     /// Of [`Kind::Rate`].
     Rate(ReplayRate),
 }
@@ -193,7 +193,11 @@ pub static SETTINGS: &[Setting] = &[
     row("hunter.capture_backend", Kind::Choice(&["auto", "packet", "pcap"]), "Who reads the kernel's capture buffer: packet, lc-capd itself, so that nothing is lost when it dies; pcap, libpcap; auto, lc-capd where it knows the link layer, else libpcap")
         .long("capture-backend").default("auto"),
     // Where packets go.
-    row("hunter.processor_addr", Kind::Address, "Processor to send packets to, host:port").flag("processor", 'P'),
+    row("hunter.processor_addr", Kind::Addresses, "Processor to send packets to, host:port; of several, separated by commas, the first one that works is used, and the first one again when it is back")
+        .flag("processor", 'P'),
+    row("hunter.circuit_breaker.failures", integer(1, 1000), "Failures in a row after which a processor is left alone for a while").default("5"),
+    row("hunter.circuit_breaker.open", Kind::Duration, "How long it is left alone, give or take a quarter, before one connection tries it again; 1s to 1h").default("30s"),
+    row("hunter.circuit_breaker.half_open", Kind::Duration, "That connection is good when something was acknowledged, or when it has lasted this long; at most 1h").default("10s"),
     row("hunter.sink", Kind::Path, "Instead of --processor: run a small processor inside lc-hunt that writes packets.pcapng, packets.jsonl and summary.json into this directory").long("sink"),
     row("hunter.filters", Kind::Path, "Filters for --sink (TOML or YAML); changes of the file take effect at once").long("filters"),
     row("hunter.id", Kind::Text, "Name to register under; default: the host name").flag("id", 'I').alias(&["hunter.hunter_id"]).deprecated("hunter-id"),
@@ -201,7 +205,7 @@ pub static SETTINGS: &[Setting] = &[
     row("hunter.tls.cert_file", Kind::Path, "Client certificate (PEM) for mutual TLS; needs --tls-key").long("tls-cert"),
     row("hunter.tls.key_file", Kind::Path, "Private key (PEM) of the client certificate; needs --tls-cert").long("tls-key"),
     row("hunter.tls.ca_file", Kind::Path, "Certificate authorities (PEM) that vouch for the processor").long("tls-ca"),
-    row("hunter.tls.server_name", Kind::Text, "Name expected in the processor's certificate, if it is not the host of --processor").long("tls-server-name"),
+    row("hunter.tls.server_name", Kind::Text, "Name expected in the certificate of every processor, if it is not the host of --processor").long("tls-server-name"),
     row("hunter.tls.skip_verify", Kind::Switch, "Accept any certificate from the processor (open to interception)").long("tls-skip-verify").default("false"),
     row("hunter.insecure", Kind::Switch, "Connect in clear text, without TLS").long("insecure").alias(&["insecure"]).default("false"),
     // How they get there.
@@ -440,7 +444,11 @@ impl Kind {
                 .collect::<Result<_, _>>()
                 .map(Value::PortRanges),
             Kind::Cpus => pinning::parse(text).map(Value::Cpus),
-            Kind::Address => text.parse().map(Value::Address),
+            Kind::Addresses => text
+                .split(',')
+                .map(|item| item.trim().parse())
+                .collect::<Result<_, _>>()
+                .map(Value::Addresses),
             Kind::Rate => text.parse().map(Value::Rate),
         }
     }
@@ -475,6 +483,10 @@ impl Kind {
                     list.extend(more);
                     Value::List(list)
                 }
+                (Value::Addresses(mut list), Value::Addresses(more)) => {
+                    list.extend(more);
+                    Value::Addresses(list)
+                }
                 (_, later) => later,
             })
     }
@@ -498,14 +510,14 @@ impl Kind {
             Kind::Ports => "a list of ports".to_owned(),
             Kind::PortRanges => "a list of port ranges".to_owned(),
             Kind::Cpus => "a list of CPUs such as 2,4-7".to_owned(),
-            Kind::Address => "host:port".to_owned(),
+            Kind::Addresses => "host:port,...".to_owned(),
             Kind::Rate => "max, 1x, 1000pps".to_owned(),
         }
     }
 
     /// Whether a flag of this kind may be given several times.
     pub fn repeats(self) -> bool {
-        matches!(self, Kind::List | Kind::Paths)
+        matches!(self, Kind::List | Kind::Paths | Kind::Addresses)
     }
 }
 
@@ -706,7 +718,10 @@ impl fmt::Display for Value {
                 f.write_str(&ranges.join(","))
             }
             Value::Cpus(cpus) => f.write_str(&pinning::list(cpus)),
-            Value::Address(address) => write!(f, "{address}"),
+            Value::Addresses(addresses) => {
+                let addresses: Vec<String> = addresses.iter().map(Address::to_string).collect();
+                f.write_str(&addresses.join(","))
+            }
             Value::Rate(rate) => write!(f, "{rate}"),
         }
     }

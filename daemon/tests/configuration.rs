@@ -48,11 +48,11 @@ fn defaults_are_those_of_the_reference() {
     let config = toml(MINIMAL).unwrap();
     assert_eq!(config.mode, Mode::Hunt);
     assert_eq!(
-        config.processor,
-        Address {
+        config.processors,
+        [Address {
             host: "processor".into(),
             port: 55555
-        }
+        }]
     );
     assert_eq!(config.transport, Transport::Insecure);
     assert_eq!(
@@ -141,7 +141,7 @@ hunter:
     )
     .unwrap();
     assert_eq!(from_toml, from_yaml);
-    assert_eq!(from_toml.processor.to_string(), "[2001:db8::1]:443");
+    assert_eq!(from_toml.processor_list(), "[2001:db8::1]:443");
     assert_eq!(
         from_toml.transport,
         Transport::Tls(Tls {
@@ -400,6 +400,22 @@ fn settings_that_do_not_fit_together_are_refused() {
             "no interface is named",
         ),
         (
+            "hunter.insecure = true\nhunter.processor_addr = \"a:1,b:1,A:1\"",
+            "test.toml:2: the processor A:1 is named twice",
+        ),
+        (
+            "hunter.insecure = true\nhunter.processor_addr = \"a:1,a:2,a:3,a:4,a:5,a:6,a:7,a:8,a:9\"",
+            "9 processors are named; 8 are the most",
+        ),
+        (
+            "hunter.sink = \"o\"\nhunter.circuit_breaker.open = \"10ms\"",
+            "hunter.circuit_breaker.open: 10ms is out of range: 1s to 3600s",
+        ),
+        (
+            "hunter.sink = \"o\"\nhunter.circuit_breaker.half_open = \"2h\"",
+            "hunter.circuit_breaker.half_open: 7200s is out of range: 0ns to 3600s",
+        ),
+        (
             "hunter.sink = \"o\"\nhunter.mode = \"voip\"",
             "the voip mode is missing from this version",
         ),
@@ -430,6 +446,22 @@ fn more_interfaces_than_capture_threads_are_refused() {
     );
     let error = toml(&text).unwrap_err().to_string();
     assert!(error.starts_with("33 interfaces are named"), "{error}");
+}
+
+#[test]
+fn several_processors_keep_their_order() {
+    let names = |config: Config| config.processor_list();
+    let text = "hunter.insecure = true\nhunter.processor_addr = ";
+    let list = toml(&format!("{text}[\"b:2\", \"[::1]:3\", \"a:1\"]"));
+    assert_eq!(names(list.unwrap()), "b:2, [::1]:3, a:1");
+    let one = toml(&format!("{text}\"b:2, a:1\""));
+    assert_eq!(names(one.unwrap()), "b:2, a:1");
+    let yaml = yaml("hunter: {insecure: true, processor_addr: ['b:2', 'a:1']}");
+    assert_eq!(names(yaml.unwrap()), "b:2, a:1");
+    // Given several times, a flag adds to the list.
+    let twice = ["b:2", "a:1,c:3"].map(|text| Kind::Addresses.parse(text).unwrap());
+    let joined = Kind::Addresses.join(twice).unwrap();
+    assert_eq!(joined.to_string(), "b:2,a:1,c:3");
 }
 
 #[test]
@@ -484,7 +516,7 @@ fn daemons_read_what_lc_hunt_resolved() {
         );
     }
     let mut config = Config::from_values(&values).unwrap();
-    config.processor.port = 4711;
+    config.processors[0].port = 4711;
     config.embedded_sink = None;
     config.pin(&mut values);
     fs::write(&path, values.to_toml()).unwrap();
@@ -661,10 +693,14 @@ fn texts_become_values_once() {
         (Kind::Rate, "nanx"),
         (Kind::Rate, "infpps"),
         (Kind::Rate, "0x"),
-        (Kind::Address, "a b:1"),
-        (Kind::Address, "http://a:1"),
-        (Kind::Address, ":1"),
-        (Kind::Address, "[nonsense]:1"),
+        (Kind::Addresses, "a b:1"),
+        (Kind::Addresses, "http://a:1"),
+        (Kind::Addresses, ":1"),
+        (Kind::Addresses, "[nonsense]:1"),
+        (Kind::Addresses, "a:1,,b:2"),
+        (Kind::Addresses, "a:1,"),
+        (Kind::Addresses, "a:1,b"),
+        (Kind::Addresses, ""),
         (Kind::Path, ""),
         (Kind::Text, "a\0b"),
     ] {

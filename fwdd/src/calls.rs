@@ -14,7 +14,9 @@ use tokio::time::{interval, sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status};
 
+use crate::approach::Approached;
 use crate::batch::Message;
+use crate::causes::describe;
 use crate::filters::Filters;
 use crate::ledger::Ledger;
 use crate::node::Node;
@@ -32,7 +34,7 @@ const RESUBSCRIBE_LONGEST: Duration = Duration::from_secs(5);
 pub(crate) enum Phase {
     Working,
     Stopping,
-    /// Everything is sent and answered.
+    /// Nothing more is sent on this connection.
     Done,
 }
 
@@ -41,6 +43,8 @@ pub(crate) enum Ended {
     Packets(Result<(), Status>),
     Heartbeat(Result<(), Status>),
     Registration(Result<RegistrationResponse, Status>),
+    /// The way to a processor that may take the present one's place, by its index.
+    Approach(usize, Result<Box<Approached>, String>),
 }
 
 /// Registers the node, and gives the processor's answer, which may be a refusal.
@@ -147,19 +151,4 @@ pub(crate) async fn subscribe(
             filters.reset(now.into_inner().filters);
         }
     }
-}
-
-/// A status and its causes, as text.
-pub(crate) fn describe(status: &Status) -> String {
-    let mut text = format!("{:?}: {}", status.code(), status.message());
-    let mut source = std::error::Error::source(status);
-    while let Some(cause) = source {
-        let next = cause.to_string();
-        if !text.contains(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -18,8 +18,11 @@
 //! | `disk_buffer`, [`overflow`] | packets that wait on disk: tied to the ledger, and the store itself |
 //! | `session` | connections, one after the other, and everything that goes over them |
 //! | `calls` | the gRPC calls of one connection |
-//! | `window`, `flow`, `backoff`, `clock` | the session's rules: acknowledgements, flow control, waiting times, a clock that was set |
-//! | `transport` | TCP, TLS 1.3, HTTP/2 |
+//! | `window`, `flow`, `clock` | the session's rules: acknowledgements, flow control, a clock that was set |
+//! | `processors`, `breaker`, `outage` | which processor to use, when to try it, and when to say that it fails |
+//! | `approach`, `transport` | the way to a processor: addresses, TCP, TLS 1.3, HTTP/2, registration |
+//! | `credentials`, `reload` | certificates and keys, read at the start and when they change |
+//! | `causes` | errors as text |
 //! | `filters` | the processor's filters, published as snapshots |
 //! | `node` | status and statistics of the whole node |
 //! | `ledger` | counters and redo log in shared memory |
@@ -30,20 +33,26 @@
 
 #![forbid(unsafe_code)]
 
+mod approach;
 mod arguments;
-mod backoff;
 mod batch;
 mod bell;
+mod breaker;
 mod calls;
+mod causes;
 mod clock;
 mod collector;
+mod credentials;
 mod disk_buffer;
 mod filters;
 mod flow;
 mod ledger;
 mod node;
+mod outage;
 mod outbox;
 pub mod overflow;
+mod processors;
+mod reload;
 mod session;
 mod shutdown;
 mod transport;
@@ -56,7 +65,7 @@ use std::thread;
 use std::time::Duration;
 
 use lc_daemon::attach::{AttachError, ForwarderRegions};
-use lc_daemon::config::Config;
+use lc_daemon::config::{Config, Source};
 use lc_daemon::sandbox;
 use shm_layout::commit::Torn;
 use shm_layout::extent::Tail;
@@ -69,6 +78,7 @@ pub use arguments::Arguments;
 pub use disk_buffer::{DiskBufferError, open_directory};
 pub use transport::TransportError;
 
+use approach::Approach;
 use batch::Origin;
 use bell::Bell;
 use collector::{Collector, Handle, Limits, Orders};
@@ -78,9 +88,11 @@ use ledger::Ledger;
 use node::Node;
 use outbox::{Held, Outbox};
 use overflow::Directory;
+use processors::Processors;
+use reload::Reload;
 use session::{Session, Strikes};
 use shutdown::Shutdown;
-use transport::Transport;
+use transport::{Target, Transport};
 use window::{Most, Ticket, Window};
 
 /// Most bytes in flight to the processor.
@@ -126,7 +138,16 @@ pub struct Summary {
     pub packets_on_disk: u64,
 }
 
-/// Forwards until `stop` becomes true, then delivers what is there, within the configured time, and leaves the rest on
+/// What the forwarder is asked for from outside.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Wish {
+    /// To end in good order.
+    pub stop: bool,
+    /// How often it was asked to read certificates and keys again.
+    pub reloads: u64,
+}
+
+/// Forwards until `wish` says stop, then delivers what is there, within the configured time, and leaves the rest on
 /// disk. `disk` is the disk buffer's directory, if the configuration names one. `ready` is called once, when everything
 /// is attached.
 ///
@@ -136,12 +157,13 @@ pub struct Summary {
 pub fn run(
     config: Config,
     disk: Option<Directory>,
-    stop: watch::Receiver<bool>,
+    wish: watch::Receiver<Wish>,
     ready: impl FnOnce(),
 ) -> Result<Summary, ForwarderError> {
     let config = Arc::new(config);
+    let targets = Target::all(&config)?;
     let transport = Transport::new(&config)?;
-    let Some(regions) = attach(&config, &stop)? else {
+    let Some(regions) = attach(&config, &wish)? else {
         return Ok(Summary::default());
     };
     // The session itself runs on this thread, and may wait for the disk. Connections and heartbeats go on meanwhile.
@@ -150,13 +172,28 @@ pub fn run(
         .enable_all()
         .build()?;
     let shutdown = Shutdown::new(config.shutdown_timeout);
-    let (session, collector) = assemble(config, transport, regions, disk, &shutdown)?;
+    let (transport, newest) = watch::channel(Arc::new(transport));
+    let (session, collector) = assemble(
+        Arc::clone(&config),
+        targets,
+        newest,
+        regions,
+        disk,
+        &shutdown,
+    )?;
+    let reload = Reload {
+        config,
+        transport,
+        wish: wish.clone(),
+        ledger: Arc::clone(&session.ledger),
+    };
     let collector = thread::Builder::new()
         .name("collector".to_owned())
         .spawn(|| collector.run())?;
     ready();
     let left = runtime.block_on(async {
-        tokio::spawn(pass_on(stop, shutdown.clone()));
+        tokio::spawn(pass_on(wish, shutdown.clone()));
+        tokio::spawn(reload.run());
         session.run().await
     });
     let _ = collector.join();
@@ -173,11 +210,11 @@ pub fn run(
 /// Waits for capd; `None` when told to stop before it was there.
 fn attach(
     config: &Config,
-    stop: &watch::Receiver<bool>,
+    wish: &watch::Receiver<Wish>,
 ) -> Result<Option<ForwarderRegions>, ForwarderError> {
     let mut delay = Duration::from_millis(10);
     let mut said = false;
-    while !*stop.borrow() {
+    while !wish.borrow().stop {
         match ForwarderRegions::attach(&config.runtime_dir) {
             Ok(regions) => return Ok(Some(regions)),
             Err(error @ (AttachError::Socket { .. } | AttachError::Silent { .. })) => {
@@ -197,7 +234,8 @@ fn attach(
 /// Ties the parts together, and starts the thread that publishes filters.
 fn assemble(
     config: Arc<Config>,
-    transport: Transport,
+    targets: Vec<Target>,
+    transport: watch::Receiver<Arc<Transport>>,
     regions: ForwarderRegions,
     disk: Option<Directory>,
     shutdown: &Shutdown,
@@ -233,6 +271,20 @@ fn assemble(
         Arc::clone(&region),
         Arc::clone(&ledger),
     ));
+    let approach = Arc::new(Approach::new(
+        targets,
+        transport,
+        Arc::clone(&node),
+        Arc::clone(&region),
+        Arc::clone(&ledger),
+        matches!(config.source, Source::Live(_)),
+    ));
+    let processors = Processors::new(
+        approach.targets(),
+        config.circuit_breaker,
+        Arc::clone(&region),
+        Arc::clone(&ledger),
+    );
     let (bell, heard) = Bell::new()?;
     let (queue, batches) = mpsc::channel(collector::QUEUE);
     let orders = Arc::new(Orders::new(tx.len()));
@@ -292,7 +344,9 @@ fn assemble(
     );
     let session = Session {
         config,
-        transport,
+        approach,
+        processors,
+        next: None,
         node,
         region,
         ledger,
@@ -327,8 +381,8 @@ fn held_by_predecessor(ledger: &Ledger, collector: &mut Collector) -> VecDeque<H
     held
 }
 
-/// Begins the shutdown when `stop` says so, or when nobody can say so any more.
-async fn pass_on(mut stop: watch::Receiver<bool>, shutdown: Shutdown) {
-    let _ = stop.wait_for(|stop| *stop).await;
+/// Begins the shutdown when it is wished, or when nobody can wish it any more.
+async fn pass_on(mut wish: watch::Receiver<Wish>, shutdown: Shutdown) {
+    let _ = wish.wait_for(|wish| wish.stop).await;
     shutdown.begin();
 }

@@ -12,7 +12,7 @@ use lc_daemon::exit::Exit;
 use lc_daemon::pinning::{self, Place};
 use lc_daemon::signals::Signals;
 use lc_daemon::{logging, ready, sandbox};
-use lc_fwdd::{Arguments, ForwarderError};
+use lc_fwdd::{Arguments, ForwarderError, Wish};
 use tokio::sync::watch;
 
 fn main() -> ExitCode {
@@ -56,16 +56,16 @@ fn forward(config: Config) -> Exit {
         tracing::error!("{error}");
         return Exit::Refused;
     }
-    let stop = match watch_signals(signals) {
-        Ok(stop) => stop,
+    let wish = match watch_signals(signals) {
+        Ok(wish) => wish,
         Err(error) => {
             tracing::error!("cannot start: {error}");
             return Exit::Failure;
         }
     };
-    let processor = config.processor.to_string();
-    let ready = || ready::ready(&format!("forwarding to {processor}"));
-    match lc_fwdd::run(config, disk, stop, ready) {
+    let processors = config.processor_list();
+    let ready = || ready::ready(&format!("connecting to {processors}"));
+    match lc_fwdd::run(config, disk, wish, ready) {
         Ok(left) => {
             if left.packets_on_disk > 0 {
                 tracing::info!(
@@ -92,21 +92,24 @@ fn forward(config: Config) -> Exit {
     }
 }
 
-/// Starts a thread that turns SIGTERM and SIGINT into the watched value.
-fn watch_signals(signals: Signals) -> std::io::Result<watch::Receiver<bool>> {
-    let (sender, stop) = watch::channel(false);
+/// Starts a thread that turns SIGTERM, SIGINT and SIGHUP into the watched value.
+fn watch_signals(signals: Signals) -> std::io::Result<watch::Receiver<Wish>> {
+    let (sender, wish) = watch::channel(Wish::default());
     thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
             while !signals.stop().requested() {
                 signals.wait(Duration::from_secs(3600));
+                if signals.take_reload() {
+                    sender.send_modify(|wish| wish.reloads += 1);
+                }
             }
             ready::stopping();
-            let _ = sender.send(true);
+            sender.send_modify(|wish| wish.stop = true);
             // Keeps the handlers, and the sender's end, until the process ends.
             loop {
                 signals.wait(Duration::from_secs(3600));
             }
         })?;
-    Ok(stop)
+    Ok(wish)
 }

@@ -1,7 +1,10 @@
-//! The session with the processor, over as many connections as it takes.
+//! The session with the processor, over as many connections as it takes, to whichever processor of the fail-over list.
 //!
 //! ```text
-//!   connect -> register -> [ StreamPackets | Heartbeat | SubscribeFilters ] -> lost -> wait -> connect ...
+//!   choose -> connect, register -> [ StreamPackets | Heartbeat | SubscribeFilters ] -> lost -> choose ...
+//!                                                      |                 ^
+//!                   a preferred processor, or the same with new          | on the new connection
+//!                   certificates, takes this node beside it --> half-close, last answers
 //! ```
 //!
 //! What it guarantees:
@@ -9,46 +12,49 @@
 //!   holds it;
 //! - after a loss every batch without an acknowledgement is sent again, in order, under its old number, before
 //!   anything new; so packets arrive at least once, and twice only if their acknowledgement was lost;
-//! - one connection at a time; the next one begins when the last is closed, and never at once;
+//! - packets go over one connection at a time; the next one takes them when the last is closed;
+//! - a session that works is given up only for one that is registered already, and in order;
 //! - what the processor sends can end a connection, but not the process.
 //!
 //! A batch that the processor itself calls undecodable, on several connections in a row, is given up, and its packets
 //! count as dropped: it would hold up everything behind it for ever.
 
-use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lc_daemon::config::{Config, Source};
+use lc_daemon::config::Config;
+use lc_daemon::ready;
 use lc_proto::data::{BatchStats, FlowControl, StreamControl};
-use lc_proto::management::RegistrationResponse;
 use shm_layout::counters::ForwardCounter;
-use shm_layout::forwarder::{Connection, Endpoints, Forwarder};
+use shm_layout::forwarder::{Connection, Forwarder};
 use shm_layout::region::OwnedRegion;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{interval, sleep, sleep_until, timeout};
+use tokio::time::{interval, sleep_until};
 use tonic::Code;
 
-use crate::backoff::{Backoff, Outage};
+use crate::approach::{Approach, Approached};
 use crate::batch::{Batch, Message, Origin};
-use crate::calls::{Ended, Phase, describe, heartbeat, packets, register, subscribe};
+use crate::calls::{Ended, Phase, heartbeat, packets, register, subscribe};
+use crate::causes::describe;
 use crate::clock::Clock;
 use crate::filters::Filters;
 use crate::flow::{Flow, Gate};
 use crate::ledger::Ledger;
 use crate::node::Node;
 use crate::outbox::{Left, Outbox};
+use crate::processors::Processors;
 use crate::shutdown::Shutdown;
-use crate::transport::{Link, Transport, causes};
+use crate::transport::Link;
 use crate::window::{Ack, Numbered};
 
 /// Between looks at the clock and at the counters.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// For capture to exclude the processor's addresses, before the first byte goes there.
-const EXCLUSION_PATIENCE: Duration = Duration::from_millis(500);
 /// For the last answers of a connection that is going away or was half-closed.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
+/// For all answers of a connection that another one follows, as long as they keep coming.
+const CHANGE_PATIENCE: Duration = Duration::from_secs(10);
 /// Messages between the session and the send buffer. Few, because what is here is late for a pause.
 const OUTGOING: usize = 4;
 /// Connections in a row that the oldest batch may end as undecodable before it is given up.
@@ -57,7 +63,10 @@ const STRIKES: u32 = 5;
 /// Everything that the session works on.
 pub(crate) struct Session {
     pub(crate) config: Arc<Config>,
-    pub(crate) transport: Transport,
+    pub(crate) approach: Arc<Approach>,
+    pub(crate) processors: Processors,
+    /// Registered already, and to be used when the present connection has ended in order.
+    pub(crate) next: Option<Box<Approached>>,
     pub(crate) node: Arc<Node>,
     pub(crate) region: Arc<OwnedRegion<Forwarder>>,
     pub(crate) ledger: Arc<Ledger>,
@@ -88,38 +97,22 @@ struct End {
 impl Session {
     /// Works until the shutdown is over, then says what was not acknowledged.
     pub(crate) async fn run(mut self) -> Left {
-        let mut backoff = Backoff::default();
-        let mut outage = Outage::default();
         let memory = tokio::spawn(Arc::clone(&self.node).watch_memory());
         loop {
-            let acked = self.acked();
-            let began = Instant::now();
             let shutdown = self.shutdown.clone();
-            let reason = tokio::select! {
+            tokio::select! {
                 () = shutdown.expired() => break,
-                ended = self.one_connection(&mut outage) => ended,
-            };
+                () = self.one_session() => {}
+            }
             self.outbox.connection_ended();
-            if self.outbox.is_finished() {
-                break;
-            }
-            backoff.connection_ended(began.elapsed(), self.acked() > acked);
-            let delay = backoff.next_delay();
-            self.region.set_error(&reason);
-            if let Some(attempts) = outage.failed(&reason, Instant::now()) {
-                let processor = self.config.processor.to_string();
-                tracing::warn!(
-                    processor,
-                    attempts,
-                    "no session with the processor: {reason}"
-                );
-            }
-            self.wait(delay).await;
             if self.outbox.is_finished() {
                 break;
             }
         }
         memory.abort();
+        if let Some(unused) = self.next.take() {
+            unused.link.close().await;
+        }
         self.filters.end();
         self.outbox.close().await
     }
@@ -128,65 +121,101 @@ impl Session {
         self.ledger.commit().get(ForwardCounter::AckedBatches)
     }
 
-    /// Waits between connections. A shutdown shortens the wait, and puts aside what the collector still has.
-    async fn wait(&mut self, delay: Duration) {
+    /// Waits until a processor may be tried, or goes through a session with one.
+    async fn one_session(&mut self) {
+        let now = Instant::now();
+        let chosen = match (&self.next, self.outbox.is_flushing()) {
+            (Some(next), _) => Ok(next.index),
+            (None, false) => self.processors.choose(now),
+            (None, true) => self.processors.choose_at_the_end(now),
+        };
+        let index = match chosen {
+            Ok(index) => index,
+            Err(at) => return self.wait(at).await,
+        };
+        match self.reach(index).await {
+            Some(Ok(reached)) => self.work_with(reached).await,
+            Some(Err(reason)) => {
+                self.ledger.count(ForwardCounter::ConnectionFailures, 1);
+                self.processors.failed(index, &reason, Instant::now());
+            }
+            None => {}
+        }
+    }
+
+    /// Waits between connections. The beginning of the end ends it; after that it puts aside what the collector still has.
+    async fn wait(&mut self, until: Instant) {
         self.set_connection(Connection::Waiting);
         let shutdown = self.shutdown.clone();
-        let until = tokio::time::Instant::now() + delay;
-        loop {
+        while !self.is_over() {
             tokio::select! {
-                () = sleep_until(until) => return,
-                () = shutdown.begun() => break,
+                () = sleep_until(until.into()) => return,
+                () = shutdown.begun(), if !self.outbox.is_flushing() => return self.flush(),
                 () = self.outbox.attend(false) => {}
-            }
-        }
-        self.flush();
-        let soon = tokio::time::Instant::now() + Duration::from_millis(100).min(delay);
-        while !self.outbox.is_finished() {
-            tokio::select! {
-                () = sleep_until(soon) => return,
-                () = self.outbox.attend(false) => {}
-            }
-            if self.outbox.is_drained() {
-                self.outbox.put_aside();
             }
         }
     }
 
-    /// Connects, registers and works until the connection ends. Says why it ended.
-    async fn one_connection(&mut self, outage: &mut Outage) -> String {
+    /// Whether nothing is left to connect for, once what can wait on disk for the next start is there.
+    fn is_over(&mut self) -> bool {
+        if self.outbox.is_drained() {
+            self.outbox.put_aside();
+        }
+        self.outbox.is_finished()
+    }
+
+    /// Connects to a processor and registers, or takes the connection that waits. `None` if the node ends and there is
+    /// nothing left to connect for, or no time to wait for this processor.
+    async fn reach(&mut self, index: usize) -> Option<Result<Approached, String>> {
         self.set_connection(Connection::Connecting);
+        let (next, approach) = (self.next.take(), Arc::clone(&self.approach));
         let shutdown = self.shutdown.clone();
+        // One that does not answer leaves time for the others.
+        let share = self.config.shutdown_timeout / (self.processors.count() + 1);
         let flushing = self.outbox.is_flushing();
-        let connected = {
-            let connect = connect(&self.transport, &self.node, &self.region, &self.config);
-            tokio::pin!(connect);
-            loop {
-                tokio::select! {
-                    connected = &mut connect => break connected,
-                    // There may be nothing left to connect for.
-                    () = shutdown.begun(), if !flushing => return "stopping".to_owned(),
-                    () = self.outbox.attend(false) => {}
+        let mut deadline = flushing.then(|| Instant::now() + share);
+        let mut reached = pin!(async {
+            match next {
+                Some(next) => approach.confirm(*next).await,
+                None => approach.reach(index).await,
+            }
+        });
+        self.processors.tried(index, Instant::now());
+        while !self.is_over() {
+            let late = deadline.unwrap_or_else(Instant::now);
+            tokio::select! {
+                reached = &mut reached => return Some(reached),
+                () = shutdown.begun(), if !self.outbox.is_flushing() => {
+                    self.flush();
+                    deadline = Some(Instant::now() + share);
+                }
+                () = self.outbox.attend(false) => {}
+                () = sleep_until(late.into()), if deadline.is_some() => {
+                    return Some(Err("no answer in the time that is left".to_owned()));
                 }
             }
-        };
-        let (mut link, response) = match connected {
-            Ok(connected) => connected,
-            Err(reason) => {
-                self.ledger.count(ForwardCounter::ConnectionFailures, 1);
-                return reason;
-            }
-        };
+        }
+        None
+    }
+
+    /// Works with a processor until the connection ends.
+    async fn work_with(&mut self, reached: Approached) {
+        let Approached {
+            index,
+            mut link,
+            response,
+            credentials,
+        } = reached;
         self.ledger.count(ForwardCounter::Connections, 1);
-        let processor = response.config.map_or_else(String::new, |c| c.processor_id);
-        let name = match processor.as_str() {
-            "" => self.config.processor.to_string(),
-            id => id.to_owned(),
+        let failures = self.processors.begun(index);
+        let name = match response.config.map(|config| config.processor_id) {
+            Some(id) if !id.is_empty() => format!("{id} at {}", self.processors.name(index)),
+            _ => self.processors.name(index).to_owned(),
         };
         self.region.set_peer(&name);
+        ready::status(&format!("forwarding to {name}"));
         self.filters.reset(response.filters);
         self.set_connection(Connection::Streaming);
-        let failures = outage.ended();
         let batches = self.outbox.to_be_sent_again();
         tracing::info!(
             processor = name,
@@ -194,12 +223,19 @@ impl Session {
             batches,
             "registered with the processor; batches without an acknowledgement are sent again"
         );
-        let end = self.stream(&mut link).await;
+        let (acked, began) = (self.acked(), Instant::now());
+        let end = self.stream(&mut link, index, credentials).await;
         link.close().await;
+        self.processors.ended();
+        let mut carried = self.acked() > acked;
         if !end.wanted {
-            self.judge_oldest(end.code);
+            // One that refuses a batch does work.
+            carried |= self.judge_oldest(end.code);
         }
-        end.reason
+        self.processors.lives(index, began.elapsed(), carried);
+        if !end.wanted {
+            self.processors.failed(index, &end.reason, Instant::now());
+        }
     }
 
     fn set_connection(&self, connection: Connection) {
@@ -211,7 +247,7 @@ impl Session {
     }
 
     /// Sends and receives until the connection ends.
-    async fn stream(&mut self, link: &mut Link) -> End {
+    async fn stream(&mut self, link: &mut Link, index: usize, credentials: u64) -> End {
         let (phase, phases) = watch::channel(Phase::Working);
         let (outgoing, messages) = mpsc::channel(OUTGOING);
         let (answer, answers) = mpsc::channel(64);
@@ -227,6 +263,13 @@ impl Session {
         );
         let updates = tokio::spawn(updates);
         let end = Streaming {
+            index,
+            credentials,
+            acked: self.acked(),
+            began: Instant::now(),
+            good: false,
+            approaching: false,
+            leaving: None,
             flow: Flow::default(),
             stats: self.node.batch_stats(),
             phase,
@@ -249,17 +292,17 @@ impl Session {
         self.outbox.flush();
     }
 
-    /// Gives the oldest batch up if the processor has called it undecodable too often.
-    fn judge_oldest(&mut self, code: Option<Code>) {
+    /// Gives the oldest batch up if the processor has called it undecodable too often; whether it did.
+    fn judge_oldest(&mut self, code: Option<Code>) -> bool {
         let undecodable = matches!(
             code,
             Some(Code::Internal | Code::OutOfRange | Code::ResourceExhausted)
         );
         let Some(oldest) = self.outbox.oldest().filter(|_| undecodable) else {
-            return;
+            return false;
         };
         if !oldest.batch.was_sent() {
-            return;
+            return false;
         }
         let (sequence, packets) = (oldest.ticket.sequence, oldest.batch.packets);
         if self.strikes.sequence != sequence {
@@ -273,78 +316,28 @@ impl Session {
                 "the processor does not take this batch; its packets are dropped"
             );
             self.outbox.give_up_oldest();
+            return true;
         }
-    }
-}
-
-/// Connects to the processor and registers; says why not.
-async fn connect(
-    transport: &Transport,
-    node: &Node,
-    region: &OwnedRegion<Forwarder>,
-    config: &Config,
-) -> Result<(Link, RegistrationResponse), String> {
-    let said = |error: &dyn std::error::Error| causes(error);
-    let addresses = transport.resolve().await.map_err(|e| said(&e))?;
-    announce(&addresses, node, region, config).await;
-    let mut link = transport.connect(&addresses).await.map_err(|e| said(&e))?;
-    match register(link.calls(), node).await {
-        Ok(response) if response.accepted => Ok((link, response)),
-        refused => {
-            let reason = match refused {
-                Ok(response) => format!("the processor refused this node: {}", response.error),
-                Err(status) => {
-                    let mut reason = format!("registration: {}", describe(&status));
-                    // The connection knows better why it broke, such as a TLS alert.
-                    if let Ok(cause) = timeout(Duration::from_millis(100), link.ended()).await {
-                        let hint = transport.hint();
-                        reason = format!("{reason} ({cause}){hint}");
-                    }
-                    reason
-                }
-            };
-            link.close().await;
-            Err(reason)
-        }
-    }
-}
-
-/// Lets capture exclude the processor's addresses before anything goes there.
-async fn announce(
-    addresses: &[SocketAddr],
-    node: &Node,
-    region: &OwnedRegion<Forwarder>,
-    config: &Config,
-) {
-    let known = region.endpoints().unwrap_or_default();
-    let mut addresses = addresses.to_vec();
-    addresses.sort_unstable();
-    addresses.dedup();
-    addresses.truncate(shm_layout::forwarder::MAX_ENDPOINTS);
-    let mut revision = known.revision;
-    if known.addresses != addresses {
-        revision += 1;
-        region.set_endpoints(&Endpoints {
-            revision,
-            addresses,
-        });
-    }
-    if matches!(config.source, Source::Files(_)) {
-        return;
-    }
-    let excluded = async {
-        while node.excluded_endpoints() < revision {
-            sleep(Duration::from_millis(10)).await;
-        }
-    };
-    if timeout(EXCLUSION_PATIENCE, excluded).await.is_err() {
-        tracing::debug!("capture has not excluded the processor's addresses in time");
+        false
     }
 }
 
 /// A session while it has a connection.
 struct Streaming<'s> {
     session: &'s mut Session,
+    /// Of the processor.
+    index: usize,
+    /// What the connection was made with.
+    credentials: u64,
+    /// Batches acknowledged before.
+    acked: u64,
+    began: Instant,
+    /// Whether the processor has shown that it works.
+    good: bool,
+    /// Whether another connection is being made beside this one.
+    approaching: bool,
+    /// Set when nothing more is sent.
+    leaving: Option<Leaving>,
     flow: Flow,
     stats: BatchStats,
     phase: watch::Sender<Phase>,
@@ -354,24 +347,46 @@ struct Streaming<'s> {
     clock: Clock,
 }
 
+/// The last part of a connection: only answers are waited for.
+struct Leaving {
+    until: tokio::time::Instant,
+    /// No answer puts the end off beyond this.
+    at_latest: tokio::time::Instant,
+    reason: String,
+}
+
+impl Leaving {
+    fn new(reason: String, patience: Duration) -> Self {
+        let now = tokio::time::Instant::now();
+        Self {
+            until: now + LAST_ANSWERS.min(patience),
+            at_latest: now + patience,
+            reason,
+        }
+    }
+
+    /// An answer came: there may be more.
+    fn answered(&mut self) {
+        self.until = (tokio::time::Instant::now() + LAST_ANSWERS).min(self.at_latest);
+    }
+}
+
 impl Streaming<'_> {
     async fn run(&mut self, link: &mut Link, tasks: &mut JoinSet<Ended>) -> End {
         let shutdown = self.session.shutdown.clone();
         let mut stopping = false;
-        let mut leaving: Option<(tokio::time::Instant, String)> = None;
         let mut look = interval(LOOK_INTERVAL);
         let mut permit: Option<mpsc::OwnedPermit<Message>> = None;
         loop {
             if self.session.outbox.is_finished() && self.outgoing.is_some() {
-                // The half-close: the processor answers what it has, then ends the stream.
-                (permit, self.outgoing) = (None, None);
-                let _ = self.phase.send(Phase::Done);
-                let until = tokio::time::Instant::now() + LAST_ANSWERS;
-                leaving = Some((until, String::from("done")));
+                self.half_close("done", LAST_ANSWERS);
+            }
+            if self.outgoing.is_none() {
+                permit = None;
             }
             let gate = self.flow.gate(Instant::now());
             let free = gate == Gate::Open
-                && leaving.is_none()
+                && self.leaving.is_none()
                 && permit.is_some()
                 && self.session.outbox.has_room();
             if free && let Some(next) = self.session.outbox.send_next() {
@@ -379,12 +394,15 @@ impl Streaming<'_> {
                 continue;
             }
             let later = match gate {
-                Gate::Open => None,
-                Gate::BatchAt(at) | Gate::ProbeAt(at) => Some(at),
+                Gate::BatchAt(at) | Gate::ProbeAt(at) if self.leaving.is_none() => Some(at),
+                _ => None,
             };
             tokio::select! {
                 biased;
                 answer = self.answers.recv(), if !self.answers.is_closed() || !self.answers.is_empty() => {
+                    if let (Some(leaving), Some(_)) = (&mut self.leaving, &answer) {
+                        leaving.answered();
+                    }
                     if let Some(answer) = answer
                         && let Err(reason) = self.take_answer(&answer)
                     {
@@ -392,17 +410,16 @@ impl Streaming<'_> {
                     }
                 }
                 Some(ended) = tasks.join_next() => {
-                    if let Some(end) = self.task_ended(ended, leaving.is_some()) {
+                    if let Some(end) = self.task_ended(ended) {
                         return end;
                     }
                 }
-                reason = link.ended(), if leaving.is_none() => {
+                reason = link.ended(), if self.leaving.is_none() => {
                     // GOAWAY leaves calls alive for a while: the answers under way are worth having.
-                    let until = tokio::time::Instant::now() + LAST_ANSWERS;
-                    leaving = Some((until, reason));
+                    self.leaving = Some(Leaving::new(reason, LAST_ANSWERS));
                 }
-                () = sleep_until(leaving.as_ref().map_or_else(tokio::time::Instant::now, |l| l.0)), if leaving.is_some() => {
-                    let reason = leaving.take().map_or_else(String::new, |l| l.1);
+                () = sleep_until(self.leaving.as_ref().map_or_else(tokio::time::Instant::now, |l| l.until)), if self.leaving.is_some() => {
+                    let reason = self.leaving.take().map_or_else(String::new, |l| l.reason);
                     return End { wanted: self.outgoing.is_none(), reason, code: None };
                 }
                 () = shutdown.begun(), if !stopping => {
@@ -415,7 +432,7 @@ impl Streaming<'_> {
                 }
                 () = self.session.outbox.attend(free) => {}
                 () = sleep_until(later.unwrap_or_else(Instant::now).into()), if later.is_some() => {
-                    if matches!(gate, Gate::ProbeAt(_)) && leaving.is_none() {
+                    if matches!(gate, Gate::ProbeAt(_)) {
                         match permit.take() {
                             Some(ready) => self.send_probe(ready),
                             // The send buffer is full: the probe waits its time anew.
@@ -425,12 +442,62 @@ impl Streaming<'_> {
                 }
                 _ = look.tick() => self.look(link, tasks),
             }
-            if leaving.is_some() && self.session.outbox.is_quiet() && self.outgoing.is_some() {
+            if self.session.outbox.is_quiet()
+                && self.outgoing.is_some()
+                && let Some(leaving) = self.leaving.take()
+            {
                 // Going away, and everything that was sent is answered.
-                if let Some((_, reason)) = leaving.take() {
-                    return End::lost(reason, None);
+                return End::lost(leaving.reason, None);
+            }
+        }
+    }
+
+    /// Sends nothing more: the processor answers what it has, then ends the stream.
+    fn half_close(&mut self, reason: &str, patience: Duration) {
+        self.outgoing = None;
+        let _ = self.phase.send(Phase::Done);
+        self.leaving = Some(Leaving::new(reason.to_owned(), patience));
+    }
+
+    /// Goes over to a connection that was made beside this one; or notes that it did not come about.
+    fn approached(&mut self, index: usize, result: Result<Box<Approached>, String>) {
+        self.approaching = false;
+        let session = &mut *self.session;
+        match result {
+            // Not worth it any more.
+            Ok(_) if session.outbox.is_flushing() => {}
+            Ok(next) => {
+                tracing::info!(
+                    processor = session.processors.name(index),
+                    "another connection takes this one's place, which ends in order"
+                );
+                session.next = Some(next);
+                if self.leaving.is_none() {
+                    self.half_close("another connection takes its place", CHANGE_PATIENCE);
                 }
             }
+            Err(reason) => {
+                session.ledger.count(ForwardCounter::ConnectionFailures, 1);
+                session.processors.failed(index, &reason, Instant::now());
+            }
+        }
+    }
+
+    /// Makes a connection beside this one if a preferred processor may be tried, or if there are new credentials.
+    fn look_for_another(&mut self, tasks: &mut JoinSet<Ended>) {
+        let session = &mut *self.session;
+        if self.approaching || self.leaving.is_some() || session.outbox.is_flushing() {
+            return;
+        }
+        let now = Instant::now();
+        let anew = session.approach.credentials() != self.credentials;
+        if let Some(index) = session.processors.better(self.index, anew, now) {
+            self.approaching = true;
+            session.processors.tried(index, now);
+            let approach = Arc::clone(&session.approach);
+            tasks.spawn(async move {
+                Ended::Approach(index, approach.reach(index).await.map(Box::new))
+            });
         }
     }
 
@@ -498,12 +565,9 @@ impl Streaming<'_> {
     }
 
     /// What the end of a task means for the connection.
-    fn task_ended(
-        &mut self,
-        ended: Result<Ended, tokio::task::JoinError>,
-        leaving: bool,
-    ) -> Option<End> {
+    fn task_ended(&mut self, ended: Result<Ended, tokio::task::JoinError>) -> Option<End> {
         let half_closed = self.outgoing.is_none();
+        let leaving = self.leaving.is_some();
         match ended {
             Ok(Ended::Packets(result)) => Some(match result {
                 // Processors answer a half-close with UNKNOWN "EOF".
@@ -526,6 +590,10 @@ impl Streaming<'_> {
             Ok(Ended::Heartbeat(Err(status))) => {
                 Some(End::lost(format!("heartbeat: {}", describe(&status)), None))
             }
+            Ok(Ended::Approach(index, result)) => {
+                self.approached(index, result);
+                None
+            }
             Ok(Ended::Registration(Ok(response))) if response.accepted => {
                 self.session.filters.reset(response.filters);
                 None
@@ -542,9 +610,15 @@ impl Streaming<'_> {
         }
     }
 
-    /// Brings the counters up to date, and looks at the clock.
+    /// Brings the counters up to date, and looks at the clock, at the processor, and for a better one.
     fn look(&mut self, link: &Link, tasks: &mut JoinSet<Ended>) {
         self.stats = self.session.node.batch_stats();
+        if !self.good {
+            let carried = self.session.acked() > self.acked;
+            let lived = self.began.elapsed();
+            self.good = self.session.processors.lives(self.index, lived, carried);
+        }
+        self.look_for_another(tasks);
         if self.clock.stepped() {
             tracing::warn!("the clock was set; registering again");
             let (calls, node) = (link.calls(), Arc::clone(&self.session.node));

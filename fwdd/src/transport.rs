@@ -9,7 +9,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -21,19 +21,18 @@ use hyper::header::{HeaderName, HeaderValue};
 use hyper::http::uri::{Authority, Parts, PathAndQuery, Scheme};
 use hyper::{Request, Response, Uri};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use lc_daemon::config::{Address, Config, Identity, Tls, Trust};
+use lc_daemon::config::{Address, Config, Tls, Transport as Protection};
 use nix::sys::socket::{setsockopt, sockopt};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tonic::body::Body;
+
+use crate::causes::causes;
+use crate::credentials::Credentials;
 
 /// For resolving, for connecting, and for the TLS handshake.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -59,6 +58,9 @@ pub enum TransportError {
         /// What is wrong with it.
         cause: String,
     },
+    /// A PEM file is gone, or something that is no file took its place.
+    #[error("{}: there is no such file, or it is no ordinary file", .0.display())]
+    Irregular(PathBuf),
     /// Certificate and key don't belong together, or are of no use.
     #[error("client certificate {} and key {}: {cause}", .cert.display(), .key.display())]
     Identity {
@@ -103,12 +105,20 @@ pub(crate) enum ConnectError {
     },
 }
 
-/// How to reach the processor.
+/// One processor of the fail-over list.
+#[derive(Debug)]
+pub(crate) struct Target {
+    address: Address,
+    authority: Authority,
+    /// To be found in its certificate; `None` without TLS.
+    server_name: Option<ServerName<'static>>,
+}
+
+/// How to reach processors: with what credentials.
 pub(crate) struct Transport {
-    processor: Address,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
-    has_identity: bool,
-    origin: Origin,
+    tls: Option<(TlsConnector, Credentials)>,
+    api_key: Option<HeaderValue>,
+    revision: u64,
 }
 
 /// What is added to every request.
@@ -119,66 +129,41 @@ struct Origin {
     api_key: Option<HeaderValue>,
 }
 
-impl Transport {
-    /// Reads the files that the configuration names.
+impl Target {
+    /// All processors of a configuration, in order of preference.
     ///
     /// # Errors
     ///
     /// See [`TransportError`].
-    pub(crate) fn new(config: &Config) -> Result<Self, TransportError> {
-        let processor = config.processor.clone();
-        let mut has_identity = false;
-        let tls = match &config.transport {
-            lc_daemon::config::Transport::Insecure => None,
-            lc_daemon::config::Transport::Tls(tls) => {
-                has_identity = tls.identity.is_some();
-                let name = tls.server_name.as_ref().unwrap_or(&processor.host);
-                let name = ServerName::try_from(name.clone())
-                    .map_err(|_| TransportError::ServerName(name.clone()))?;
-                Some((TlsConnector::from(Arc::new(client_config(tls)?)), name))
+    pub(crate) fn all(config: &Config) -> Result<Vec<Self>, TransportError> {
+        let targets = config.processors.iter();
+        targets
+            .map(|address| Self::new(address, &config.transport))
+            .collect()
+    }
+
+    fn new(address: &Address, transport: &Protection) -> Result<Self, TransportError> {
+        let server_name = match transport {
+            Protection::Insecure => None,
+            Protection::Tls(tls) => {
+                let name = tls.server_name.as_ref().unwrap_or(&address.host);
+                let server_name = ServerName::try_from(name.clone());
+                Some(server_name.map_err(|_| TransportError::ServerName(name.clone()))?)
             }
         };
-        let authority = processor.to_string();
-        let api_key = match &config.api_key {
-            None => None,
-            Some(key) => {
-                let mut key =
-                    HeaderValue::from_str(key.reveal()).map_err(|_| TransportError::ApiKey)?;
-                key.set_sensitive(true);
-                Some(key)
-            }
-        };
-        let origin = Origin {
-            scheme: if tls.is_some() {
-                Scheme::HTTPS
-            } else {
-                Scheme::HTTP
-            },
+        let authority = address.to_string();
+        Ok(Self {
+            address: address.clone(),
             authority: authority
                 .parse()
                 .map_err(|_| TransportError::Authority(authority))?,
-            api_key,
-        };
-        Ok(Self {
-            processor,
-            tls,
-            has_identity,
-            origin,
+            server_name,
         })
-    }
-
-    /// What to look at when a processor takes a connection and closes it at once.
-    pub(crate) fn hint(&self) -> &'static str {
-        match (&self.tls, self.has_identity) {
-            (None, _) => "; does the processor expect TLS?",
-            (Some(_), false) => "; does the processor demand a client certificate?",
-            (Some(_), true) => "; does the processor trust the client certificate?",
-        }
     }
 
     /// All addresses of the processor, in the resolver's order.
     pub(crate) async fn resolve(&self) -> Result<Vec<SocketAddr>, ConnectError> {
-        let Address { host, port } = &self.processor;
+        let Address { host, port } = &self.address;
         let failed = |cause| ConnectError::Resolve {
             host: host.clone(),
             cause,
@@ -191,14 +176,95 @@ impl Transport {
         Ok(addresses)
     }
 
-    /// Connects to the first of `addresses` that answers; the error is that of the last.
-    pub(crate) async fn connect(&self, addresses: &[SocketAddr]) -> Result<Link, ConnectError> {
+    /// The address, where the configuration gives no name.
+    pub(crate) fn literal(&self) -> Option<SocketAddr> {
+        let ip = self.address.host.parse().ok()?;
+        Some(SocketAddr::new(ip, self.address.port))
+    }
+}
+
+/// As the configuration names it.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.address.fmt(f)
+    }
+}
+
+impl Transport {
+    /// Reads the files that the configuration names.
+    ///
+    /// # Errors
+    ///
+    /// See [`TransportError`].
+    pub(crate) fn new(config: &Config) -> Result<Self, TransportError> {
+        let tls = match &config.transport {
+            Protection::Insecure => None,
+            Protection::Tls(tls) => {
+                let (credentials, config) = Credentials::read(tls)?;
+                Some((TlsConnector::from(Arc::new(config)), credentials))
+            }
+        };
+        let api_key = match &config.api_key {
+            None => None,
+            Some(key) => {
+                let mut key =
+                    HeaderValue::from_str(key.reveal()).map_err(|_| TransportError::ApiKey)?;
+                key.set_sensitive(true);
+                Some(key)
+            }
+        };
+        Ok(Self {
+            tls,
+            api_key,
+            revision: 0,
+        })
+    }
+
+    /// The same with other credentials; `None` if they are the same as before.
+    pub(crate) fn renewed(&self, tls: &Tls) -> Result<Option<Self>, TransportError> {
+        let (credentials, config) = Credentials::read(tls)?;
+        if self
+            .tls
+            .as_ref()
+            .is_some_and(|(_, now)| *now == credentials)
+        {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            tls: Some((TlsConnector::from(Arc::new(config)), credentials)),
+            api_key: self.api_key.clone(),
+            revision: self.revision + 1,
+        }))
+    }
+
+    /// Which of the credentials that this process has read these are.
+    pub(crate) fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// What to look at when a processor takes a connection and closes it at once.
+    pub(crate) fn hint(&self) -> &'static str {
+        match &self.tls {
+            None => "; does the processor expect TLS?",
+            Some((_, own)) if own.has_identity() => {
+                "; does the processor trust the client certificate?"
+            }
+            Some(_) => "; does the processor demand a client certificate?",
+        }
+    }
+
+    /// Connects to the first of the target's `addresses` that answers; the error is that of the last.
+    pub(crate) async fn connect(
+        &self,
+        target: &Target,
+        addresses: &[SocketAddr],
+    ) -> Result<Link, ConnectError> {
         let mut result = Err(ConnectError::Resolve {
-            host: self.processor.host.clone(),
+            host: target.address.host.clone(),
             cause: io::Error::other("no address"),
         });
         for address in addresses {
-            result = self.connect_to(*address).await;
+            result = self.connect_to(target, *address).await;
             if result.is_ok() {
                 break;
             }
@@ -206,7 +272,7 @@ impl Transport {
         result
     }
 
-    async fn connect_to(&self, address: SocketAddr) -> Result<Link, ConnectError> {
+    async fn connect_to(&self, target: &Target, address: SocketAddr) -> Result<Link, ConnectError> {
         let failed = |step| {
             move |cause| ConnectError::Step {
                 step,
@@ -214,50 +280,34 @@ impl Transport {
                 cause,
             }
         };
+        let origin = Origin {
+            scheme: match self.tls {
+                Some(_) => Scheme::HTTPS,
+                None => Scheme::HTTP,
+            },
+            authority: target.authority.clone(),
+            api_key: self.api_key.clone(),
+        };
         let tcp = in_time(TcpStream::connect(address))
             .await
             .map_err(failed("cannot connect to"))?;
         keep_alive(&tcp).map_err(failed("cannot set up the socket to"))?;
         match &self.tls {
-            None => self.speak_http(address, tcp).await,
-            Some((connector, name)) => {
-                let tls = in_time(connector.connect(name.clone(), tcp))
+            None => speak_http(origin, address, tcp).await,
+            Some((connector, _)) => {
+                let nameless = || io::Error::other("no name to expect in the certificate");
+                let name = target.server_name.clone().ok_or_else(nameless);
+                let name = name.map_err(failed("TLS handshake with"))?;
+                let tls = in_time(connector.connect(name, tcp))
                     .await
                     .map_err(failed("TLS handshake with"))?;
                 if tls.get_ref().1.alpn_protocol() != Some(b"h2") {
                     let cause = io::Error::other("the peer does not agree on HTTP/2 (ALPN h2)");
                     return Err(failed("TLS handshake with")(cause));
                 }
-                self.speak_http(address, tls).await
+                speak_http(origin, address, tls).await
             }
         }
-    }
-
-    async fn speak_http<S>(&self, address: SocketAddr, stream: S) -> Result<Link, ConnectError>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let tasks = Tasks::default();
-        let (sender, connection) = http2::Builder::new(tasks.clone())
-            .timer(TokioTimer::new())
-            .initial_stream_window_size(WINDOW)
-            .initial_connection_window_size(WINDOW)
-            .adaptive_window(false)
-            .max_send_buf_size(SEND_BUFFER)
-            .keep_alive_interval(Duration::from_secs(30))
-            .keep_alive_timeout(Duration::from_secs(20))
-            .keep_alive_while_idle(true)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|cause| ConnectError::Http { address, cause })?;
-        Ok(Link {
-            calls: Calls {
-                sender,
-                origin: self.origin.clone(),
-            },
-            end: Some(tokio::spawn(connection)),
-            tasks,
-        })
     }
 }
 
@@ -373,6 +423,31 @@ impl Tasks {
     }
 }
 
+async fn speak_http(
+    origin: Origin,
+    address: SocketAddr,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> Result<Link, ConnectError> {
+    let tasks = Tasks::default();
+    let (sender, connection) = http2::Builder::new(tasks.clone())
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .adaptive_window(false)
+        .max_send_buf_size(SEND_BUFFER)
+        .keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(20))
+        .keep_alive_while_idle(true)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|cause| ConnectError::Http { address, cause })?;
+    Ok(Link {
+        calls: Calls { sender, origin },
+        end: Some(tokio::spawn(connection)),
+        tasks,
+    })
+}
+
 async fn in_time<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     match timeout(PATIENCE, work).await {
         Ok(result) => result,
@@ -391,138 +466,4 @@ fn keep_alive(tcp: &TcpStream) -> io::Result<()> {
     setsockopt(tcp, sockopt::TcpKeepInterval, &5)?;
     setsockopt(tcp, sockopt::TcpKeepCount, &3)?;
     Ok(())
-}
-
-fn client_config(tls: &Tls) -> Result<ClientConfig, TransportError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let algorithms = provider.signature_verification_algorithms;
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(TransportError::Tls)?;
-    let builder = match &tls.trust {
-        Trust::Ca(path) => builder.with_root_certificates(authorities(path)?),
-        Trust::Anyone => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyCertificate(algorithms))),
-    };
-    let mut config = match &tls.identity {
-        None => builder.with_no_client_auth(),
-        Some(identity) => {
-            let certificates = certificates("client certificate", &identity.cert)?;
-            let key = private_key(identity, &provider)?;
-            builder
-                .with_client_auth_cert(certificates, key)
-                .map_err(|cause| TransportError::Identity {
-                    cert: identity.cert.clone(),
-                    key: identity.key.clone(),
-                    cause,
-                })?
-        }
-    };
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(config)
-}
-
-fn authorities(path: &Path) -> Result<RootCertStore, TransportError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates("CA file", path)? {
-        roots
-            .add(certificate)
-            .map_err(|error| bad_file("CA file", path, error))?;
-    }
-    Ok(roots)
-}
-
-/// All certificates of a PEM file, of which there must be one at least.
-fn certificates(
-    what: &'static str,
-    path: &Path,
-) -> Result<Vec<CertificateDer<'static>>, TransportError> {
-    let found: Vec<_> = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect)
-        .map_err(|error| bad_file(what, path, error))?;
-    if found.is_empty() {
-        return Err(bad_file(what, path, "no certificate in PEM form in it"));
-    }
-    Ok(found)
-}
-
-fn private_key(
-    identity: &Identity,
-    provider: &CryptoProvider,
-) -> Result<PrivateKeyDer<'static>, TransportError> {
-    let path = &identity.key;
-    let key = PrivateKeyDer::from_pem_file(path).map_err(|error| match error {
-        rustls_pki_types::pem::Error::NoItemsFound => {
-            bad_file("client key", path, "no private key in PEM form in it")
-        }
-        error => bad_file("client key", path, error),
-    })?;
-    provider
-        .key_provider
-        .load_private_key(key.clone_key())
-        .map_err(|error| bad_file("client key", path, error))?;
-    Ok(key)
-}
-
-fn bad_file(what: &'static str, path: &Path, cause: impl fmt::Display) -> TransportError {
-    TransportError::File {
-        what,
-        path: path.to_owned(),
-        cause: cause.to_string(),
-    }
-}
-
-/// Takes any certificate whose key the peer holds.
-#[derive(Debug)]
-struct AnyCertificate(WebPkiSupportedAlgorithms);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, &self.0)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, &self.0)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_schemes()
-    }
-}
-
-/// An error with everything that caused it, each said once.
-pub(crate) fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let next = cause.to_string();
-        if !text.contains(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        source = cause.source();
-    }
-    text
 }

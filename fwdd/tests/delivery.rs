@@ -97,7 +97,8 @@ fn a_batch_has_a_new_number_the_time_of_sending_and_the_senders_name() {
     let capabilities = registration.capabilities.unwrap();
     assert_eq!(capabilities.filter_types, ["bpf", "ip_address"]);
     assert!(capabilities.max_buffer_size > 0);
-    assert_eq!(node.observer.forwarder.peer(), "test-processor");
+    let peer = format!("test-processor at {}", processor.address);
+    assert_eq!(node.observer.forwarder.peer(), peer);
     assert_eq!(node.observer.forwarder.connection(), Connection::Streaming);
     let endpoints = node.observer.forwarder.endpoints().unwrap();
     assert_eq!(endpoints.addresses, [processor.address]);

@@ -210,7 +210,7 @@ fn files_that_are_of_no_use_are_refused_at_start() {
     let node = Node::new(1);
     let refusal = |lines: &str| {
         let config = node.config("127.0.0.1:1", &files.tls(lines));
-        let (_stop, stopped) = tokio::sync::watch::channel(false);
+        let (_stop, stopped) = tokio::sync::watch::channel(lc_fwdd::Wish::default());
         match lc_fwdd::run(config, None, stopped, || panic!("it starts")) {
             Err(lc_fwdd::ForwarderError::Transport(error)) => error,
             other => panic!("{other:?}"),

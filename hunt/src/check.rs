@@ -126,7 +126,8 @@ pub fn check(flags: &Flags, json: bool) -> Exit {
 fn destination(config: &Config) -> String {
     match &config.embedded_sink {
         Some(sink) => format!("an embedded sink that writes to {}", sink.dir.display()),
-        None => config.processor.to_string(),
+        None if config.processors.len() == 1 => config.processor_list(),
+        None => format!("the first of {} that works", config.processor_list()),
     }
 }
 

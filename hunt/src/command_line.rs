@@ -484,7 +484,7 @@ fn value_name(kind: Kind) -> &'static str {
         Kind::Ports => "PORTS",
         Kind::Cpus => "CPUS",
         Kind::PortRanges => "RANGES",
-        Kind::Address => "HOST:PORT",
+        Kind::Addresses => "HOST:PORT,...",
         Kind::Rate => "RATE",
     }
 }

@@ -76,10 +76,10 @@ fn try_run(mut config: Config, mut values: Values) -> Result<Exit, RunError> {
     };
     if let Some(sink) = &sink {
         let address = sink.address();
-        config.processor = Address {
+        config.processors = vec![Address {
             host: address.ip().to_string(),
             port: address.port(),
-        };
+        }];
     }
     config.pin(&mut values);
     // What the daemons will read must be what was checked here.
@@ -173,7 +173,7 @@ fn children(config: &Config, programs: &Programs, file: &Path) -> Vec<ChildSpec>
 
 /// Says at the start where packets go and how well they are protected on the way.
 fn announce(config: &Config, embedded: bool) {
-    let (processor, id) = (config.processor.to_string(), &config.hunter_id);
+    let (processor, id) = (config.processor_list(), &config.hunter_id);
     match &config.transport {
         _ if embedded => tracing::info!(
             processor,

@@ -4,7 +4,7 @@ use crate::ledger::Ledger;
 use lc_daemon::attach::{AttachError, Observer, SOCKET};
 use serde::Serialize;
 use shm_layout::counters::{CaptureCounter, ForwardCounter, WorkerCounter};
-use shm_layout::forwarder::{Connection, DiskState};
+use shm_layout::forwarder::{Breaker, Connection, DiskState};
 use shm_layout::region::{Backing, Region};
 use shm_layout::session::QueueState;
 use std::collections::BTreeMap;
@@ -101,10 +101,21 @@ pub struct Share {
 pub struct Processor {
     /// `waiting`, `connecting`, `streaming`, `paused` or `stopping`.
     pub connection: &'static str,
-    /// The processor's id or address.
+    /// Id and address of the processor of the present or last session.
     pub peer: String,
+    /// The processors in order of preference.
+    pub processors: Vec<OneProcessor>,
     /// Why the last connection ended or failed.
     pub last_error: String,
+}
+
+/// One processor of the fail-over list.
+#[derive(Debug, Serialize)]
+pub struct OneProcessor {
+    /// State of its circuit breaker: `closed`, `open` or `half-open`.
+    pub breaker: &'static str,
+    /// Whether the session is with it.
+    pub in_use: bool,
 }
 
 /// The filters in force.
@@ -251,6 +262,14 @@ impl Status {
             processor: Processor {
                 connection: connection_name(forwarder.connection()),
                 peer: forwarder.peer(),
+                processors: forwarder
+                    .processors()
+                    .iter()
+                    .map(|state| OneProcessor {
+                        breaker: breaker_name(state.breaker),
+                        in_use: state.in_use,
+                    })
+                    .collect(),
                 last_error: forwarder.error(),
             },
             disk: Disk {
@@ -358,6 +377,14 @@ fn connection_name(connection: Connection) -> &'static str {
     }
 }
 
+fn breaker_name(breaker: Breaker) -> &'static str {
+    match breaker {
+        Breaker::Closed => "closed",
+        Breaker::Open => "open",
+        Breaker::HalfOpen => "half-open",
+    }
+}
+
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.run_dir.display())?;
@@ -423,6 +450,7 @@ impl fmt::Display for Status {
         let Processor {
             connection,
             peer,
+            processors,
             last_error,
         } = &self.processor;
         write!(f, "  {:<14} {connection} {peer}", "processor")?;
@@ -432,6 +460,16 @@ impl fmt::Display for Status {
             format!(" (last error: {last_error})")
         };
         writeln!(f, "{error}")?;
+        let states: Vec<String> = (1..)
+            .zip(processors)
+            .map(|(n, one)| {
+                let in_use = if one.in_use { ", in use" } else { "" };
+                format!("{n} {}{in_use}", one.breaker)
+            })
+            .collect();
+        if !states.is_empty() {
+            writeln!(f, "  {:<14} {}", "breakers", states.join("; "))?;
+        }
         let Disk {
             state,
             packets,

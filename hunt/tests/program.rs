@@ -160,8 +160,15 @@ fn bad_input_is_refused_with_one_clear_message() {
             "--esp-null: decapsulation of ESP is missing",
         ),
         (
-            &["hunt", "--sink", "o", "--disk-buffer"],
-            "the disk buffer is missing from this version",
+            &[
+                "hunt",
+                "--sink",
+                "o",
+                "--disk-buffer",
+                "--disk-buffer-max-mb",
+                "1",
+            ],
+            "--disk-buffer-max-mb: a disk buffer needs 16 MiB at least",
         ),
         (
             &["hunt", "--sink", "o", "--enable-voip-filter"],

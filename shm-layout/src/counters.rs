@@ -159,5 +159,15 @@ counters! {
         DiskDamaged = "forward_disk_damaged_total",
         /// Failures to write to the disk buffer, to read it, or to make it durable.
         DiskErrors = "forward_disk_errors_total",
+        /// Attempts to reach a processor, probes of a preferred one included.
+        ConnectionAttempts = "forward_connection_attempts_total",
+        /// Times that a processor was left alone because it failed too often.
+        BreakerOpened = "forward_breaker_opened_total",
+        /// Sessions with another processor than the one before.
+        ProcessorChanges = "forward_processor_changes_total",
+        /// Certificates and keys that were read again and put in force.
+        CertificateReloads = "forward_certificate_reloads_total",
+        /// Certificates and keys that were read again and are of no use.
+        CertificatesRefused = "forward_certificates_refused_total",
     }
 }

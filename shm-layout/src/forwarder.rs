@@ -25,6 +25,13 @@ const WORDS: usize = TAILS + 2 * MAX_WORKERS;
 pub const MAX_UNSETTLED: u32 = 1024;
 /// Most processor addresses whose traffic is excluded from capture.
 pub const MAX_ENDPOINTS: usize = 16;
+/// Most processors in a fail-over list.
+pub const MAX_PROCESSORS: usize = 8;
+/// Bits of one processor's state in the word of all.
+const STATE_BITS: usize = 8;
+/// Set for the processor of the present session.
+const IN_USE: u64 = 0x80;
+const _: () = assert!(MAX_PROCESSORS * STATE_BITS <= u64::BITS as usize);
 
 /// Body of the forwarder's region.
 #[repr(C)]
@@ -34,6 +41,8 @@ pub struct Forwarder {
     connection: AtomicU64,
     peer: SharedText<16>,
     error: SharedText<32>,
+    /// Since layout 1.2, in room that was padding before.
+    processors: AtomicU64,
     endpoints: CommitSlots<{ 2 + 3 * MAX_ENDPOINTS }>,
     commit: CommitSlots<WORDS>,
     disk_state: AtomicU64,
@@ -79,6 +88,27 @@ impl Connection {
             _ => Self::Waiting,
         }
     }
+}
+
+/// What the circuit breaker of one processor lets through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Breaker {
+    /// Connections, with pauses that grow from failure to failure.
+    Closed = 1,
+    /// Nothing: the processor has failed too often.
+    Open = 2,
+    /// One connection, to see if the processor is back.
+    HalfOpen = 3,
+}
+
+/// One processor of the fail-over list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProcessorState {
+    /// What its circuit breaker lets through.
+    pub breaker: Breaker,
+    /// Whether the session is with it.
+    pub in_use: bool,
 }
 
 /// One consistent state of the forwarder: counters, the next batch number, and for each worker how
@@ -213,7 +243,7 @@ impl DiskState {
     }
 }
 
-/// Addresses of the processor, whose traffic with this node is not to be captured.
+/// Addresses of all processors, whose traffic with this node is not to be captured.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Endpoints {
     /// Counts changes, from 1; 0 when none were published.
@@ -242,7 +272,7 @@ impl Region<Forwarder> {
         Connection::of(self.body().connection.load(Ordering::Acquire)) // pairs with `set_connection`
     }
 
-    /// The processor: its id once it told it, else its address.
+    /// The processor of the present or last session: its id, if it told one, and its address.
     #[must_use]
     pub fn peer(&self) -> String {
         self.body().peer.load()
@@ -254,7 +284,25 @@ impl Region<Forwarder> {
         self.body().error.load()
     }
 
-    /// The processor's addresses.
+    /// The processors in order of preference; empty before the forwarder is up, or if it is older than layout 1.2.
+    #[must_use]
+    pub fn processors(&self) -> Vec<ProcessorState> {
+        let word = self.body().processors.load(Ordering::Relaxed);
+        let states = (0..MAX_PROCESSORS).map_while(|n| {
+            let state = word >> (n * STATE_BITS);
+            let breaker = match state & 0xf {
+                1 => Breaker::Closed,
+                2 => Breaker::Open,
+                3 => Breaker::HalfOpen,
+                _ => return None,
+            };
+            let in_use = state & IN_USE != 0;
+            Some(ProcessorState { breaker, in_use })
+        });
+        states.collect()
+    }
+
+    /// The processors' addresses.
     ///
     /// # Errors
     /// [`Torn`]: try again later.
@@ -340,7 +388,17 @@ impl OwnedRegion<Forwarder> {
         self.body().error.store(error);
     }
 
-    /// Publishes the processor's addresses (the first [`MAX_ENDPOINTS`]). Only by one thread.
+    /// Says how the processors fare, in order of preference (the first [`MAX_PROCESSORS`]).
+    pub fn set_processors(&self, processors: &[ProcessorState]) {
+        let states = processors.iter().take(MAX_PROCESSORS).enumerate();
+        let word = states.fold(0, |word, (n, state)| {
+            let in_use = if state.in_use { IN_USE } else { 0 };
+            word | (state.breaker as u64 | in_use) << (n * STATE_BITS)
+        });
+        self.body().processors.store(word, Ordering::Relaxed);
+    }
+
+    /// Publishes the processors' addresses (the first [`MAX_ENDPOINTS`]). Only by one thread.
     pub fn set_endpoints(&self, endpoints: &Endpoints) {
         let addresses = &endpoints.addresses[..endpoints.addresses.len().min(MAX_ENDPOINTS)];
         let mut words = vec![endpoints.revision, addresses.len() as u64];

@@ -207,6 +207,60 @@ fn a_killed_processor_costs_nothing_but_repeated_batches() {
 }
 
 #[test]
+fn the_next_processor_takes_over_and_the_first_one_again_when_it_is_back() {
+    let folders = [tempdir().unwrap(), tempdir().unwrap()];
+    let sent = mixed(folders[0].path(), 30_000);
+    let start = |index: usize, port| {
+        let folder: &TempDir = &folders[index];
+        Processor::start(folder.path(), port, [""; 0]).unwrap()
+    };
+    let (first, second) = (start(0, 0), start(1, 0));
+    let port = first.port();
+    let addresses = format!("{},{}", first.address(), second.address());
+    let rate = ["--replay-rate", "3000pps"];
+    let mut node = Node::start([&run_into(&sent, &addresses)[..], &rate].concat()).unwrap();
+    let in_use = |status: &serde_json::Value| {
+        let processors = status["processor"]["processors"].as_array()?;
+        processors.iter().position(|one| one["in_use"] == true)
+    };
+    let acked = |status: &serde_json::Value| counter(status, "forward_acked_packets_total");
+    node.wait_until(|status| in_use(status) == Some(0) && acked(status) > 1_000)
+        .expect("the first one is used");
+    first.kill();
+    let before = node
+        .wait_until(|status| in_use(status) == Some(1))
+        .expect("the second one takes over");
+    node.wait_until(|status| acked(status) > acked(&before) + 1_000)
+        .expect("packets go there");
+    let first = start(0, port);
+    let back = node
+        .wait_until(|status| in_use(status) == Some(0))
+        .expect("the first one is used again");
+    assert!(
+        node.process().ended().unwrap().is_none(),
+        "the replay was too short"
+    );
+    let outcome = node.finish(2 * PATIENCE).unwrap();
+    assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+    first.terminate().unwrap();
+    second.terminate().unwrap();
+    let mut arrived = Vec::new();
+    for folder in &folders {
+        let capture = capture::read(&folder.path().join("packets.pcapng")).unwrap();
+        arrived.extend(capture.packets);
+    }
+    let difference = Difference::between(&sent.packets, &arrived);
+    assert_eq!(
+        (difference.lost, difference.altered),
+        (0, 0),
+        "{difference}"
+    );
+    // Twice is only what the first one had taken and not acknowledged when it died.
+    let resent = counter(&back, "forward_resent_packets_total");
+    assert!(difference.extra as u64 <= resent, "{difference}");
+}
+
+#[test]
 fn a_killed_worker_costs_nothing() {
     let Replay {
         folder,

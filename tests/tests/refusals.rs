@@ -191,6 +191,15 @@ fn values_out_of_range() {
     );
     refused(&["--processor", "127.0.0.1:0", "--insecure"], &["0"]);
     refused(&["--processor", "nonsense", "--insecure"], &["nonsense"]);
+    refused(
+        &["--processor", "a:1,nonsense", "--insecure"],
+        &["nonsense"],
+    );
+    refused(&["--processor", "a:1,", "--insecure"], &["host:port"]);
+    refused(
+        &["--processor", "a:1,b:1,a:1", "--insecure"],
+        &["--processor", "a:1 is named twice"],
+    );
     refused(&["--sink", &sink, "--batch-size=-1"], &["batch-size", "-1"]);
     refused(
         &["--sink", &sink, "--batch-size", "0"],

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use lc_tests::capture;
 use lc_tests::compare::Difference;
 use lc_tests::generated::{Generated, generate};
-use lc_tests::node::{Node, PATIENCE};
+use lc_tests::node::{Node, PATIENCE, counter};
 use lc_tests::processor::Processor;
+use nix::sys::signal::Signal;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose};
 use tempfile::{TempDir, tempdir};
 
@@ -145,6 +146,60 @@ fn mutual_tls_asks_for_a_certificate() {
     known.extend(flags(&["--tls-cert", &certificate, "--tls-key", &key]));
     arrives(&sink, &known);
     is_kept_out(&sink, &trusting);
+}
+
+#[test]
+fn a_renewed_certificate_is_used_on_sighup_and_costs_nothing() {
+    let authority = Authority::new();
+    let ca = authority.file("ca.pem");
+    let sink = flags(&[
+        "--tls-cert",
+        &authority.file("server.crt"),
+        "--tls-key",
+        &authority.file("server.key"),
+        "--tls-client-ca",
+        &ca,
+    ]);
+    let folder = tempdir().unwrap();
+    let sent = generate(folder.path(), "sent.pcap", &["--packets", "5000"]).unwrap();
+    let processor = Processor::start(folder.path(), 0, &sink).unwrap();
+    let mut node = start(
+        &sent,
+        &processor,
+        &flags(&[
+            "--tls-ca",
+            &ca,
+            "--tls-server-name",
+            "processor.example",
+            "--tls-cert",
+            &authority.file("client.crt"),
+            "--tls-key",
+            &authority.file("client.key"),
+            "--replay-rate",
+            "1000pps",
+        ]),
+    );
+    node.wait_until(|status| counter(status, "forward_acked_packets_total") > 0)
+        .expect("packets flow");
+    for kind in ["crt", "key"] {
+        let other = authority.path(&format!("server.{kind}"));
+        let new = authority.path("new");
+        std::fs::copy(other, &new).unwrap();
+        std::fs::rename(&new, authority.path(&format!("client.{kind}"))).unwrap();
+    }
+    node.process().signal(Signal::SIGHUP);
+    node.wait_until(|status| counter(status, "forward_connections_total") == 2)
+        .expect("another connection takes the place of the first");
+    assert!(
+        node.process().ended().unwrap().is_none(),
+        "the replay was too short"
+    );
+    let outcome = node.finish(PATIENCE).unwrap();
+    assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+    processor.terminate().unwrap();
+    let arrived = capture::read(&folder.path().join("packets.pcapng")).unwrap();
+    let difference = Difference::between(&sent.packets, &arrived.packets);
+    assert!(difference.is_none(), "{difference}");
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //! |---|---|---|---|
 //! | capabilities | `CAP_NET_RAW` (live) or `CAP_DAC_READ_SEARCH` (files) | none | none |
 //! | files (landlock) | capture files, run directory, `/proc`, `/sys`, name services | none | TLS files, `/proc`, control groups, name services; the disk buffer's directory for writing |
-//! | TCP (landlock) | none | none | connects to the processor's port and to name servers |
+//! | TCP (landlock) | none | none | connects to the processors' ports and to name servers |
 //! | system calls (seccomp) | allow-list | allow-list without `socket`, `open`, `clone`, executable memory | allow-list |
 //! | privileges | `no_new_privs`: no program that it could start would gain any | same | same |
 //! | memory | not dumpable: no other process of the user can trace it or read its memory | same | same |

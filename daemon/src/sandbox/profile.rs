@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::thread::CapabilitySet;
 
-use crate::config::{Config, Source, Tls, Transport, Trust};
+use crate::config::{Address, Config, Source, Tls, Transport, Trust};
 
 /// What a process may still do behind its walls.
 #[derive(Debug)]
@@ -110,18 +110,20 @@ impl Profile {
         }
     }
 
-    /// For fwdd: the way to the processor, and the disk buffer, whose directory must exist.
+    /// For fwdd: the way to the processors, certificates that replace those of today, and the disk buffer, whose directory
+    /// must exist.
     #[must_use]
     pub fn forwarder(config: &Config) -> Self {
         // Liveness and load of the node's processes; memory limits.
         let mut files = vec![readable("/proc"), readable("/sys/fs/cgroup")];
-        let mut tcp_ports = vec![config.processor.port];
-        if config.processor.host.parse::<IpAddr>().is_err() {
+        let mut tcp_ports: Vec<u16> = config.processors.iter().map(|one| one.port).collect();
+        let is_name = |one: &Address| one.host.parse::<IpAddr>().is_err();
+        if config.processors.iter().any(is_name) {
             files.extend(NAME_SERVICES.iter().map(readable));
             tcp_ports.push(DNS);
         }
         if let Transport::Tls(tls) = &config.transport {
-            files.extend(certificates(tls).map(|path| readable(folder(path))));
+            files.extend(certificates(tls).flat_map(folders).map(readable));
         }
         if let Some(disk) = &config.disk_buffer {
             files.push((disk.dir.clone(), Opens::Files));
@@ -163,12 +165,18 @@ fn certificates(tls: &Tls) -> impl Iterator<Item = &Path> {
     authority.into_iter().chain(own)
 }
 
-/// The folder of a file: a certificate that is renewed is a new file there.
-fn folder(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
+/// The folder of a file, and the one where it really lies if it is a symbolic link: a certificate that is renewed is
+/// a new file there.
+fn folders(path: &Path) -> Vec<PathBuf> {
+    let folder = |path: &Path| match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    let real = path.canonicalize().ok();
+    [Some(folder(path)), real.as_deref().map(folder)]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn readable(path: impl AsRef<Path>) -> (PathBuf, Opens) {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use lc_daemon::attach::{self, Observer, Reply, Request, Role, SOCKET};
 use lc_daemon::config::Config;
-use lc_fwdd::{ForwarderError, Summary};
+use lc_fwdd::{ForwarderError, Summary, Wish};
 use lc_proto::data::{CapturedPacket, PacketBatch};
 use prost::Message;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, accept, bind, listen, socket};
@@ -200,20 +200,25 @@ pub fn number(packet: &CapturedPacket) -> u32 {
 
 /// A forwarder in a thread of this process.
 pub struct Running {
-    stop: watch::Sender<bool>,
+    wish: watch::Sender<Wish>,
     thread: JoinHandle<Result<Summary, ForwarderError>>,
 }
 
 impl Running {
     pub fn start(config: Config) -> Self {
-        let (stop, stopped) = watch::channel(false);
+        let (wish, wished) = watch::channel(Wish::default());
         let disk = lc_fwdd::open_directory(&config).unwrap();
-        let thread = thread::spawn(|| lc_fwdd::run(config, disk, stopped, || {}));
-        Self { stop, thread }
+        let thread = thread::spawn(|| lc_fwdd::run(config, disk, wished, || {}));
+        Self { wish, thread }
+    }
+
+    /// As SIGHUP does.
+    pub fn reload(&self) {
+        self.wish.send_modify(|wish| wish.reloads += 1);
     }
 
     pub fn stop(self) -> Summary {
-        self.stop.send(true).unwrap();
+        self.wish.send_modify(|wish| wish.stop = true);
         self.thread.join().unwrap().unwrap()
     }
 }

@@ -16,7 +16,7 @@ use lc_proto::passthrough::{BatchReceiver, StreamPacketsServer};
 use prost::Message;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream, UnboundedReceiverStream};
 use tonic::codegen::BoxStream;
@@ -36,6 +36,8 @@ pub struct Processor {
 pub struct PacketStream {
     batches: mpsc::UnboundedReceiver<PacketBatch>,
     answers: Answers,
+    /// How many batches have no answer.
+    unanswered: Arc<watch::Sender<usize>>,
 }
 
 #[derive(Default)]
@@ -151,6 +153,8 @@ impl PacketStream {
             error: String::new(),
         };
         let _ = self.answers.send(Ok(control));
+        self.unanswered
+            .send_modify(|count| *count = count.saturating_sub(1));
     }
 
     pub fn fail(&self, status: Status) {
@@ -175,20 +179,33 @@ impl BatchReceiver for Shared {
         let (answers, acks) = mpsc::unbounded_channel();
         let (received, batches) = mpsc::unbounded_channel();
         let own = answers.clone();
+        let unanswered = Arc::new(watch::Sender::new(0));
+        let count = Arc::clone(&unanswered);
         tokio::spawn(async move {
             while let Some(Ok(message)) = messages.next().await {
                 match PacketBatch::decode(message) {
-                    Ok(batch) => drop(received.send(batch)),
+                    Ok(batch) => {
+                        count.send_modify(|count| *count += 1);
+                        drop(received.send(batch));
+                    }
                     Err(error) => {
                         let _ = own.send(Err(Status::internal(error.to_string())));
                         return;
                     }
                 }
             }
-            // As a lippycat processor ends a half-closed stream.
+            drop(received);
+            // As a lippycat processor ends a half-closed stream: after its answers.
+            let mut left = count.subscribe();
+            drop(count);
+            let _ = left.wait_for(|left| *left == 0).await;
             let _ = own.send(Err(Status::unknown("EOF")));
         });
-        let stream = PacketStream { batches, answers };
+        let stream = PacketStream {
+            batches,
+            answers,
+            unanswered,
+        };
         let _ = self.streams.lock().unwrap().as_ref().unwrap().send(stream);
         Ok(Response::new(UnboundedReceiverStream::new(acks)))
     }
