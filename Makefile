@@ -8,12 +8,15 @@ PACKAGES := libpcap-dev iproute2
 
 DEMO := target/demo
 
-.PHONY: help setup build demo test lint unit units loom conformance chaos outage bench fuzz
+.PHONY: help setup build demo test lint unit units installed loom conformance chaos outage bench fuzz install uninstall pages deb
 
 help:
 	@echo 'make demo         a generated capture through all processes into the embedded sink'
 	@echo 'make test         everything that must pass: format, lints, docs, tests, models, a sample of captures'
 	@echo 'make build        the programs, in target/release'
+	@echo 'make install      programs, units, manual pages, completions (DESTDIR=, PREFIX=/usr/local, PROGRAMS=target/release)'
+	@echo 'make uninstall    takes them away again; configuration and state stay'
+	@echo 'make deb          the same as a Debian package, in target/debian'
 	@echo 'make conformance  every capture below $$LC_HUNT_TRACES (default ../shared/traces)'
 	@echo 'make chaos        a thousand processes killed under load, every packet checked'
 	@echo 'make outage       ten minutes without a processor, a destroyed segment, a full disk; every packet checked'
@@ -38,7 +41,7 @@ demo: build
 	target/release/lc-hunt hunt --read-file $(DEMO)/mixed.pcap --workers 2 --no-filter-policy allow --sink $(DEMO)/out
 	@echo && echo 'What arrived ($(DEMO)/out/summary.json):' && cat $(DEMO)/out/summary.json
 
-test: lint unit units loom
+test: lint unit units installed loom
 	$(MAKE) conformance SAMPLE=40
 	$(MAKE) chaos KILLS=25 STOP=2
 	$(MAKE) outage AWAY=8
@@ -57,6 +60,11 @@ units: setup
 	$(CARGO) build --locked --workspace --bins
 	tests/systemd/security.sh
 	$(SUDO) tests/systemd/boot.sh
+
+# What make install puts where, with the programs that the tests use.
+installed: setup
+	$(CARGO) build --locked --workspace --bins
+	tests/install.sh
 
 # The ring, the commit slots and the waiting protocol under every interleaving that loom finds.
 loom: setup
@@ -93,3 +101,65 @@ fuzz: setup
 	for target in capture_file headers filter_snapshot; do \
 	  RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run $$target -- -max_total_time=$(SECONDS_EACH) || exit 1; \
 	done
+
+# Installing. Nothing is built: `make build` first, or name another folder of programs.
+DESTDIR  ?=
+PREFIX   ?= /usr/local
+PROGRAMS ?= target/release
+BINARIES := lc-hunt lc-capd lc-workerd lc-fwdd lc-sink
+UNITS    := $(notdir $(wildcard systemd/*.service systemd/*.target systemd/*.slice))
+PAGES    := $(PROGRAMS)/pages
+INTO     := $(DESTDIR)$(PREFIX)
+# systemd 253 and newer wait for the end of a reload.
+NOTIFY_RELOAD ?= $(shell [ "$$(systemctl --version 2>/dev/null | sed -n '1s/^systemd \([0-9]*\).*/\1/p')" -ge 253 ] 2>/dev/null && echo yes)
+
+pages:
+	@[ -x $(PROGRAMS)/lc-hunt ] || { echo 'no programs in $(PROGRAMS): run make build'; exit 1; }
+	rm -rf $(PAGES)
+	$(PROGRAMS)/lc-hunt pages $(PAGES)
+
+install: pages
+	install -d $(INTO)/bin $(INTO)/lib/systemd/system $(INTO)/share/man/man1 $(INTO)/share/man/man8 $(INTO)/share/doc/lc-hunt $(INTO)/share/lc-hunt
+	for program in $(BINARIES); do install -m 755 $(PROGRAMS)/$$program $(INTO)/bin/ || exit 1; done
+	for unit in $(UNITS); do \
+	  sed 's|/usr/bin/lc-|$(PREFIX)/bin/lc-|' systemd/$$unit >$(INTO)/lib/systemd/system/$$unit && chmod 644 $(INTO)/lib/systemd/system/$$unit || exit 1; \
+	done
+	install -D -m 644 systemd/sysusers.conf $(INTO)/lib/sysusers.d/lc-hunt.conf
+	install -D -m 644 systemd/tmpfiles.conf $(INTO)/lib/tmpfiles.d/lc-hunt.conf
+	install -D -m 644 systemd/sysctl.conf $(INTO)/lib/sysctl.d/60-lc-hunt.conf
+	install -m 644 systemd/notify-reload.conf $(INTO)/share/lc-hunt/
+	$(if $(NOTIFY_RELOAD),install -D -m 644 systemd/notify-reload.conf $(INTO)/lib/systemd/system/lc-fwdd.service.d/notify-reload.conf)
+	install -m 644 $(PAGES)/man/*.1 $(INTO)/share/man/man1/
+	install -m 644 $(PAGES)/man/*.8 $(INTO)/share/man/man8/
+	for program in lc-hunt lc-sink; do \
+	  install -D -m 644 $(PAGES)/completions/$$program.bash $(INTO)/share/bash-completion/completions/$$program && \
+	  install -D -m 644 $(PAGES)/completions/_$$program $(INTO)/share/zsh/site-functions/_$$program && \
+	  install -D -m 644 $(PAGES)/completions/$$program.fish $(INTO)/share/fish/vendor_completions.d/$$program.fish || exit 1; \
+	done
+	install -m 644 README.md LICENSE systemd/config.toml docs/*.md $(INTO)/share/doc/lc-hunt/
+	install -d -m 750 $(DESTDIR)/etc/lc-hunt
+	[ -e $(DESTDIR)/etc/lc-hunt/config.toml ] || install -m 640 systemd/config.toml $(DESTDIR)/etc/lc-hunt/config.toml
+	@$(if $(DESTDIR),:,echo 'Next: systemd-sysusers; systemd-tmpfiles --create; systemctl daemon-reload; adapt /etc/lc-hunt/config.toml')
+
+uninstall:
+	rm -f $(foreach program,$(BINARIES),$(INTO)/bin/$(program)) $(foreach unit,$(UNITS),$(INTO)/lib/systemd/system/$(unit))
+	rm -rf $(INTO)/lib/systemd/system/lc-fwdd.service.d/notify-reload.conf $(INTO)/share/doc/lc-hunt $(INTO)/share/lc-hunt
+	if [ -d $(INTO)/lib/systemd/system/lc-fwdd.service.d ]; then rmdir --ignore-fail-on-non-empty $(INTO)/lib/systemd/system/lc-fwdd.service.d; fi
+	rm -f $(INTO)/lib/sysusers.d/lc-hunt.conf $(INTO)/lib/tmpfiles.d/lc-hunt.conf $(INTO)/lib/sysctl.d/60-lc-hunt.conf
+	rm -f $(INTO)/share/man/man1/lc-hunt*.1 $(INTO)/share/man/man1/lc-sink.1 $(INTO)/share/man/man8/lc-capd.8 $(INTO)/share/man/man8/lc-workerd.8 $(INTO)/share/man/man8/lc-fwdd.8
+	for program in lc-hunt lc-sink; do \
+	  rm -f $(INTO)/share/bash-completion/completions/$$program $(INTO)/share/zsh/site-functions/_$$program $(INTO)/share/fish/vendor_completions.d/$$program.fish; \
+	done
+	@echo 'left: $(DESTDIR)/etc/lc-hunt, /var/lib/lc-hunt, and the users'
+
+# DEB_PROFILE=dev makes it of the programs that tests use, for package.sh. cargo-deb is built into target/tools if it is missing.
+DEB_PROFILE ?= release
+CARGO_DEB   := $(shell command -v cargo-deb || echo target/tools/bin/cargo-deb)
+deb: setup $(if $(wildcard $(CARGO_DEB)),,target/tools/bin/cargo-deb)
+	$(CARGO) build --profile $(DEB_PROFILE) --locked --workspace --bins
+	$(MAKE) pages PROGRAMS=target/$(if $(filter dev,$(DEB_PROFILE)),debug,$(DEB_PROFILE))
+	$(CARGO_DEB) --package lc-hunt --profile $(DEB_PROFILE) --no-build
+	tests/install.sh target/debian/lc-hunt_*.deb
+
+target/tools/bin/cargo-deb:
+	$(CARGO) install cargo-deb --version 3.8.0 --locked --root target/tools

@@ -25,6 +25,7 @@ pub mod source;
 pub mod steer;
 
 mod absence;
+mod arguments;
 mod broker;
 mod control;
 mod daemon;
@@ -33,6 +34,7 @@ mod pushed;
 mod regions;
 mod run_dir;
 
+pub use arguments::Arguments;
 pub use broker::ListenError;
 pub use daemon::{Passed, StartError, open_sources, run};
 pub use run_dir::{RunDir, RunDirError};

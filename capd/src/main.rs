@@ -3,24 +3,15 @@
 #![forbid(unsafe_code)]
 
 use std::os::fd::AsRawFd;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use lc_capd::RunDir;
+use lc_capd::{Arguments, RunDir};
 use lc_daemon::config::{Config, LogLevel};
 use lc_daemon::exit::Exit;
+use lc_daemon::pinning::{self, Place};
 use lc_daemon::signals::Signals;
 use lc_daemon::{fd_store, logging, ready, sandbox};
-
-/// The capture daemon of lc-hunt.
-#[derive(Parser)]
-#[command(name = "lc-capd", version)]
-struct Arguments {
-    /// Effective configuration (TOML), as lc-hunt writes it.
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
-}
 
 fn main() -> ExitCode {
     let passed = fd_store::inherited();
@@ -45,6 +36,10 @@ fn main() -> ExitCode {
             return Exit::Failure.into();
         }
     };
+    if let Err(error) = pinning::pin(&config.pinning, Place::Capture) {
+        tracing::error!("{error}");
+        return Exit::Refused.into();
+    }
     let run_dir = match confine(&config) {
         Ok(run_dir) => run_dir,
         Err(error) => {

@@ -69,6 +69,8 @@ pub struct Config {
     pub log_level: LogLevel,
     /// Longest time each process may take to end in good order.
     pub shutdown_timeout: Duration,
+    /// Which CPUs each daemon runs on.
+    pub pinning: Pinning,
     /// The users of other daemons than capd.
     pub users: Users,
     /// A worker that is down for longer loses its share of the packets to the others.
@@ -84,6 +86,17 @@ pub enum Source {
     Live(Live),
     /// Capture files, one after the other. A full ring waits.
     Files(Files),
+}
+
+/// CPUs of each kind of daemon. Empty: the kernel chooses.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pinning {
+    /// capd's.
+    pub capture: Vec<usize>,
+    /// The workers', which take one each in turn.
+    pub workers: Vec<usize>,
+    /// The forwarder's.
+    pub forwarder: Vec<usize>,
 }
 
 /// Who may be worker and forwarder: users by name or number. None: capd's own user.
@@ -475,6 +488,11 @@ impl Config {
                 Some("warn") => LogLevel::Warn,
                 Some("error") => LogLevel::Error,
                 _ => LogLevel::Info,
+            },
+            pinning: Pinning {
+                capture: cpus(values, "hunter.pinning.capture_cpus"),
+                workers: cpus(values, "hunter.pinning.worker_cpus"),
+                forwarder: cpus(values, "hunter.pinning.forwarder_cpus"),
             },
             users: Users {
                 worker: text(values, "hunter.users.worker").map(str::to_owned),
@@ -983,6 +1001,13 @@ fn list<'v>(values: &'v Values, key: &str) -> &'v [String] {
     match values.get(key) {
         Some((Value::List(list), _)) => list,
         _ => &[],
+    }
+}
+
+fn cpus(values: &Values, key: &str) -> Vec<usize> {
+    match values.get(key) {
+        Some((Value::Cpus(cpus), _)) => cpus.clone(),
+        _ => Vec::new(),
     }
 }
 

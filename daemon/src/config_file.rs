@@ -292,7 +292,7 @@ impl Raw {
                 });
                 Value::List(texts.collect::<Result<_, _>>()?)
             }
-            (Raw::List(list), Kind::Ports | Kind::PortRanges | Kind::Addresses) => {
+            (Raw::List(list), Kind::Ports | Kind::PortRanges | Kind::Addresses | Kind::Cpus) => {
                 let items = list.into_iter().map(|raw| match raw {
                     Raw::Text(text) => Ok(text),
                     Raw::Integer(number) => Ok(number.to_string()),

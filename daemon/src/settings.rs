@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::{Address, ReplayRate};
+use crate::pinning;
 
 /// What kind of traffic a node looks for. Each one is a sub-command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +94,8 @@ pub enum Kind {
     Ports,
     /// Port ranges `a-b`, separated by commas.
     PortRanges,
+    /// CPUs: `2,4-7`.
+    Cpus,
     /// `host:port`, several separated by commas.
     Addresses,
     /// `max`, `2x`, `1000pps`.
@@ -118,6 +121,8 @@ pub enum Value {
     Ports(Vec<u16>),
     /// Of [`Kind::PortRanges`]: first and last port of each.
     PortRanges(Vec<(u16, u16)>),
+    /// Of [`Kind::Cpus`]: each once, in the order given.
+    Cpus(Vec<usize>),
     /// Of [`Kind::Addresses`]. Never empty.
     Addresses(Vec<Address>),
     /// Of [`Kind::Rate`].
@@ -226,6 +231,9 @@ pub static SETTINGS: &[Setting] = &[
     row("hunter.quarantine_dir", Kind::Path, "Where packets that kill a worker twice are kept, each as a pcapng file; default: /var/lib/lc-hunt/quarantine for root, else below $XDG_STATE_HOME").long("quarantine-dir"),
     row("hunter.no_sandbox", Kind::Switch, "Run the daemons without their sandbox (seccomp, landlock, dropped capabilities): only for kernels that lack it").long("no-sandbox").default("false"),
     row("hunter.runtime_dir", Kind::Path, "Base directory for sockets and run state; default: /run/lc-hunt for root, else below $XDG_RUNTIME_DIR").long("runtime-dir").alias(&["runtime_dir"]),
+    row("hunter.pinning.capture_cpus", Kind::Cpus, "CPUs that lc-capd runs on: numbers and ranges, such as 2,4-7; default: all").long("capture-cpus"),
+    row("hunter.pinning.worker_cpus", Kind::Cpus, "CPUs of the workers, which take one each in turn").long("worker-cpus"),
+    row("hunter.pinning.forwarder_cpus", Kind::Cpus, "CPUs that lc-fwdd runs on").long("forwarder-cpus"),
     row("hunter.users.worker", Kind::Text, "User of the workers, if it is not that of lc-capd: a name or a number; as child of lc-hunt every daemon has the same user"),
     row("hunter.users.forwarder", Kind::Text, "User of the forwarder, if it is not that of lc-capd"),
     row("hunter.mode", Kind::Choice(&["hunt", "voip", "dns", "http", "tls", "email"]), "What kind of traffic to look for; on the command line the sub-command").default("hunt"),
@@ -435,6 +443,7 @@ impl Kind {
                 .map(port_range)
                 .collect::<Result<_, _>>()
                 .map(Value::PortRanges),
+            Kind::Cpus => pinning::parse(text).map(Value::Cpus),
             Kind::Addresses => text
                 .split(',')
                 .map(|item| item.trim().parse())
@@ -456,7 +465,7 @@ impl Kind {
                 let known: Vec<String> = numbers.iter().map(i64::to_string).collect();
                 Err(format!("{number} is not one of {}", known.join(", ")))
             }
-            Kind::Ports => self.parse(&number.to_string()),
+            Kind::Ports | Kind::Cpus => self.parse(&number.to_string()),
             Kind::Duration if number == 0 => Ok(Value::Duration(Duration::ZERO)),
             Kind::Duration => Err(format!(
                 "{number} has no unit; write \"{number}s\" or \"{number}ms\""
@@ -500,6 +509,7 @@ impl Kind {
             Kind::Duration => "a time such as 10s".to_owned(),
             Kind::Ports => "a list of ports".to_owned(),
             Kind::PortRanges => "a list of port ranges".to_owned(),
+            Kind::Cpus => "a list of CPUs such as 2,4-7".to_owned(),
             Kind::Addresses => "host:port,...".to_owned(),
             Kind::Rate => "max, 1x, 1000pps".to_owned(),
         }
@@ -707,6 +717,7 @@ impl fmt::Display for Value {
                     .collect();
                 f.write_str(&ranges.join(","))
             }
+            Value::Cpus(cpus) => f.write_str(&pinning::list(cpus)),
             Value::Addresses(addresses) => {
                 let addresses: Vec<String> = addresses.iter().map(Address::to_string).collect();
                 f.write_str(&addresses.join(","))

@@ -34,6 +34,7 @@
 #![forbid(unsafe_code)]
 
 mod approach;
+mod arguments;
 mod batch;
 mod bell;
 mod breaker;
@@ -73,6 +74,7 @@ use shm_layout::region::RegionError;
 use shm_layout::ring::RingReader;
 use tokio::sync::{mpsc, watch};
 
+pub use arguments::Arguments;
 pub use disk_buffer::{DiskBufferError, open_directory};
 pub use transport::TransportError;
 

@@ -2,7 +2,6 @@
 
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -11,19 +10,11 @@ use clap::Parser;
 use lc_daemon::attach::AttachError;
 use lc_daemon::config::Config;
 use lc_daemon::exit::Exit;
+use lc_daemon::pinning::{self, Place};
 use lc_daemon::signals::Signals;
 use lc_daemon::{logging, ready, sandbox};
-use lc_fwdd::{ForwarderError, Wish};
+use lc_fwdd::{Arguments, ForwarderError, Wish};
 use tokio::sync::watch;
-
-/// Takes wire-ready packets from shared memory to the processor.
-#[derive(Parser)]
-#[command(version)]
-struct Arguments {
-    /// The effective configuration, as lc-hunt writes it.
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
-}
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -48,6 +39,10 @@ fn forward(config: Config) -> Exit {
             return Exit::Failure;
         }
     };
+    if let Err(error) = pinning::pin(&config.pinning, Place::Forwarder) {
+        tracing::error!("{error}");
+        return Exit::Refused;
+    }
     let disk = match lc_fwdd::open_directory(&config) {
         Ok(disk) => disk,
         Err(error) => {

@@ -10,6 +10,7 @@ use std::path::Path;
 use lc_daemon::config::{Config, EmbeddedSink, Files, Live, LogLevel, Source, Transport};
 use lc_daemon::exit::Exit;
 use lc_daemon::logging;
+use lc_daemon::pinning::{self, Place};
 use pcap::{Capture, Device, Linktype};
 use rustix::thread::{CapabilitySet, capabilities};
 use serde::Serialize;
@@ -91,6 +92,7 @@ pub fn check(flags: &Flags, json: bool) -> Exit {
                 Source::Files(files) => check_files(files, &mut findings),
             }
             filter_expression(&config.bpf_filter, &mut findings);
+            cpus(&config, &mut findings);
             huge_pages(&config, &mut findings);
             check_transport(&config.transport, &mut findings);
             if let Some(sink) = &config.embedded_sink {
@@ -269,6 +271,31 @@ fn free_huge_pages() -> Option<(usize, usize)> {
         line.split_whitespace().next()?.parse::<usize>().ok()
     };
     Some((number("HugePages_Free:")?, number("Hugepagesize:")? * 1024))
+}
+
+/// Where the daemons would run.
+fn cpus(config: &Config, findings: &mut Findings) {
+    let workers = 0..u16::try_from(config.workers).unwrap_or(u16::MAX);
+    let places = std::iter::once(("lc-capd".to_owned(), Place::Capture))
+        .chain(workers.map(|index| (format!("lc-workerd {index}"), Place::Worker(index))))
+        .chain([("lc-fwdd".to_owned(), Place::Forwarder)]);
+    let mut pinned = Vec::new();
+    for (name, place) in places {
+        match pinning::chosen(&config.pinning, place) {
+            Ok(cpus) if cpus.is_empty() => {}
+            Ok(cpus) => pinned.push(format!("{name} on {}", pinning::list(&cpus))),
+            Err(error) => {
+                return findings.error(
+                    "CPUs",
+                    error.to_string(),
+                    "correct the list, or leave it out",
+                );
+            }
+        }
+    }
+    if !pinned.is_empty() {
+        findings.ok("CPUs", pinned.join(", "));
+    }
 }
 
 fn check_transport(transport: &Transport, findings: &mut Findings) {

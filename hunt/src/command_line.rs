@@ -57,6 +57,11 @@ pub enum Order {
         /// What for.
         look: Look,
     },
+    /// Write manual pages and completions.
+    Pages {
+        /// Below this directory.
+        dir: PathBuf,
+    },
     /// Print the reference of settings.
     Reference,
 }
@@ -175,6 +180,9 @@ fn order(matches: &ArgMatches) -> Result<Order, clap::Error> {
                 },
             })
         }
+        Some(("pages", pages)) => no_flags(matches, "pages").map(|()| Order::Pages {
+            dir: path(pages, "dir"),
+        }),
         Some(("reference", _)) => no_flags(matches, "reference").map(|()| Order::Reference),
         Some((name, below)) => {
             let mut levels = vec![(None, matches), (mode(name), below)];
@@ -247,7 +255,7 @@ fn mode(name: &str) -> Option<Mode> {
 }
 
 /// The whole command line.
-fn command() -> Command {
+pub fn command() -> Command {
     let json = || {
         Arg::new("json")
             .long("json")
@@ -372,6 +380,17 @@ fn command() -> Command {
                 ),
         )
         .subcommand(
+            Command::new("pages")
+                .about("Write the manual pages and the completions for shells below DIR")
+                .hide(true)
+                .arg(
+                    Arg::new("dir")
+                        .value_name("DIR")
+                        .value_parser(value_parser!(PathBuf))
+                        .required(true),
+                ),
+        )
+        .subcommand(
             Command::new("reference")
                 .about("Print docs/CONFIGURATION.md")
                 .hide(true),
@@ -463,6 +482,7 @@ fn value_name(kind: Kind) -> &'static str {
         Kind::Choice(_) => "WORD",
         Kind::Duration => "TIME",
         Kind::Ports => "PORTS",
+        Kind::Cpus => "CPUS",
         Kind::PortRanges => "RANGES",
         Kind::Addresses => "HOST:PORT,...",
         Kind::Rate => "RATE",

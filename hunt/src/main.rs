@@ -10,6 +10,7 @@ mod check;
 mod command_line;
 mod embedded_sink;
 mod interfaces;
+mod pages;
 mod progress;
 mod reference;
 mod resolve;
@@ -81,6 +82,16 @@ fn main() -> ExitCode {
         Order::Buffer { dir, look } => {
             logging::init(PROGRAM, LogLevel::Info);
             buffer::look(&dir, &look)
+        }
+        Order::Pages { dir } => {
+            logging::init(PROGRAM, LogLevel::Info);
+            match pages::write(&dir) {
+                Ok(()) => Exit::Ok,
+                Err(error) => {
+                    tracing::error!("{}: {error}", dir.display());
+                    Exit::Failure
+                }
+            }
         }
         Order::Reference => {
             print!("{}", reference::markdown());

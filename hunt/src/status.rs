@@ -57,6 +57,8 @@ pub struct Process {
     pub version: String,
     /// Milliseconds since it last said that it makes progress.
     pub heartbeat_age_ms: u64,
+    /// The CPUs it may run on, as the kernel tells; empty when it does not run.
+    pub cpus: String,
     /// What protects the machine from it, should it be taken over.
     pub sandbox: Sandbox,
 }
@@ -315,6 +317,10 @@ impl Process {
             epoch: region.epoch(),
             version: region.owner_version(),
             heartbeat_age_ms: if owner.pid == 0 { 0 } else { age / 1_000_000 },
+            cpus: match owner.is_alive() {
+                true => allowed_cpus(owner.pid).unwrap_or_default(),
+                false => String::new(),
+            },
             sandbox: Sandbox {
                 walls: protection.walls(),
                 capabilities: protection.capability_names(),
@@ -322,6 +328,15 @@ impl Process {
             },
         }
     }
+}
+
+/// What the kernel says in `/proc/<pid>/status`.
+fn allowed_cpus(pid: u32) -> Option<String> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
+    Some(line.trim().to_owned())
 }
 
 /// Directories below `base`, and `base` itself, where a capd has listened.
@@ -380,6 +395,7 @@ impl fmt::Display for Status {
                 epoch,
                 version,
                 heartbeat_age_ms: age,
+                cpus,
                 sandbox,
                 ..
             } = process;
@@ -390,7 +406,7 @@ impl fmt::Display for Status {
             };
             writeln!(
                 f,
-                "  {name:<14} {state}, pid {pid}, version {version}, start {epoch}, heartbeat {age} ms ago"
+                "  {name:<14} {state}, pid {pid}, version {version}, start {epoch}, heartbeat {age} ms ago, CPUs {cpus}"
             )?;
             writeln!(f, "  {:<14} sandbox {}", "", sandbox.summary)?;
         }

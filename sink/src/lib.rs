@@ -28,6 +28,7 @@ mod append_file;
 mod catalogue;
 mod config;
 mod filter_file;
+mod flags;
 mod flow;
 mod json;
 mod listener;
@@ -54,6 +55,7 @@ use tonic::{Request, Status};
 
 pub use config::{Config, Output, TlsFiles};
 pub use filter_file::FilterFileError;
+pub use flags::Flags;
 pub use flow::{FlowPlan, parse_duration};
 use recorder::Recorder;
 pub use summary::Summary;

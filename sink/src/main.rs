@@ -4,76 +4,12 @@
 use std::error::Error;
 use std::fs;
 use std::io::{self, IsTerminal};
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Parser;
-use lc_sink::{Config, FlowPlan, Output, Sink, TlsFiles};
+use lc_sink::{Config, Flags, Sink, TlsFiles};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-
-/// A small real processor for lc-hunt and lippycat hunters: takes packets, acknowledges them, distributes filters, and
-/// writes down what came. Ends on SIGTERM or SIGINT.
-#[derive(Debug, Parser)]
-#[command(version)]
-struct Flags {
-    /// Address to listen on; port 0 takes a free one
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:55555")]
-    listen: SocketAddr,
-
-    /// Write the port that was bound to FILE
-    #[arg(long, value_name = "FILE")]
-    port_file: Option<PathBuf>,
-
-    /// Distribute the filters of FILE (.toml, .yaml, .yml) and their changes
-    #[arg(long, value_name = "FILE")]
-    filters: Option<PathBuf>,
-
-    /// Server certificate chain (PEM); turns on TLS 1.3
-    #[arg(long, value_name = "FILE", requires = "tls_key")]
-    tls_cert: Option<PathBuf>,
-
-    /// Private key of the server certificate (PEM)
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
-    tls_key: Option<PathBuf>,
-
-    /// Demand client certificates signed by the authorities in FILE (PEM)
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
-    tls_client_ca: Option<PathBuf>,
-
-    /// Demand this value as x-api-key on every call
-    #[arg(long, value_name = "KEY")]
-    api_key: Option<String>,
-
-    /// Wait before each acknowledgement, for example 50ms
-    #[arg(long, value_name = "DURATION", value_parser = lc_sink::parse_duration, default_value = "0ms")]
-    ack_delay: Duration,
-
-    /// Flow control to answer: continue, resume, slow, or pause:DURATION@N (PAUSE for DURATION after N batches, then RESUME)
-    #[arg(long, value_name = "PLAN", default_value = "continue")]
-    flow: FlowPlan,
-
-    /// Write one JSON object per packet to FILE, or - for standard output; an existing file is continued
-    #[arg(long, value_name = "FILE")]
-    json: Option<Output>,
-
-    /// Put the packet's bytes into the JSON objects, in base64
-    #[arg(long, requires = "json")]
-    json_data: bool,
-
-    /// Write all packets to FILE as pcapng; an existing file gets a new section
-    #[arg(long, value_name = "FILE")]
-    write_file: Option<PathBuf>,
-
-    /// Keep totals in FILE (JSON), or print them at the end with -; an existing file is continued
-    #[arg(long, value_name = "FILE")]
-    summary: Option<Output>,
-
-    /// Only count: the fastest
-    #[arg(long, conflicts_with_all = ["json", "write_file"])]
-    discard: bool,
-}
 
 /// Exit code of a run that ended with an error.
 const FAILED: u8 = 1;

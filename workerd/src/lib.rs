@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 pub mod address_text;
+pub mod arguments;
 pub mod decode;
 pub mod emit;
 pub mod filter;

@@ -5,24 +5,13 @@
 use clap::Parser;
 use lc_daemon::config::{Config, Source};
 use lc_daemon::exit::Exit;
+use lc_daemon::pinning::{self, Place};
 use lc_daemon::signals::Signals;
 use lc_daemon::{logging, ready, sandbox};
+use lc_workerd::arguments::Arguments;
 use lc_workerd::start;
 use lc_workerd::worker::{Drained, Worker};
-use std::path::PathBuf;
 use std::process::ExitCode;
-
-/// Decodes captured packets and forwards those that the processor's filters ask for.
-#[derive(Parser)]
-#[command(name = "lc-workerd", version)]
-struct Arguments {
-    /// Configuration file of the node.
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
-    /// Which worker of the node this is, from 0.
-    #[arg(long, value_name = "N")]
-    index: u16,
-}
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -43,6 +32,8 @@ fn run(arguments: &Arguments) -> Result<Exit, (Exit, String)> {
         (Exit::Refused, error.to_string())
     })?;
     logging::init("lc-workerd", config.log_level);
+    pinning::pin(&config.pinning, Place::Worker(arguments.index))
+        .map_err(|error| (Exit::Refused, error.to_string()))?;
     let signals = Signals::install().map_err(|error| failure(error.to_string()))?;
     let stop = signals.stop();
     let regions = start::attach_and_confine(&config, arguments.index, &signals)
