@@ -164,7 +164,7 @@ impl Live {
             );
         }
         let now = Instant::now();
-        let (kept_ring, kept_sockets) = left.split(&options);
+        let (kept_ring, kept_sockets) = left.split();
         let mut live = Self {
             device: device.to_owned(),
             options,
@@ -233,7 +233,7 @@ impl Live {
         handle.resume(&mut self.account);
         // In the store before its first packet.
         let queue = self.interfaces.queue();
-        self.stored_as = Some(kept::store(handle.is_ring(), queue, &handle));
+        self.stored_as = Some(kept::store(handle.ring(), queue, &handle));
         handle.start()?;
         self.handle = Some(handle);
         self.state = State::Up;
@@ -369,15 +369,16 @@ impl Live {
         let unfit = self.unfit(&kept);
         let KeptRing { name, ring } = kept;
         let mut handle = Handle::over(ring, &self.options);
-        if !handle.resume(&mut self.account) {
-            if let Some(socket) = handle.into_socket() {
-                self.settle_socket(name, &socket);
-            }
+        let resumed = handle.resume(&mut self.account);
+        if !resumed {
+            handle.reject_all();
+        }
+        handle.count(&mut self.account);
+        if !resumed {
+            self.settled.names.push(name);
             return false;
         }
-        let identity_name = handle.device().to_owned();
-        handle.interface = self.interfaces.register(&identity_name, handle.link_type);
-        handle.count(&mut self.account);
+        handle.interface = self.interfaces.register(handle.device(), handle.link_type);
         tracing::info!(
             interface = self.device,
             packets = self.account.waiting(),
@@ -401,6 +402,7 @@ impl Live {
         let identity = kept.ring.identity();
         let promiscuous = self.options.promiscuous && self.device != ANY;
         if identity.name != self.device
+            || kept.ring.geometry() != kept::geometry(&self.options)
             || identity.promiscuous != promiscuous
             || self.options.backend == CaptureBackend::Pcap
         {
@@ -451,7 +453,12 @@ impl Live {
         self.lose_waiting();
         match &mut self.handle {
             Some(handle) => drop(handle.resume(&mut self.account)),
-            None => drop(self.lost_since.get_or_insert_with(Instant::now)),
+            None => {
+                self.lost_since = Some(Instant::now());
+                self.state = State::Retrying {
+                    reason: "the socket of a predecessor can't be read on".into(),
+                };
+            }
         }
         seamless
     }
