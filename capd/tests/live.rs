@@ -580,7 +580,9 @@ fn dies(options: LiveOptions, first: u32, second: u32) -> Dead {
     };
     let safe = numbers(&seen);
     send_from(5060, first, second);
-    poll_until(&mut live, &mut seen, |_, seen| seen.len() as u32 > first);
+    poll_until(&mut live, &mut seen, |_, seen| {
+        second == 0 || seen.len() as u32 > first
+    });
     // A reading that nobody hears of.
     live.status();
     let (name, socket) = live.socket().unwrap();
@@ -694,6 +696,70 @@ fn an_interface_that_went_while_nobody_captured_is_read_to_its_end() {
         send_from(5060, 500, 10);
         poll_until(&mut live, &mut seen, |_, seen| seen.len() == 210);
         assert_balanced_after(&dead, &live.status(), seen.len());
+    });
+}
+
+/// The kernel of a cooked socket does not see the sender's address: the filter is applied here, and what it keeps back is counted.
+#[test]
+fn a_filter_in_user_space_keeps_the_account() {
+    in_one_namespace("user space", || {
+        let options = options(CaptureBackend::Packet);
+        let filter = Expression::new("link[5] = 6 and udp dst port 5060 and inbound", &[]);
+        let mut live = Live::open("any", options, &filter, Interfaces::default()).unwrap();
+        let mut seen = vec![];
+        for round in 0..5 {
+            send_from(5060, 20 * round, 20);
+            send(53, 30);
+        }
+        poll_until(&mut live, &mut seen, |live, seen| {
+            seen.len() == 100 && live.status().rejected >= 400
+        });
+        let status = live.status();
+        let published = Predecessor {
+            next: live.position(),
+            received: status.received,
+            dropped: status.dropped,
+            lost: status.lost,
+        };
+        assert_eq!(published.next, 100 + status.rejected);
+        let (name, socket) = live.socket().unwrap();
+        let mut left = vec![(name.to_owned(), socket.try_clone_to_owned().unwrap())];
+        drop(live);
+        let left = Left::take_from(&mut left, 0);
+        let mut live =
+            Live::open_after("any", options, &filter, Interfaces::default(), left).unwrap();
+        assert!(live.resume(&published));
+        live.set_filter(&filter).unwrap();
+        send(53, 30);
+        send_from(5060, 100, 20);
+        poll_until(&mut live, &mut seen, |_, seen| seen.len() == 120);
+        live.stop();
+        while poll(&mut live, &mut seen) != Poll::Finished {}
+        let after = live.status();
+        assert!(numbers(&seen).into_iter().eq(0..120));
+        assert_eq!(
+            after.received,
+            after.dropped + after.rejected + 20,
+            "{after:?}"
+        );
+    });
+}
+
+/// Without the shared memory of the dead one nobody knows how far it had come.
+#[test]
+fn a_socket_without_an_account_is_given_up_and_counted() {
+    in_one_namespace("no account", || {
+        let options = options(CaptureBackend::Packet);
+        let mut dead = dies(options, 300, 0);
+        send_from(5060, 300, 50);
+        let mut live = open_after("far", options, &mut dead);
+        let mut seen = vec![];
+        poll_until(&mut live, &mut seen, |live, _| live.status().reopened == 1);
+        send_from(5060, 350, 10);
+        poll_until(&mut live, &mut seen, |_, seen| seen.len() == 10);
+        assert!(numbers(&seen).into_iter().eq(350..360));
+        let status = live.status();
+        assert_eq!((status.received, status.lost), (60, 50));
     });
 }
 

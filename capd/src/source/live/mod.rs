@@ -384,12 +384,17 @@ impl Live {
             packets = self.account.waiting(),
             "capture goes on in the socket of a predecessor"
         );
+        // No change, unless the predecessor died before it did so itself.
+        let started = match unfit {
+            None => handle.start().map_err(|error| error.to_string()),
+            Some(reason) => Err(reason),
+        };
         self.handle = Some(handle);
         self.stored_as = Some(name);
         self.filter_of_predecessor = true;
-        match unfit {
-            None => true,
-            Some(reason) => {
+        match started {
+            Ok(()) => true,
+            Err(reason) => {
                 self.lose(reason);
                 false
             }
@@ -516,6 +521,10 @@ impl Source for Live {
 
     fn resume(&mut self, from: &Predecessor) -> bool {
         self.begin(Some(from))
+    }
+
+    fn position(&self) -> u64 {
+        self.account.taken
     }
 
     fn poll(&mut self, max: usize, deliver: &mut Deliver<'_>) -> Result<Poll, SourceError> {
