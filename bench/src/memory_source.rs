@@ -59,6 +59,10 @@ impl Source for MemorySource {
         false
     }
 
+    fn position(&self) -> u64 {
+        self.sequence
+    }
+
     fn poll(&mut self, max: usize, deliver: &mut Deliver<'_>) -> Result<Poll, SourceError> {
         if self.stopped {
             return Ok(Poll::Finished);

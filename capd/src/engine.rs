@@ -197,7 +197,7 @@ impl Engine {
         }
         let full_ring = source.full_ring();
         let most_bytes = rings.first().map_or(0, RingWriter::capacity) / BATCH_PART;
-        let before = commit.get(CaptureCounter::Captured);
+        let before = commit.sequence();
         let mut unpublished = 0;
         let polled = source.poll(BATCH, &mut |packet| {
             let hash = flow_hash(packet.link_type, packet.data);
@@ -244,7 +244,9 @@ impl Engine {
             }
             ControlFlow::Continue(())
         });
-        if commit.get(CaptureCounter::Captured) != before {
+        // Packets that the filter did not let through move it, too.
+        commit.set_sequence(source.position());
+        if commit.sequence() != before {
             publish(session, *queue, commit, rings);
         }
         for worker in away.iter() {

@@ -120,6 +120,10 @@ impl Source for Memory {
         false
     }
 
+    fn position(&self) -> u64 {
+        self.next.into()
+    }
+
     fn poll(&mut self, max: usize, deliver: &mut Deliver<'_>) -> Result<Poll, SourceError> {
         for _ in 0..max {
             if self.next == self.count {

@@ -4,13 +4,16 @@
 
 use std::net::UdpSocket;
 use std::ops::ControlFlow;
+use std::os::fd::OwnedFd;
 use std::process::{Child, Command};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use lc_capd::bpf::{Expression, Pushed};
-use lc_capd::source::live::{Live, LiveOptions};
-use lc_capd::source::{FullRing, Interfaces, Poll, Source, SourceError, State};
+use lc_capd::source::live::{Left, Live, LiveOptions};
+use lc_capd::source::{
+    FullRing, Interfaces, Poll, Predecessor, Source, SourceError, State, Status,
+};
 use lc_daemon::attach::WorkerRegions;
 use lc_daemon::config::CaptureBackend;
 use nix::sched::{CloneFlags, unshare};
@@ -66,8 +69,12 @@ fn make_pair() {
 }
 
 fn send(port: u16, count: u32) {
+    send_from(port, 0, count);
+}
+
+fn send_from(port: u16, first: u32, count: u32) {
     let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-    for number in 0..count {
+    for number in first..first + count {
         socket
             .send_to(&number.to_be_bytes(), ("10.99.0.2", port))
             .unwrap();
@@ -541,6 +548,249 @@ fn what_only_libpcap_knows_is_captured_by_it_and_said() {
         let refused = refused.err().unwrap().to_string();
         assert!(refused.contains("--capture-backend"), "{refused}");
         assert_eq!(open(CaptureBackend::Auto, "near", "").status().note, "");
+    });
+}
+
+/// A capture that has died: what it had published, and the socket that was kept.
+struct Dead {
+    published: Predecessor,
+    left: Vec<(String, OwnedFd)>,
+    /// The numbers that it delivered.
+    safe: Vec<u32>,
+}
+
+fn numbers(seen: &[Seen]) -> Vec<u32> {
+    let number = |packet: &Seen| u32::from_be_bytes(packet.2[..].try_into().unwrap());
+    seen.iter().map(number).collect()
+}
+
+/// Captures `first` packets on `far` and publishes that, sends `second` more, and dies with some of them delivered and none published.
+fn dies(options: LiveOptions, first: u32, second: u32) -> Dead {
+    let expression = Expression::new("udp port 5060", &[]);
+    let mut live = Live::open("far", options, &expression, Interfaces::default()).unwrap();
+    let mut seen = vec![];
+    send(5060, first);
+    poll_until(&mut live, &mut seen, |_, seen| seen.len() as u32 == first);
+    let status = live.status();
+    let published = Predecessor {
+        next: first.into(),
+        received: status.received,
+        dropped: status.dropped,
+        lost: status.lost,
+    };
+    let safe = numbers(&seen);
+    send_from(5060, first, second);
+    poll_until(&mut live, &mut seen, |_, seen| {
+        second == 0 || seen.len() as u32 > first
+    });
+    // A reading that nobody hears of.
+    live.status();
+    let (name, socket) = live.socket().unwrap();
+    let left = vec![(name.to_owned(), socket.try_clone_to_owned().unwrap())];
+    Dead {
+        published,
+        left,
+        safe,
+    }
+}
+
+fn open_after(device: &str, options: LiveOptions, dead: &mut Dead) -> Live {
+    let expression = Expression::new("udp port 5060 or port 53", &[]);
+    let left = Left::take_from(&mut dead.left, 0);
+    assert!(dead.left.is_empty());
+    Live::open_after(device, options, &expression, Interfaces::default(), left).unwrap()
+}
+
+/// The successor's account, behind what the dead one has published.
+fn assert_balanced_after(dead: &Dead, status: &Status, delivered: usize) {
+    assert_eq!(
+        dead.published.received + status.received,
+        dead.published.dropped
+            + status.dropped
+            + status.lost
+            + (dead.safe.len() + delivered) as u64,
+        "{status:?}"
+    );
+}
+
+#[test]
+fn a_successor_reads_on_behind_what_was_published() {
+    in_one_namespace("successor", || {
+        let options = options(CaptureBackend::Packet);
+        let mut dead = dies(options, 300, 200);
+        send_from(5060, 500, 100);
+        // The filter of the dead one holds until the successor knows the present one.
+        send(53, 50);
+        let mut live = open_after("far", options, &mut dead);
+        assert!(live.resume(&dead.published));
+        let mut seen = vec![];
+        poll_until(&mut live, &mut seen, |_, seen| seen.len() == 300);
+        live.set_filter(&Expression::new("udp port 53", &[]))
+            .unwrap();
+        send(5060, 50);
+        send_from(53, 600, 10);
+        poll_until(&mut live, &mut seen, |_, seen| seen.len() == 310);
+        assert!(numbers(&seen).into_iter().eq(300..610));
+        live.stop();
+        while poll(&mut live, &mut seen) != Poll::Finished {}
+        let status = live.status();
+        assert_balanced_after(&dead, &status, seen.len());
+        assert_eq!((seen.len(), status.lost, status.reopened), (310, 0, 0));
+    });
+}
+
+#[test]
+fn a_predecessors_socket_that_is_not_wanted_is_read_to_its_end() {
+    in_one_namespace("unwanted", || {
+        let before = options(CaptureBackend::Packet);
+        let promiscuous = LiveOptions {
+            promiscuous: true,
+            ..before
+        };
+        let larger = LiveOptions {
+            kernel_buffer: 32 << 20,
+            ..before
+        };
+        let through_libpcap = options(CaptureBackend::Pcap);
+        for (device, after) in [
+            ("far", promiscuous),
+            ("far", larger),
+            ("far", through_libpcap),
+            ("near", before),
+        ] {
+            let mut dead = dies(before, 300, 200);
+            let mut live = open_after(device, after, &mut dead);
+            assert!(!live.resume(&dead.published));
+            let mut seen = vec![];
+            poll_until(&mut live, &mut seen, |live, seen| {
+                seen.len() == 200 && live.status().state == State::Up
+            });
+            assert!(numbers(&seen).into_iter().eq(300..500));
+            send_from(5060, 500, 10);
+            poll_until(&mut live, &mut seen, |_, seen| seen.len() == 210);
+            live.stop();
+            while poll(&mut live, &mut seen) != Poll::Finished {}
+            let status = live.status();
+            assert_balanced_after(&dead, &status, seen.len());
+            assert_eq!((status.lost, status.reopened), (0, 1), "{device}");
+        }
+    });
+}
+
+#[test]
+fn an_interface_that_went_while_nobody_captured_is_read_to_its_end() {
+    in_one_namespace("went", || {
+        let options = options(CaptureBackend::Packet);
+        let mut dead = dies(options, 300, 200);
+        ip("link del near");
+        let mut live = open_after("far", options, &mut dead);
+        live.resume(&dead.published);
+        let mut seen = vec![];
+        poll_until(&mut live, &mut seen, |_, seen| seen.len() == 200);
+        assert!(numbers(&seen).into_iter().eq(300..500));
+        assert!(matches!(live.status().state, State::Retrying { .. }));
+        make_pair();
+        poll_until(&mut live, &mut seen, |live, _| {
+            live.status().state == State::Up
+        });
+        send_from(5060, 500, 10);
+        poll_until(&mut live, &mut seen, |_, seen| seen.len() == 210);
+        assert_balanced_after(&dead, &live.status(), seen.len());
+    });
+}
+
+/// The kernel of a cooked socket does not see the sender's address: the filter is applied here, and what it keeps back is counted.
+#[test]
+fn a_filter_in_user_space_keeps_the_account() {
+    in_one_namespace("user space", || {
+        let options = options(CaptureBackend::Packet);
+        let filter = Expression::new("link[5] = 6 and udp dst port 5060 and inbound", &[]);
+        let mut live = Live::open("any", options, &filter, Interfaces::default()).unwrap();
+        let mut seen = vec![];
+        for round in 0..5 {
+            send_from(5060, 20 * round, 20);
+            send(53, 30);
+        }
+        poll_until(&mut live, &mut seen, |live, seen| {
+            seen.len() == 100 && live.status().rejected >= 400
+        });
+        let status = live.status();
+        let published = Predecessor {
+            next: live.position(),
+            received: status.received,
+            dropped: status.dropped,
+            lost: status.lost,
+        };
+        assert_eq!(published.next, 100 + status.rejected);
+        let (name, socket) = live.socket().unwrap();
+        let mut left = vec![(name.to_owned(), socket.try_clone_to_owned().unwrap())];
+        drop(live);
+        let left = Left::take_from(&mut left, 0);
+        let mut live =
+            Live::open_after("any", options, &filter, Interfaces::default(), left).unwrap();
+        assert!(live.resume(&published));
+        live.set_filter(&filter).unwrap();
+        send(53, 30);
+        send_from(5060, 100, 20);
+        poll_until(&mut live, &mut seen, |_, seen| seen.len() == 120);
+        live.stop();
+        while poll(&mut live, &mut seen) != Poll::Finished {}
+        let after = live.status();
+        assert!(numbers(&seen).into_iter().eq(0..120));
+        assert_eq!(
+            after.received,
+            after.dropped + after.rejected + 20,
+            "{after:?}"
+        );
+    });
+}
+
+/// Without the shared memory of the dead one nobody knows how far it had come.
+#[test]
+fn a_socket_without_an_account_is_given_up_and_counted() {
+    in_one_namespace("no account", || {
+        let options = options(CaptureBackend::Packet);
+        let mut dead = dies(options, 300, 0);
+        send_from(5060, 300, 50);
+        let mut live = open_after("far", options, &mut dead);
+        let mut seen = vec![];
+        poll_until(&mut live, &mut seen, |live, _| live.status().reopened == 1);
+        send_from(5060, 350, 10);
+        poll_until(&mut live, &mut seen, |_, seen| seen.len() == 10);
+        assert!(numbers(&seen).into_iter().eq(350..360));
+        let status = live.status();
+        assert_eq!((status.received, status.lost), (60, 50));
+    });
+}
+
+/// A ring that the last commit does not fit, and that of libpcap: what they held is counted.
+#[test]
+fn what_cannot_be_read_on_is_counted() {
+    in_one_namespace("unreadable", || {
+        let ours = options(CaptureBackend::Packet);
+        let libpcap = options(CaptureBackend::Pcap);
+        for (before, after, place) in [(ours, ours, 1), (libpcap, libpcap, 0), (libpcap, ours, 0)] {
+            let mut dead = dies(before, 300, 200);
+            // One packet less than was published: the ring begins behind it.
+            dead.published.next -= place;
+            dead.safe.truncate(300 - place as usize);
+            let mut live = open_after("far", after, &mut dead);
+            assert!(!live.resume(&dead.published));
+            let mut seen = vec![];
+            poll_until(&mut live, &mut seen, |live, _| {
+                live.status().state == State::Up
+            });
+            send_from(5060, 500, 10);
+            poll_until(&mut live, &mut seen, |_, seen| seen.len() == 10);
+            live.stop();
+            while poll(&mut live, &mut seen) != Poll::Finished {}
+            let status = live.status();
+            assert_balanced_after(&dead, &status, seen.len());
+            // A reading that nobody has heard of is known again only from a ring of ours.
+            let known = if place == 1 { 201 } else { 0 };
+            assert_eq!(status.lost, known, "{status:?}");
+            assert!(numbers(&seen).into_iter().eq(500..510));
+        }
     });
 }
 

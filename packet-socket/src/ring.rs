@@ -122,6 +122,12 @@ impl Ring {
         &self.identity
     }
 
+    /// Its size.
+    #[must_use]
+    pub fn geometry(&self) -> Geometry {
+        self.mapping.geometry
+    }
+
     /// The socket alone.
     #[must_use]
     pub fn into_socket(self) -> PacketSocket {
@@ -144,12 +150,8 @@ impl Ring {
     /// then numbered from there.
     ///
     /// # Errors
-    /// [`Mismatch`]: this is the place of another ring.
+    /// [`Mismatch`]: this is the place of another ring. Its counters are taken over all the same; its packets are not to be taken.
     pub fn resume(&mut self, place: &Place) -> Result<(), Mismatch> {
-        let blocks = (0..self.mapping.geometry.blocks).map(|block| self.mapping.state(block));
-        let blocks: Vec<_> = blocks.collect();
-        let start = start(&blocks, place.next)?;
-        (self.current, self.skip) = (start.block, start.skip);
         (self.received, self.dropped) = (place.received, place.dropped);
         let notes = self.mapping.private(0);
         // A forged ring could hold readings that lead in a circle.
@@ -161,6 +163,10 @@ impl Ring {
             self.received += u64::from(received);
             self.dropped += u64::from(dropped);
         }
+        let blocks = (0..self.mapping.geometry.blocks).map(|block| self.mapping.state(block));
+        let blocks: Vec<_> = blocks.collect();
+        let start = start(&blocks, place.next)?;
+        (self.current, self.skip) = (start.block, start.skip);
         Ok(())
     }
 
@@ -382,6 +388,9 @@ unsafe impl Send for Mapping {}
 
 impl Mapping {
     fn new(socket: &PacketSocket, geometry: &Geometry) -> io::Result<Self> {
+        if !geometry.is_valid() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
         let flags = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new mapping at an address that the kernel chooses.
         let start = unsafe {

@@ -55,6 +55,16 @@ impl Geometry {
     pub fn bytes(&self) -> usize {
         self.block_bytes as usize * self.blocks as usize
     }
+
+    /// Whether a kernel can make such a ring, and this crate read it.
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        let smallest = AREA.next_power_of_two().max(4096);
+        self.block_bytes.is_power_of_two()
+            && self.block_bytes as usize >= smallest
+            && self.blocks >= 2
+            && self.bytes() <= i32::MAX as usize
+    }
 }
 
 /// Where a socket is bound.
@@ -115,15 +125,14 @@ impl PacketSocket {
     pub fn make_ring(&self, geometry: &Geometry, retire: Duration) -> io::Result<()> {
         /// Of no meaning in version 3 except that the numbers must agree.
         const FRAME: u32 = 2048;
-        let invalid = || io::Error::from(io::ErrorKind::InvalidInput);
-        let frames = (geometry.block_bytes / FRAME)
-            .checked_mul(geometry.blocks)
-            .ok_or_else(invalid)?;
+        if !geometry.is_valid() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
         let request = libc::tpacket_req3 {
             tp_block_size: geometry.block_bytes,
             tp_block_nr: geometry.blocks,
             tp_frame_size: FRAME,
-            tp_frame_nr: frames,
+            tp_frame_nr: geometry.block_bytes / FRAME * geometry.blocks,
             tp_retire_blk_tov: retire.as_millis().clamp(1, u32::MAX.into()) as u32,
             tp_sizeof_priv: PRIVATE_BYTES as u32,
             tp_feature_req_word: 0,

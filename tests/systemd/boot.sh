@@ -164,6 +164,7 @@ worker=$(main_pid lc-workerd@0)
 inside systemctl kill -s KILL lc-capd
 taken_over() { inside /opt/lc-hunt status | grep -q 'lc-capd .* start 3,' && works; }
 until_true taken_over || fail "a new lc-capd did not go on in the shared memory of the old one"
+inside /opt/lc-hunt status --json | grep -q '"capture_reopened_total": *0' || fail "systemd did not keep the capture socket"
 [ "$(main_pid lc-workerd@0)" = "$worker" ] || fail "lc-workerd@0 did not live on"
 echo "ok: a new lc-capd goes on in the shared memory that systemd kept; the worker lives on"
 for unit in lc-workerd@0 lc-fwdd lc-capd; do

@@ -134,6 +134,9 @@ pub trait Source: Send {
     /// live source reads on in the other's socket if there is one, and else numbers on. To be called before the first [`Source::poll`].
     fn resume(&mut self, from: &Predecessor) -> bool;
 
+    /// Number of the next packet: all below were delivered, or were not let through by the filter.
+    fn position(&self) -> u64;
+
     /// Delivers at most `max` packets, and blocks only if the previous call returned [`Poll::Dry`]. What earlier calls delivered, and what
     /// [`Source::status`] told, is in safety now: a source forgets it.
     ///

@@ -37,7 +37,7 @@ fn main() -> ExitCode {
         ..long
     };
     // About 100 bytes each.
-    let expected_mib = short.rate / 4 * short.away.as_secs() * 100 >> 20;
+    let expected_mib = (short.rate / 4 * short.away.as_secs() * 100) >> 20;
     let damaged = Outage {
         damage: true,
         // So that there are several segments.

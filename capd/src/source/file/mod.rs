@@ -211,6 +211,10 @@ impl Source for Files {
         false
     }
 
+    fn position(&self) -> u64 {
+        self.sequence.max(self.resume_at)
+    }
+
     fn poll(&mut self, max: usize, deliver: &mut Deliver<'_>) -> Result<Poll, SourceError> {
         let may_sleep = std::mem::take(&mut self.may_sleep);
         let mut left = max;

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use packet_socket::{Identity, PacketSocket, Place, Ring, Target, link};
+use packet_socket::{Geometry, Identity, PacketSocket, Place, Ring, Target, link};
 use pcap::{Active, Capture, Precision};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
@@ -235,9 +235,12 @@ impl Handle {
         &self.device
     }
 
-    /// Whether a successor can read the socket on.
-    pub(super) fn is_ring(&self) -> bool {
-        matches!(self.mechanism, Mechanism::Packet(_))
+    /// The size of a ring that a successor can read on.
+    pub(super) fn ring(&self) -> Option<Geometry> {
+        match &self.mechanism {
+            Mechanism::Packet(ring) => Some(ring.geometry()),
+            Mechanism::Pcap { .. } => None,
+        }
     }
 
     /// Numbers packets, and counts, from the account on. False if the ring's packets were numbered by somebody else.
@@ -250,24 +253,12 @@ impl Handle {
             received: account.received,
             dropped: account.dropped,
         };
-        match ring.resume(&place) {
-            Ok(()) => {
-                (account.received, account.dropped) = ring.counted();
-                true
-            }
-            Err(error) => {
-                tracing::warn!(interface = self.device, %error, "the socket of a predecessor cannot be read on");
-                false
-            }
+        let resumed = ring.resume(&place);
+        (account.received, account.dropped) = ring.counted();
+        if let Err(error) = resumed {
+            tracing::warn!(interface = self.device, %error, "the socket of a predecessor cannot be read on");
         }
-    }
-
-    /// The socket alone, of which only the counters are of use.
-    pub(super) fn into_socket(self) -> Option<PacketSocket> {
-        match self.mechanism {
-            Mechanism::Packet(ring) => Some(ring.into_socket()),
-            Mechanism::Pcap { .. } => None,
-        }
+        resumed.is_ok()
     }
 
     /// What was delivered is in safety: the kernel may have the room back.

@@ -1,6 +1,7 @@
 //! Sockets in the descriptor store: they outlive capd, and the kernel goes on filling and counting.
 //!
-//! A name says what the socket is of and for which capture thread, and is never used twice: `packet.0.81234567`.
+//! A name says what the socket is, for which capture thread, and when it was made, so that none is used twice; that of a ring tells its
+//! blocks' number and size, too: `packet.0.81234567.128.131072`.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -24,19 +25,16 @@ pub struct Left {
 impl Left {
     /// Takes the sockets of capture thread `queue` out of what the service manager has passed.
     pub fn take_from(passed: &mut Vec<(String, OwnedFd)>, queue: u16) -> Self {
-        let of_queue = |name: &str| {
-            let (_, of, _) = parts(name)?;
-            (of == queue).then_some(())
-        };
-        let sockets = passed.extract_if(.., |(name, _)| of_queue(name).is_some());
+        let of_queue = |name: &str| Name::parse(name).is_some_and(|name| name.queue == queue);
+        let sockets = passed.extract_if(.., |(name, _)| of_queue(name));
         let mut sockets: Vec<_> = sockets.collect();
-        sockets.sort_by_key(|(name, _)| parts(name).map(|(.., made)| made));
+        sockets.sort_by_key(|(name, _)| Name::parse(name).map(|name| name.made));
         Self { sockets }
     }
 
     /// Drops the sockets that no capture thread has taken: the configuration names fewer interfaces now.
     pub fn drop_rest(passed: &mut Vec<(String, OwnedFd)>) {
-        for (name, socket) in passed.extract_if(.., |(name, _)| parts(name).is_some()) {
+        for (name, socket) in passed.extract_if(.., |(name, _)| Name::parse(name).is_some()) {
             let counted = PacketSocket::from(socket).take_counters();
             let (received, _) = counted.unwrap_or_default();
             tracing::warn!(
@@ -49,17 +47,17 @@ impl Left {
     }
 
     /// A socket that can be read on, if the last one is of that kind, and those of which only the counters are of use.
-    pub(super) fn split(mut self, options: &LiveOptions) -> (Option<KeptRing>, Vec<KeptSocket>) {
-        let ring = match self.sockets.last() {
-            Some((name, socket)) if name.starts_with(PACKET) => match open(socket, options) {
+    pub(super) fn split(mut self) -> (Option<KeptRing>, Vec<KeptSocket>) {
+        let ring = self.sockets.last().and_then(|(name, socket)| {
+            let geometry = Name::parse(name)?.geometry?;
+            match open(socket, &geometry) {
                 Ok(ring) => Some((name.clone(), ring)),
                 Err(error) => {
                     tracing::warn!(name, %error, "the socket of a predecessor cannot be read on");
                     None
                 }
-            },
-            _ => None,
-        };
+            }
+        });
         if ring.is_some() {
             self.sockets.pop();
         }
@@ -72,7 +70,7 @@ impl Left {
     }
 }
 
-/// A predecessor's ring.
+/// A predecessor's ring, of any size.
 pub(super) struct KeptRing {
     pub(super) name: String,
     pub(super) ring: Ring,
@@ -99,26 +97,52 @@ pub(super) fn geometry(options: &LiveOptions) -> Geometry {
 }
 
 /// Stores the socket of an open capture; its name.
-pub(super) fn store(is_ring: bool, queue: u16, socket: impl AsFd) -> String {
-    let kind = if is_ring { PACKET } else { PCAP };
-    let name = format!("{kind}.{queue}.{}", shm_layout::monotonic_ns());
+pub(super) fn store(ring: Option<Geometry>, queue: u16, socket: impl AsFd) -> String {
+    let made = shm_layout::monotonic_ns();
+    let name = match ring {
+        Some(Geometry {
+            block_bytes,
+            blocks,
+        }) => format!("{PACKET}.{queue}.{made}.{blocks}.{block_bytes}"),
+        None => format!("{PCAP}.{queue}.{made}"),
+    };
     // One of an interface that goes down reports an error, and is to be kept all the same.
     fd_store::store_unwatched(&name, socket.as_fd());
     name
 }
 
-fn open(socket: &OwnedFd, options: &LiveOptions) -> std::io::Result<Ring> {
-    Ring::inherited(socket.try_clone()?.into(), &geometry(options))
+fn open(socket: &OwnedFd, geometry: &Geometry) -> std::io::Result<Ring> {
+    Ring::inherited(socket.try_clone()?.into(), geometry)
 }
 
-/// Kind, capture thread, and when it was made.
-fn parts(name: &str) -> Option<(&str, u16, u64)> {
-    let (kind, rest) = name.split_once('.')?;
-    let (queue, made) = rest.split_once('.')?;
-    if ![PACKET, PCAP].contains(&kind) {
-        return None;
+/// What a name says.
+struct Name {
+    queue: u16,
+    made: u64,
+    /// Of a ring.
+    geometry: Option<Geometry>,
+}
+
+impl Name {
+    fn parse(name: &str) -> Option<Self> {
+        let mut parts = name.split('.');
+        let kind = parts.next()?;
+        let mut number = || parts.next()?.parse::<u64>().ok();
+        let (queue, made) = (number()?, number()?);
+        let geometry = match kind {
+            PACKET => Some(Geometry {
+                blocks: number()?.try_into().ok()?,
+                block_bytes: number()?.try_into().ok()?,
+            }),
+            PCAP => None,
+            _ => return None,
+        };
+        Some(Self {
+            queue: queue.try_into().ok()?,
+            made,
+            geometry,
+        })
     }
-    Some((kind, queue.parse().ok()?, made.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -129,14 +153,14 @@ mod tests {
     fn each_capture_thread_gets_its_own_in_the_order_of_their_making() {
         let file = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
         let names = [
-            "packet.1.30",
+            "packet.1.30.128.131072",
             "region",
             "pcap.1.7",
-            "packet.0.8",
-            "packet.x.9",
+            "packet.0.8.4.4096",
+            "packet.x.9.4.4096",
             "packet.1",
             "filters",
-            "packet.7.1",
+            "packet.7.1.4.4096",
         ];
         let mut passed: Vec<_> = names.map(|name| (name.to_owned(), file())).into();
         let of = |left: Left| -> Vec<String> {
@@ -144,12 +168,15 @@ mod tests {
         };
         assert_eq!(
             of(Left::take_from(&mut passed, 1)),
-            ["pcap.1.7", "packet.1.30"]
+            ["pcap.1.7", "packet.1.30.128.131072"]
         );
-        assert_eq!(of(Left::take_from(&mut passed, 0)), ["packet.0.8"]);
+        assert_eq!(of(Left::take_from(&mut passed, 0)), ["packet.0.8.4.4096"]);
         assert_eq!(of(Left::take_from(&mut passed, 2)), [""; 0]);
         Left::drop_rest(&mut passed);
         let names: Vec<_> = passed.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["region", "packet.x.9", "packet.1", "filters"]);
+        assert_eq!(
+            names,
+            ["region", "packet.x.9.4.4096", "packet.1", "filters"]
+        );
     }
 }

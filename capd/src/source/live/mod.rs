@@ -164,7 +164,7 @@ impl Live {
             );
         }
         let now = Instant::now();
-        let (kept_ring, kept_sockets) = left.split(&options);
+        let (kept_ring, kept_sockets) = left.split();
         let mut live = Self {
             device: device.to_owned(),
             options,
@@ -233,7 +233,7 @@ impl Live {
         handle.resume(&mut self.account);
         // In the store before its first packet.
         let queue = self.interfaces.queue();
-        self.stored_as = Some(kept::store(handle.is_ring(), queue, &handle));
+        self.stored_as = Some(kept::store(handle.ring(), queue, &handle));
         handle.start()?;
         self.handle = Some(handle);
         self.state = State::Up;
@@ -369,26 +369,32 @@ impl Live {
         let unfit = self.unfit(&kept);
         let KeptRing { name, ring } = kept;
         let mut handle = Handle::over(ring, &self.options);
-        if !handle.resume(&mut self.account) {
-            if let Some(socket) = handle.into_socket() {
-                self.settle_socket(name, &socket);
-            }
+        let resumed = handle.resume(&mut self.account);
+        if !resumed {
+            handle.reject_all();
+        }
+        handle.count(&mut self.account);
+        if !resumed {
+            self.settled.names.push(name);
             return false;
         }
-        let identity_name = handle.device().to_owned();
-        handle.interface = self.interfaces.register(&identity_name, handle.link_type);
-        handle.count(&mut self.account);
+        handle.interface = self.interfaces.register(handle.device(), handle.link_type);
         tracing::info!(
             interface = self.device,
             packets = self.account.waiting(),
             "capture goes on in the socket of a predecessor"
         );
+        // No change, unless the predecessor died before it did so itself.
+        let started = match unfit {
+            None => handle.start().map_err(|error| error.to_string()),
+            Some(reason) => Err(reason),
+        };
         self.handle = Some(handle);
         self.stored_as = Some(name);
         self.filter_of_predecessor = true;
-        match unfit {
-            None => true,
-            Some(reason) => {
+        match started {
+            Ok(()) => true,
+            Err(reason) => {
                 self.lose(reason);
                 false
             }
@@ -401,6 +407,7 @@ impl Live {
         let identity = kept.ring.identity();
         let promiscuous = self.options.promiscuous && self.device != ANY;
         if identity.name != self.device
+            || kept.ring.geometry() != kept::geometry(&self.options)
             || identity.promiscuous != promiscuous
             || self.options.backend == CaptureBackend::Pcap
         {
@@ -451,7 +458,12 @@ impl Live {
         self.lose_waiting();
         match &mut self.handle {
             Some(handle) => drop(handle.resume(&mut self.account)),
-            None => drop(self.lost_since.get_or_insert_with(Instant::now)),
+            None => {
+                self.lost_since = Some(Instant::now());
+                self.state = State::Retrying {
+                    reason: "the socket of a predecessor can't be read on".into(),
+                };
+            }
         }
         seamless
     }
@@ -509,6 +521,10 @@ impl Source for Live {
 
     fn resume(&mut self, from: &Predecessor) -> bool {
         self.begin(Some(from))
+    }
+
+    fn position(&self) -> u64 {
+        self.account.taken
     }
 
     fn poll(&mut self, max: usize, deliver: &mut Deliver<'_>) -> Result<Poll, SourceError> {
