@@ -17,7 +17,7 @@ use lc_proto::data::{FlowControl, PacketBatch};
 use node::{Node, Running, number, until};
 use processor::{PacketStream, Processor};
 use shm_layout::counters::ForwardCounter;
-use shm_layout::forwarder::DiskState;
+use shm_layout::forwarder::{Connection, DiskState};
 use shm_layout::wire::Priority;
 
 /// A disk buffer of 16 MiB; `lines` say more.
@@ -122,6 +122,9 @@ fn a_processor_that_pauses_holds_nobody_up() {
     node.workers[0].emit(0..4);
     let batch = processor.batch(&mut stream);
     stream.ack_with(batch.sequence, FlowControl::FlowPause);
+    until("paused", || {
+        node.observer.forwarder.connection() == Connection::Paused
+    });
     node.workers[0].emit(4..MANY);
     let probe = processor.batch(&mut stream);
     assert!(probe.packets.is_empty());
