@@ -297,15 +297,6 @@ fn assemble(
         packets: config.batch_size.max(1),
         age: config.batch_timeout,
     };
-    let mut collector = Collector::new(
-        tx,
-        heard,
-        Arc::clone(&orders),
-        limits,
-        queue,
-        Arc::clone(&region),
-        Arc::clone(&ledger),
-    );
     let mut most = Most {
         batches: config.queue_batches.clamp(1, MAX_UNSETTLED as usize),
         // What is in flight stays in the rings: it needs no room of its own.
@@ -333,6 +324,16 @@ fn assemble(
             limit,
         });
     }
+    // Behind the disk: what a predecessor was just writing there may have left the rings.
+    let mut collector = Collector::new(
+        tx,
+        heard,
+        Arc::clone(&orders),
+        limits,
+        queue,
+        Arc::clone(&region),
+        Arc::clone(&ledger),
+    );
     let held = held_by_predecessor(&ledger, &mut collector);
     let outbox = Outbox::new(
         Window::new(most),
