@@ -41,7 +41,6 @@ pub struct Forwarder {
     connection: AtomicU64,
     peer: SharedText<16>,
     error: SharedText<32>,
-    /// Since layout 1.2, in room that was padding before.
     processors: AtomicU64,
     endpoints: CommitSlots<{ 2 + 3 * MAX_ENDPOINTS }>,
     commit: CommitSlots<WORDS>,
@@ -284,7 +283,7 @@ impl Region<Forwarder> {
         self.body().error.load()
     }
 
-    /// The processors in order of preference; empty before the forwarder is up, or if it is older than layout 1.2.
+    /// The processors in order of preference; empty before the forwarder is up.
     #[must_use]
     pub fn processors(&self) -> Vec<ProcessorState> {
         let word = self.body().processors.load(Ordering::Relaxed);
