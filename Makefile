@@ -60,6 +60,7 @@ units: setup
 	$(CARGO) build --locked --workspace --bins
 	tests/systemd/security.sh
 	$(SUDO) tests/systemd/boot.sh
+	$(SUDO) tests/systemd/package.sh
 
 # What make install puts where, with the programs that the tests use.
 installed: setup

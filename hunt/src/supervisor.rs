@@ -7,7 +7,7 @@
 //! stored are passed to its successor, so that what others hold on to outlives it. A child that was *refused*
 //! ([`Exit::Refused`], [`Exit::Usage`]) would be refused again: all are ended, and the run ends with that code.
 //!
-//! **End.** Asked by a signal or by the caller's hook, children pass on what they hold, one [`Step`] after the other:
+//! **End.** Asked by a signal or by the caller's hook, children pass on what they hold, step by step:
 //!
 //! 1. Those that had died, and waited for their new start, are started at once: what they left is theirs to pass on.
 //! 2. The first stage takes in nothing more ([`CLOSE`]), but goes on carrying the others.
