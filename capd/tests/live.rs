@@ -5,6 +5,7 @@
 use std::net::UdpSocket;
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -869,6 +870,54 @@ fn the_daemon_captures_on_several_interfaces_and_tells_of_a_lost_one() {
                 (200, 1)
             );
         }
+    });
+}
+
+/// The socket is stored before it receives, whatever becomes of the interface, and taken out again when capd ends in order.
+#[test]
+fn the_daemon_stores_its_socket_until_it_ends_in_order() {
+    in_namespace("store", |backend| {
+        let dir = tempfile::tempdir().unwrap();
+        let run_dir = dir.path().join("run");
+        let config = dir.path().join("capd.toml");
+        let name = match backend {
+            CaptureBackend::Pcap => "pcap",
+            _ => "packet",
+        };
+        let lines = format!(
+            "[hunter]\nprocessor_addr = \"127.0.0.1:55555\"\ninsecure = true\nid = \"test\"\nworkers = 1\nbuffer_size = 100\n\
+             batch_queue_size = 1\ninterfaces = [\"far\"]\nruntime_dir = {run_dir:?}\ncapture_backend = \"{name}\"\n"
+        );
+        std::fs::write(&config, lines).unwrap();
+        let manager = UnixDatagram::bind(dir.path().join("notify")).unwrap();
+        manager.set_read_timeout(Some(PATIENCE)).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_lc-capd"))
+            .arg("--config")
+            .arg(config)
+            .env("NOTIFY_SOCKET", dir.path().join("notify"))
+            .spawn();
+        let mut process = Process(child.unwrap());
+        let message_with = |word: &str| loop {
+            let mut bytes = [0; 1024];
+            let length = manager.recv(&mut bytes).unwrap();
+            let text = String::from_utf8_lossy(&bytes[..length]).into_owned();
+            if text.contains(word) {
+                return text;
+            }
+        };
+        let stored = message_with(&format!("FDNAME={name}.0."));
+        let own_name = stored
+            .lines()
+            .find(|line| line.starts_with("FDNAME="))
+            .unwrap();
+        assert!(
+            stored.contains("FDSTORE=1\n") && stored.contains("FDPOLL=0\n"),
+            "{stored}"
+        );
+        message_with("READY=1");
+        kill(Pid::from_raw(process.0.id() as i32), Signal::SIGTERM).unwrap();
+        assert!(message_with("FDSTOREREMOVE=1").contains(own_name));
+        assert_eq!(process.0.wait().unwrap().code(), Some(0));
     });
 }
 
