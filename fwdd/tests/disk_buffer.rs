@@ -24,6 +24,7 @@ use shm_layout::wire::Priority;
 fn settings(node: &Node, lines: &str) -> String {
     format!(
         "insecure = true\nbatch_size = 4\nbatch_timeout_ms = 20\n{lines}\n\
+         [hunter.circuit_breaker]\nopen = \"1s\"\n\
          [hunter.disk_buffer]\nenabled = true\nmax_mb = 16\ndir = \"{}\"",
         directory(node).display()
     )
