@@ -397,6 +397,7 @@ impl Streaming<'_> {
                 Gate::BatchAt(at) | Gate::ProbeAt(at) if self.leaving.is_none() => Some(at),
                 _ => None,
             };
+            let wants_permit = permit.is_none() && self.outgoing.is_some();
             tokio::select! {
                 biased;
                 answer = self.answers.recv(), if !self.answers.is_closed() || !self.answers.is_empty() => {
@@ -427,10 +428,18 @@ impl Streaming<'_> {
                     self.session.flush();
                     let _ = self.phase.send(Phase::Stopping);
                 }
-                ready = reserve(self.outgoing.clone()), if permit.is_none() && self.outgoing.is_some() => {
-                    permit = ready;
-                }
-                () = self.session.outbox.attend(free) => {}
+                // By turns: however fast packets leave, the rings must be looked after.
+                turn = async {
+                    tokio::select! {
+                        ready = reserve(self.outgoing.clone()), if wants_permit => Turn::Permit(ready),
+                        () = self.session.outbox.attend(free) => Turn::Attended,
+                        _ = look.tick() => Turn::Look,
+                    }
+                } => match turn {
+                    Turn::Permit(ready) => permit = ready,
+                    Turn::Attended => {}
+                    Turn::Look => self.look(link, tasks),
+                },
                 () = sleep_until(later.unwrap_or_else(Instant::now).into()), if later.is_some() => {
                     if matches!(gate, Gate::ProbeAt(_)) {
                         match permit.take() {
@@ -440,7 +449,6 @@ impl Streaming<'_> {
                         }
                     }
                 }
-                _ = look.tick() => self.look(link, tasks),
             }
             if self.session.outbox.is_quiet()
                 && self.outgoing.is_some()
@@ -635,6 +643,16 @@ impl End {
             wanted: false,
         }
     }
+}
+
+/// What comes by turns while a connection works.
+enum Turn {
+    /// The send buffer has room for a message.
+    Permit(Option<mpsc::OwnedPermit<Message>>),
+    /// What waits was looked after.
+    Attended,
+    /// Counters are due.
+    Look,
 }
 
 async fn reserve(outgoing: Option<mpsc::Sender<Message>>) -> Option<mpsc::OwnedPermit<Message>> {
