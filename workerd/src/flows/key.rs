@@ -64,12 +64,6 @@ impl Key {
         ]);
         (key, forward)
     }
-
-    /// Reads a word of either end, so that all of it is on its way from memory.
-    #[inline]
-    pub(super) fn touch(&self) -> u64 {
-        self.0[0] ^ self.0[4]
-    }
 }
 
 /// Address families never meet: an IPv4 address stands where RFC 4291 maps it into IPv6, and the decoder leaves no IPv6 address there.

@@ -1,9 +1,9 @@
 //! The table itself: buckets of eight flows, two of which may hold a given flow.
 
-use std::hint::black_box;
 use std::mem::size_of;
 
 use shm_layout::counters::WorkerCounter;
+use shm_layout::prefetch::prefetch;
 use shm_layout::worker::WorkerCommit;
 
 use super::clock::{Clock, Tick};
@@ -23,7 +23,7 @@ pub(super) const MOST_REAPED: usize = 64;
 /// The hand goes round in this many ticks, about nine seconds.
 const ROUND_TICKS: usize = 128;
 
-/// Probes that are warmed together: about as many cache misses as a core can wait for at once.
+/// Probes that are warmed together: with two buckets each, about as many lines as a core can wait for at once.
 const WAVE: usize = 32;
 
 /// The table can't be made.
@@ -364,23 +364,21 @@ impl<V: Copy + Default> FlowTable<V> {
         self.visited += count as u64;
     }
 
-    /// Reads what a look-up of each probe will read, one level for all before the next: no read waits for the one before it, so the
-    /// core fetches many lines at once.
+    /// Has fetched what a look-up of each probe will read: the buckets of all first, then the entries, so that no fetch waits for the one
+    /// before it.
     #[inline]
     fn warm(&self, wave: &[Probe]) {
-        let mut likely = [(0, 0); WAVE];
-        for (probe, likely) in wave.iter().zip(&mut likely) {
+        for probe in wave {
+            for bucket in self.buckets_of(probe) {
+                prefetch(&self.buckets[bucket].places);
+            }
+        }
+        for probe in wave {
             let [first, second] = self.buckets_of(probe);
-            let found = self.buckets[first].places.tagged(probe.tag());
-            *likely = (if found == 0 { second } else { first }, 0);
-        }
-        for (probe, (bucket, way)) in wave.iter().zip(&mut likely) {
-            let found = self.buckets[*bucket].places.tagged(probe.tag());
-            *way = found.trailing_zeros() as usize % WAYS;
-        }
-        for (bucket, way) in &likely[..wave.len()] {
-            let Entry { key, memory } = self.buckets[*bucket].entries[*way];
-            black_box((key.touch(), memory));
+            let in_first = self.buckets[first].places.tagged(probe.tag());
+            let bucket = &self.buckets[if in_first == 0 { second } else { first }];
+            let found = bucket.places.tagged(probe.tag());
+            prefetch(&bucket.entries[found.trailing_zeros() as usize % WAYS]);
         }
     }
 }
