@@ -7,6 +7,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`decode`] | headers to addresses and ports, in one pass |
+//! | [`flows`] | what is remembered of each flow |
 //! | [`prefixes`], [`filter`] | the compiled filters and the verdict |
 //! | [`emit`], [`address_text`] | the packet as it will stand in a batch |
 //! | [`quarantine`] | packets that kill workers |
@@ -22,6 +23,7 @@ pub mod arguments;
 pub mod decode;
 pub mod emit;
 pub mod filter;
+pub mod flows;
 pub mod prefixes;
 pub mod quarantine;
 pub mod start;
