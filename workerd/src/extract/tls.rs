@@ -173,6 +173,7 @@ impl<'a> ClientHello<'a> {
             counted.filter(|kind| ![extension::SERVER_NAME, extension::ALPN].contains(kind));
         let extensions = fill(&mut sorted, counted);
         extensions.sort_unstable();
+        let has_none = extensions.is_empty();
         let mut text = Joined::<Sha256>::default();
         extensions.iter().for_each(|kind| text.hex_number(*kind));
         let mut signatures = without_grease(self.list16(extension::SIGNATURES)).peekable();
@@ -180,11 +181,7 @@ impl<'a> ClientHello<'a> {
             text.next_part();
             signatures.for_each(|signature| text.hex_number(signature));
         }
-        let extension_hash = if extension_count == 0 {
-            [b'0'; 12]
-        } else {
-            text.hex()
-        };
+        let extension_hash = if has_none { [b'0'; 12] } else { text.hex() };
 
         let has_name = self.extensions.find(extension::SERVER_NAME).is_some();
         let [cipher_tens, cipher_ones] = two_digits(cipher_count);

@@ -72,6 +72,12 @@ impl Matches {
         &self.ids
     }
 
+    /// What [`search`](super::FilterSet::search) found, as it was found.
+    #[must_use]
+    pub fn hits(&self) -> &[Hit] {
+        &self.hits
+    }
+
     #[inline]
     pub(super) fn clear(&mut self) {
         self.hits.clear();
