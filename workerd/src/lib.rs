@@ -8,7 +8,8 @@
 //! |---|---|
 //! | [`decode`] | headers to addresses and ports, in one pass |
 //! | [`flows`] | what is remembered of each flow |
-//! | [`prefixes`], [`filter`] | the compiled filters and the verdict |
+//! | [`extract`] | the fields of a packet that filters are compared with |
+//! | [`matcher`] | the compiled filters and the verdict |
 //! | [`emit`], [`address_text`] | the packet as it will stand in a batch |
 //! | [`quarantine`] | packets that kill workers |
 //! | [`start`] | from the start of the process to its sandbox |
@@ -22,9 +23,9 @@ pub mod address_text;
 pub mod arguments;
 pub mod decode;
 pub mod emit;
-pub mod filter;
+pub mod extract;
 pub mod flows;
-pub mod prefixes;
+pub mod matcher;
 pub mod quarantine;
 pub mod start;
 pub mod worker;
