@@ -7,6 +7,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`decode`] | headers to addresses and ports, in one pass |
+//! | [`detect`] | the protocol that a flow carries, and what its packets say |
 //! | [`prefixes`], [`filter`] | the compiled filters and the verdict |
 //! | [`emit`], [`address_text`] | the packet as it will stand in a batch |
 //! | [`quarantine`] | packets that kill workers |
@@ -20,6 +21,7 @@
 pub mod address_text;
 pub mod arguments;
 pub mod decode;
+pub mod detect;
 pub mod emit;
 pub mod filter;
 pub mod prefixes;
