@@ -9,6 +9,8 @@
 //! | negative | the reference finds nothing, and so must we, or one of the names it lists |
 //! | beat | the reference is wrong here |
 
+#![allow(clippy::unwrap_used)]
+
 use lc_workerd::decode::{Addr, arp, decode};
 use lc_workerd::detect::{Context, Details, Detector, FIN, Flow, Layer, RST};
 use serde_json::Value;
@@ -136,11 +138,14 @@ fn as_text(value: &Value) -> String {
     }
 }
 
+/// An address and a port.
+type End = (Addr, u16);
+
 /// A worker's detection with the simplest of flow tables.
 struct Node {
     detector: Detector,
     details: Details,
-    flows: HashMap<(Layer, [(Addr, u16); 2]), (Flow, Addr, u16)>,
+    flows: HashMap<(Layer, [End; 2]), (Flow, End)>,
 }
 
 impl Node {
@@ -210,12 +215,11 @@ impl Node {
         let destination = (context.addresses.1, context.destination_port);
         let mut ends = [source, destination];
         ends.sort_by_key(|(address, port)| (format!("{address:?}"), *port));
-        let flow = self.flows.entry((context.layer, ends)).or_insert((
-            Flow::default(),
-            source.0,
-            source.1,
-        ));
-        context.forward = (flow.1, flow.2) == source;
+        let flow = self
+            .flows
+            .entry((context.layer, ends))
+            .or_insert((Flow::default(), source));
+        context.forward = flow.1 == source;
         let verdict = self.detector.observe(&context, &mut flow.0);
         self.detector
             .describe(&context, &mut flow.0, &mut self.details);

@@ -4,9 +4,9 @@ use std::fmt;
 
 /// Between 0 (unknown) and 1, in thousandths.
 ///
-/// The reference weighs indicators and multiplies by 1.2 on a standard port or 0.8 elsewhere, cut at
-/// 1. Each signature has only a few possible outcomes, so they stand where they arise, as
-/// [`Confidence::by_port`] or as one of the levels.
+/// The reference weighs indicators and multiplies by 1.2 on a standard port or by 0.8 elsewhere, but
+/// never beyond certainty. Each signature has only a few possible outcomes, so they stand where they
+/// arise, as [`Confidence::by_port`] or as one of the levels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Confidence(u16);
 

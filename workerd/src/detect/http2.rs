@@ -18,6 +18,8 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const GRPC: &[u16] = &[55555];
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
+const PRIORITY: u8 = 2;
+const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
@@ -60,6 +62,9 @@ impl Frame {
             HEADERS => frame.stream % 2 == 1 && len <= 16384,
             SETTINGS => frame.stream == 0 && len.is_multiple_of(6),
             PING => frame.stream == 0 && len == 8,
+            PRIORITY => frame.stream != 0 && len == 5,
+            RST_STREAM => frame.stream != 0 && len == 4,
+            GOAWAY => frame.stream == 0 && (8..=16384).contains(&len),
             WINDOW_UPDATE => len == 4,
             _ => len <= 16384,
         };

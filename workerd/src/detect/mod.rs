@@ -43,22 +43,34 @@
 //! one file here, which opens with its rule.
 
 mod arp;
+mod bgp;
 mod confidence;
 mod context;
 mod details;
 mod dhcp;
+mod diameter;
 mod dns;
+mod dtls;
 mod fields;
 mod ftp;
+mod gtp;
 mod http;
 mod http2;
 mod icmp;
 mod ike;
 mod imap;
+mod kerberos;
 mod l2tp;
+mod ldap;
+mod m3ua;
+mod megaco;
 mod memory;
+mod mgcp;
 mod mongodb;
+mod mqtt;
+mod msrp;
 mod mysql;
+mod nfs;
 mod ntp;
 mod openvpn;
 mod pop3;
@@ -66,18 +78,25 @@ mod postgresql;
 mod pptp;
 mod protocol;
 mod quic;
+mod radius;
+mod rdp;
 mod redis;
 mod reply;
 mod rtcp;
 mod rtp;
+mod rtsp;
 mod sctp;
 mod signature;
 mod sip;
+mod smb;
 mod smtp;
 mod snmp;
 mod ssh;
+mod stun;
+mod t38;
 mod telnet;
 mod tls;
+mod vxlan;
 mod websocket;
 mod wireguard;
 
@@ -99,9 +118,29 @@ pub const MOST_BYTES: u32 = 32 * 1024;
 /// reference.
 const PASSIVE: [Protocol; 2] = [Protocol::Tls, Protocol::Quic];
 
-/// Every signature, in order of priority: the first that matches decides.
+/// Every signature, in order of priority: the first that matches decides. Those that the reference
+/// lacks stand behind SIP: their marks are long enough not to take what is another's.
 pub static SIGNATURES: &[&dyn Signature] = &[
     &sip::Sip,
+    &stun::Stun,
+    &dtls::Dtls,
+    &rtsp::Rtsp,
+    &msrp::Msrp,
+    &mgcp::Mgcp,
+    &megaco::Megaco,
+    &diameter::Diameter,
+    &gtp::Gtp,
+    &vxlan::Vxlan,
+    &radius::Radius,
+    &m3ua::M3ua,
+    &t38::T38,
+    &bgp::Bgp,
+    &ldap::Ldap,
+    &kerberos::Kerberos,
+    &smb::Smb,
+    &rdp::Rdp,
+    &mqtt::Mqtt,
+    &nfs::Nfs,
     &rtcp::Rtcp,
     &rtp::Rtp,
     &http2::Http2,
@@ -273,6 +312,7 @@ impl Detector {
         }
         let signature = SIGNATURES[usize::from(self.plans[flow.protocol as usize].signature)];
         let mut notes = Notes {
+            protocol: flow.protocol,
             scratch: &mut flow.scratch,
             memory: &mut self.memory,
         };
@@ -349,6 +389,7 @@ impl Detector {
             let signature = SIGNATURES[candidates.trailing_zeros() as usize];
             candidates &= candidates - 1;
             let mut notes = Notes {
+                protocol: flow.protocol,
                 scratch: &mut flow.scratch,
                 memory: &mut self.memory,
             };
@@ -374,6 +415,7 @@ impl Detector {
 
     fn watch(&mut self, context: &Context<'_>, flow: &mut Flow, plan: Plan) {
         let mut notes = Notes {
+            protocol: flow.protocol,
             scratch: &mut flow.scratch,
             memory: &mut self.memory,
         };
@@ -423,4 +465,15 @@ fn producer(protocol: Protocol) -> Candidates {
         .iter()
         .position(|signature| signature.protocols().contains(&protocol));
     index.map_or(0, |index| 1 << index)
+}
+
+/// The name and the description of a packet that starts its flow, for the signatures' tests.
+#[cfg(test)]
+fn probe(layer: Layer, ports: (u16, u16), payload: &[u8]) -> Option<(&'static str, Details)> {
+    let (mut detector, mut flow) = (Detector::new(), Flow::default());
+    let context = Context::new(layer, ports, payload);
+    let verdict = detector.observe(&context, &mut flow)?;
+    let mut details = Details::new();
+    detector.describe(&context, &mut flow, &mut details);
+    Some((verdict.protocol.name(), details))
 }

@@ -60,7 +60,7 @@ pub fn compound(payload: &[u8]) -> Option<u8> {
         return None;
     }
     let mut rest = payload;
-    while let Some(_) = kind(rest) {
+    while kind(rest).is_some() {
         let len = (usize::from(be16(rest, 2)?) + 1) * 4;
         rest = rest.get(len..)?;
     }

@@ -120,9 +120,19 @@ impl Signature for Rtp {
         let typical_port = typical_port(context);
         let confidence = Confidence::by_port(typical_port, 757, 767);
         if continues(context, &header, notes.scratch) {
-            return verdict(Protocol::Rtp, confidence);
+            // DTLS-SRTP (RFC 5764).
+            let secure = notes.protocol == Protocol::Dtls;
+            let protocol = if secure {
+                Protocol::Srtp
+            } else {
+                Protocol::Rtp
+            };
+            return verdict(protocol, confidence);
         }
-        let alone = typical_port && context.payload.len() >= 16 && header.typical(context.payload);
+        let alone = notes.protocol == Protocol::Unknown
+            && typical_port
+            && context.payload.len() >= 16
+            && header.typical(context.payload);
         if alone {
             return verdict(Protocol::Rtp, confidence);
         }

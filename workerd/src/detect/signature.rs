@@ -18,6 +18,8 @@ pub struct Verdict {
 /// What is remembered between packets.
 #[derive(Debug)]
 pub struct Notes<'a> {
+    /// What the flow was until now.
+    pub protocol: Protocol,
     /// What the flow remembers.
     pub scratch: &'a mut Scratch,
     /// What all flows of a worker share.
