@@ -477,3 +477,139 @@ fn probe(layer: Layer, ports: (u16, u16), payload: &[u8]) -> Option<(&'static st
     detector.describe(&context, &mut flow, &mut details);
     Some((verdict.protocol.name(), details))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::Addr;
+    use proptest::prelude::*;
+
+    /// Starts that lead into the parsers.
+    const SEEDS: &[&[u8]] = &[
+        b"",
+        b"INVITE sip:a@b SIP/2.0\r\nFrom: \"x\" <sip:a@b>;tag=1\r\n\r\nc=IN IP4 1.2.3.4\r\nm=audio 9 RTP/AVP 0\r\n",
+        b"GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\n",
+        b"\x16\x03\x01\x00\x80\x01\x00\x00\x7c\x03\x03",
+        b"\x16\xfe\xfd\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02",
+        b"\x00\x01\x00\x08\x21\x12\xa4\x42",
+        b"\x80\x00\x00\x01\x00\x00\x00\x01\x12\x34\x56\x78",
+        b"\x80\xc8\x00\x01",
+        b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00",
+        b"\xc0\x00\x00\x00\x01\x08",
+        b"\x30\x82\x00\x26\x02\x01",
+        b"\x01\x00\x00\x20\x80\x00\x01\x01",
+        b"\x48\x20\x00\x08",
+        b"\x34\xff\x00\x20",
+        b"\x6a\x0c\x30\x0a\xa1\x03",
+        b"\x10\x11\x00\x04MQTT\x05",
+        b"\xff\xfb\x01\xff\xfa",
+        b"*2\r\n$3\r\nGET\r\n",
+        b"\x00\x03\x00\x14\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x03\x01\x00",
+        b"\x00\x01\x08\x00\x06\x04\x00\x01",
+        b"SSH-2.0-",
+        b"220-a\r\n",
+        b"a1 LOGIN ",
+    ];
+    const PORTS: &[u16] = &[
+        0, 20, 21, 22, 23, 25, 53, 67, 80, 110, 123, 143, 161, 443, 500, 1194, 1701, 1723, 2123,
+        2152, 2427, 3306, 4500, 4789, 5060, 5432, 6379, 20000, 27017, 40001, 51820,
+    ];
+
+    proptest! {
+        #[test]
+        fn no_packets_break_it(
+            layer in prop::sample::select(Layer::ALL.to_vec()),
+            ports in (prop::sample::select(PORTS), prop::sample::select(PORTS)),
+            packets in prop::collection::vec(
+                (prop::sample::select(SEEDS), prop::collection::vec(any::<u8>(), 0..300), any::<bool>(), 0usize..400),
+                1..8,
+            ),
+        ) {
+            let (mut detector, mut flow, mut details) = (Detector::new(), Flow::default(), Details::new());
+            for (seed, rest, forward, cut) in packets {
+                let payload = [seed, &rest].concat();
+                let mut context = Context::new(layer, ports, &payload[..payload.len().min(cut)]);
+                context.forward = forward;
+                context.addresses = (Addr::V4(1), Addr::V4(2));
+                let verdict = detector.observe(&context, &mut flow);
+                detector.describe(&context, &mut flow, &mut details);
+                let silent = context.payload.is_empty();
+                prop_assert_eq!(verdict.is_none(), details.info().is_empty());
+                prop_assert!(silent || verdict == flow.verdict());
+            }
+        }
+    }
+
+    #[test]
+    fn every_protocol_has_one_signature() {
+        for protocol in &Protocol::ALL[1..] {
+            let of = |signature: &&&dyn Signature| signature.protocols().contains(protocol);
+            assert_eq!(
+                SIGNATURES.iter().filter(of).count(),
+                1,
+                "{}",
+                protocol.name()
+            );
+        }
+    }
+
+    #[test]
+    fn an_undecided_flow_is_given_up() {
+        let (mut detector, mut flow) = (Detector::new(), Flow::default());
+        let context = Context::new(Layer::Tcp, (9, 9), b"\xee\xee\xee");
+        for _ in 0..u32::from(MOST_PACKETS) * 2 {
+            assert_eq!(detector.observe(&context, &mut flow), None);
+        }
+        assert!(flow.given_up());
+        assert_eq!(detector.counters().judged, u64::from(MOST_PACKETS));
+        assert_eq!(detector.counters().given_up, 1);
+        let (large, mut flow) = ([0xee; 20_000], Flow::default());
+        let context = Context::new(Layer::Tcp, (9, 9), &large);
+        detector.observe(&context, &mut flow);
+        assert!(!flow.given_up());
+        detector.observe(&context, &mut flow);
+        assert!(flow.given_up());
+    }
+
+    #[test]
+    fn a_flow_turns_into_what_it_was_upgraded_to() {
+        let (mut detector, mut flow) = (Detector::new(), Flow::default());
+        let mut observe = |payload: &[u8]| {
+            let context = Context::new(Layer::Tcp, (40000, 80), payload);
+            detector
+                .observe(&context, &mut flow)
+                .map(|verdict| verdict.protocol)
+        };
+        assert_eq!(
+            observe(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"),
+            Some(Protocol::Http)
+        );
+        assert_eq!(observe(b"continues"), Some(Protocol::Http));
+        let upgrade = b"GET /c HTTP/1.1\r\nUpgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Key: k\r\n\r\n";
+        assert_eq!(observe(upgrade), Some(Protocol::WebSocket));
+        assert_eq!(observe(b"\x81\x05Hello"), Some(Protocol::WebSocket));
+        assert_eq!(detector.counters().upgraded, 1);
+    }
+
+    #[test]
+    fn a_batch_is_answered_in_order() {
+        let mut detector = Detector::new();
+        let banner = Context::new(Layer::Tcp, (22, 4000), b"SSH-2.0-x\r\n");
+        let next = Context::new(Layer::Tcp, (22, 4000), b"\0\0\0\x10");
+        let other = Context::new(Layer::Tcp, (23, 4000), b"\0\0\0\x10");
+        let mut table = vec![Flow::default(); 2];
+        let mut verdicts = Vec::new();
+        detector.observe_batch(
+            &[banner, other, next],
+            &[0, 1, 0],
+            &mut table[..],
+            &mut verdicts,
+        );
+        let names: Vec<_> = verdicts
+            .iter()
+            .map(|verdict| verdict.map(|verdict| verdict.protocol))
+            .collect();
+        assert_eq!(names, [Some(Protocol::Ssh), None, Some(Protocol::Ssh)]);
+    }
+}
