@@ -7,6 +7,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`decode`] | headers to addresses and ports, in one pass |
+//! | [`detect`] | the protocol that a flow carries, and what its packets say |
 //! | [`flows`] | what is remembered of each flow |
 //! | [`extract`] | the fields of a packet that filters are compared with |
 //! | [`matcher`] | the compiled filters and the verdict |
@@ -22,6 +23,7 @@
 pub mod address_text;
 pub mod arguments;
 pub mod decode;
+pub mod detect;
 pub mod emit;
 pub mod extract;
 pub mod flows;
