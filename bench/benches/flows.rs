@@ -8,6 +8,7 @@
     reason = "a benchmark that cannot start has nobody to tell but the person who runs it"
 )]
 
+use std::collections::HashMap;
 use std::hint::black_box;
 
 use criterion::measurement::WallTime;
@@ -41,6 +42,9 @@ fn flows(criterion: &mut Criterion) {
         looking_up(&mut group, flows);
     }
     beginning(&mut group);
+    for flows in [1_000, 1_000_000] {
+        standard_map(&mut group, flows);
+    }
     group.finish();
 }
 
@@ -119,6 +123,29 @@ fn beginning(group: &mut BenchmarkGroup<'_, WallTime>) {
     });
 }
 
+/// The standard library's map (hashbrown with SipHash), without bounds, time-outs or direction, for comparison.
+fn standard_map(group: &mut BenchmarkGroup<'_, WallTime>, flows: u64) {
+    let key = |flow| {
+        let packet = packet(flow);
+        let (Some((Addr::V4(a), Addr::V4(b))), Some((p, q))) = (packet.addresses, packet.ports)
+        else {
+            return Default::default();
+        };
+        let (one, other) = ((u128::from(a), p), (u128::from(b), q));
+        (one.min(other), one.max(other))
+    };
+    let mut map: HashMap<_, Memory> = (0..flows).map(|flow| (key(flow), [0; 4])).collect();
+    let mut order = Order::default();
+    group.bench_function(BenchmarkId::new("hit, HashMap", flows), |bencher| {
+        bencher.iter(|| {
+            for _ in 0..BATCH {
+                let memory = map.entry(key(order.next(flows))).or_default();
+                memory[0] += 1;
+            }
+        });
+    });
+}
+
 /// A packet, and what a detector does with an established flow's memory: read it and count.
 fn look_up(table: &mut Table, probe: &Probe) {
     const TIME: u64 = 1_767_225_600_000_000_000;
@@ -138,7 +165,13 @@ fn table(flows: u64) -> Table {
 }
 
 fn probe(table: &Table, flow: u64) -> Probe {
-    let decoded = Decoded {
+    table
+        .probe(&packet(flow), Zone::NONE)
+        .expect("a whole packet")
+}
+
+fn packet(flow: u64) -> Decoded {
+    Decoded {
         addresses: Some((
             Addr::V4(0x0a00_0000 + (flow >> 8) as u32),
             Addr::V4(0xc0a8_0001),
@@ -146,8 +179,7 @@ fn probe(table: &Table, flow: u64) -> Probe {
         ports: Some((1_024 + (flow & 0xff) as u16, 5_060)),
         transport: Some(Transport::Udp),
         ..Decoded::default()
-    };
-    table.probe(&decoded, Zone::NONE).expect("a whole packet")
+    }
 }
 
 /// Numbers in random order (SplitMix64).

@@ -108,11 +108,11 @@ impl Life {
 pub struct Timeouts {
     /// Of any transport, while only one side has been heard: scans, floods, and flows whose other direction goes elsewhere.
     pub unanswered: Duration,
-    /// TCP and SCTP.
+    /// TCP and SCTP. Shorter than a NAT's 124 minutes (RFC 5382, REQ-5): to forget costs less here.
     pub connection: Duration,
-    /// UDP.
+    /// UDP. Five minutes, as RFC 4787 recommends in REQ-5.
     pub datagrams: Duration,
-    /// ICMP.
+    /// ICMP. A minute, as RFC 5508 demands in REQ-2.
     pub icmp: Duration,
     /// Of any transport, when both sides have ended it: late packets still find it.
     pub over: Duration,
@@ -124,7 +124,7 @@ impl Default for Timeouts {
             unanswered: Duration::from_secs(60),
             connection: Duration::from_secs(1_800),
             datagrams: Duration::from_secs(300),
-            icmp: Duration::from_secs(30),
+            icmp: Duration::from_secs(60),
             over: Duration::from_secs(10),
         }
     }
@@ -215,8 +215,8 @@ mod tests {
             (Transport::Tcp, UNANSWERED, 26_822),
             (Transport::Udp, UNANSWERED, 4_470),
             (Transport::Sctp, UNANSWERED, 26_822),
-            (Transport::Icmp, 447, 447),
-            (Transport::IcmpV6, 447, 447),
+            (Transport::Icmp, UNANSWERED, UNANSWERED),
+            (Transport::IcmpV6, UNANSWERED, UNANSWERED),
         ];
         for (transport, unanswered, answered) in transports {
             assert_eq!(silence(transport, &one_way), unanswered);

@@ -74,7 +74,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Flows in the table. Silent ones among them that the hand has not come to.
+    /// Flows in the table, with those that have been silent for too long but are not forgotten yet.
     #[must_use]
     pub fn live(&self) -> u64 {
         self.created - self.idle - self.over - self.evicted
