@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`decode`] | headers to addresses and ports, in one pass |
 //! | [`detect`] | the protocol that a flow carries, and what its packets say |
+//! | [`describe`] | what is told of a forwarded packet |
 //! | [`flows`] | what is remembered of each flow |
 //! | [`extract`] | the fields of a packet that filters are compared with |
 //! | [`matcher`] | the compiled filters and the verdict |
@@ -23,6 +24,7 @@
 pub mod address_text;
 pub mod arguments;
 pub mod decode;
+pub mod describe;
 pub mod detect;
 pub mod emit;
 pub mod extract;
