@@ -40,6 +40,28 @@ pub enum PinningError {
     System(#[from] nix::Error),
 }
 
+/// The CPUs that this process may use.
+#[derive(Debug, Clone, Copy)]
+pub struct Allowed(CpuSet);
+
+impl Allowed {
+    /// Those of today.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn now() -> Result<Self, PinningError> {
+        Ok(Self(sched_getaffinity(Pid::from_raw(0))?))
+    }
+
+    /// Lets this thread run on them, for work that shall not disturb the pinned threads.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn take(&self) -> Result<(), PinningError> {
+        Ok(sched_setaffinity(Pid::from_raw(0), &self.0)?)
+    }
+}
+
 /// Pins this process where the configuration wants it.
 ///
 /// # Errors

@@ -19,7 +19,7 @@ use crate::pinning;
 /// What kind of traffic a node looks for. Each one is a sub-command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Packets that match address and BPF filters.
+    /// Packets that match any filter.
     Hunt,
     /// Telephone calls: SIP and RTP.
     Voip,

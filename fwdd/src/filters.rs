@@ -13,6 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lc_daemon::attach::{AttachError, Broker, ForwarderRegions};
+use lc_daemon::config::Mode;
 use lc_proto::management::{self, FilterType, FilterUpdate, FilterUpdateType};
 use shm_layout::filters::{Filter, MAX_FILTERS, MAX_TEXT, Snapshot};
 use shm_layout::forwarder::Forwarder;
@@ -21,8 +22,59 @@ use shm_layout::session::Session;
 
 use crate::shutdown::Shutdown;
 
-/// The filter types that this node understands.
-pub(crate) const TYPES: [FilterType; 2] = [FilterType::FilterBpf, FilterType::FilterIpAddress];
+/// The filter types that a node of this mode understands, in the order in which they are announced.
+pub(crate) fn types(mode: Mode) -> &'static [FilterType] {
+    use FilterType::*;
+    match mode {
+        Mode::Hunt => &[
+            FilterBpf,
+            FilterIpAddress,
+            FilterSipUser,
+            FilterPhoneNumber,
+            FilterCallId,
+            FilterCodec,
+            FilterSipUri,
+            FilterImsi,
+            FilterImei,
+            FilterDnsDomain,
+            FilterEmailAddress,
+            FilterEmailSubject,
+            FilterHttpHost,
+            FilterHttpUrl,
+            FilterTlsSni,
+            FilterTlsJa3,
+            FilterTlsJa3s,
+            FilterTlsJa4,
+        ],
+        Mode::Voip => &[
+            FilterBpf,
+            FilterIpAddress,
+            FilterSipUser,
+            FilterPhoneNumber,
+            FilterCallId,
+            FilterCodec,
+            FilterSipUri,
+            FilterImsi,
+            FilterImei,
+        ],
+        Mode::Dns => &[FilterBpf, FilterIpAddress, FilterDnsDomain],
+        Mode::Http => &[FilterBpf, FilterIpAddress, FilterHttpHost, FilterHttpUrl],
+        Mode::Tls => &[
+            FilterBpf,
+            FilterIpAddress,
+            FilterTlsSni,
+            FilterTlsJa3,
+            FilterTlsJa3s,
+            FilterTlsJa4,
+        ],
+        Mode::Email => &[
+            FilterBpf,
+            FilterIpAddress,
+            FilterEmailAddress,
+            FilterEmailSubject,
+        ],
+    }
+}
 
 /// Updates that come this close together become one generation.
 const BURST: Duration = Duration::from_millis(10);
@@ -30,14 +82,15 @@ const BURST: Duration = Duration::from_millis(10);
 const RETRY: Duration = Duration::from_secs(1);
 
 /// The table, and the news that it changed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Filters {
     state: Mutex<State>,
     news: Condvar,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    types: &'static [FilterType],
     /// `None` before the processor has told its filters.
     table: Option<BTreeMap<String, Filter>>,
     changes: u64,
@@ -46,6 +99,20 @@ struct State {
 }
 
 impl Filters {
+    /// No filters yet; those to come are of these types.
+    pub(crate) fn new(types: &'static [FilterType]) -> Self {
+        Self {
+            state: Mutex::new(State {
+                types,
+                table: None,
+                changes: 0,
+                refused: BTreeSet::new(),
+                end: false,
+            }),
+            news: Condvar::new(),
+        }
+    }
+
     /// Replaces the set.
     pub(crate) fn reset(&self, filters: Vec<management::Filter>) {
         let mut state = self.state();
@@ -112,7 +179,7 @@ impl State {
     fn insert(&mut self, filter: management::Filter) {
         let table = self.table.get_or_insert_default();
         let room = (table.len() as u64) < MAX_FILTERS || table.contains_key(&filter.id);
-        match accept(&filter, room) {
+        match accept(&filter, self.types, room) {
             Ok(accepted) => {
                 table.insert(filter.id, accepted);
             }
@@ -133,11 +200,15 @@ impl State {
     }
 }
 
-fn accept(filter: &management::Filter, room: bool) -> Result<Filter, &'static str> {
+fn accept(
+    filter: &management::Filter,
+    types: &[FilterType],
+    room: bool,
+) -> Result<Filter, &'static str> {
     let Ok(kind) = FilterType::try_from(filter.r#type) else {
         return Err("its type is unknown");
     };
-    if !TYPES.contains(&kind) {
+    if !types.contains(&kind) {
         return Err("its type is not one that this node has announced");
     }
     let longest = MAX_TEXT as usize;
@@ -286,7 +357,7 @@ mod tests {
     fn add_and_modify_upsert_and_delete_removes() {
         use FilterUpdateType::{UpdateAdd, UpdateDelete, UpdateModify};
         let ip = FilterType::FilterIpAddress;
-        let filters = Filters::default();
+        let filters = Filters::new(types(Mode::Hunt));
         assert!(filters.current().is_none());
         filters.reset(vec![filter("b", ip, "10.0.0.1")]);
         filters.apply(update(UpdateModify, filter("a", ip, "10.0.0.2")));
@@ -304,8 +375,19 @@ mod tests {
     }
 
     #[test]
+    fn every_type_is_announced_where_it_has_a_use() {
+        let mut announced = types(Mode::Hunt).to_vec();
+        announced.sort();
+        assert!(announced.into_iter().eq(FilterType::all()));
+        for mode in [Mode::Voip, Mode::Dns, Mode::Http, Mode::Tls, Mode::Email] {
+            let start = [FilterType::FilterBpf, FilterType::FilterIpAddress];
+            assert!(types(mode).starts_with(&start), "{mode:?}");
+        }
+    }
+
+    #[test]
     fn what_is_unknown_or_was_not_announced_is_left_out() {
-        let filters = Filters::default();
+        let filters = Filters::new(types(Mode::Dns));
         let mut unknown = filter("u", FilterType::FilterBpf, "tcp");
         unknown.r#type = 99;
         filters.reset(vec![

@@ -103,9 +103,10 @@ impl Node {
             interfaces: self.interfaces(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             capabilities: Some(HunterCapabilities {
-                filter_types: filters::TYPES
+                filter_types: filters::types(self.config.mode)
+                    .iter()
                     .map(|kind| kind.capability().to_owned())
-                    .to_vec(),
+                    .collect(),
                 max_buffer_size: rings * self.geometry.rx_bytes,
                 gpu_acceleration: false,
                 af_xdp: false,

@@ -95,7 +95,9 @@ fn a_batch_has_a_new_number_the_time_of_sending_and_the_senders_name() {
     assert_eq!(registration.hunter_id, "edge-1");
     assert_eq!(registration.interfaces, ["sample.pcap"]);
     let capabilities = registration.capabilities.unwrap();
-    assert_eq!(capabilities.filter_types, ["bpf", "ip_address"]);
+    let types = "bpf ip_address sip_user phone_number call_id codec sip_uri imsi imei dns_domain email_address email_subject \
+                 http_host http_url tls_sni tls_ja3 tls_ja3s tls_ja4";
+    assert_eq!(capabilities.filter_types.join(" "), types);
     assert!(capabilities.max_buffer_size > 0);
     let peer = format!("test-processor at {}", processor.address);
     assert_eq!(node.observer.forwarder.peer(), peer);

@@ -2,8 +2,7 @@
 
 use crate::address_text::AddressText;
 use crate::decode::Decoded;
-use crate::filter::FilterSet;
-use crate::prefixes::FilterIndex;
+use crate::matcher::{FilterIndex, FilterSet};
 use lc_proto::emit::{Emit, Meta};
 use shm_layout::packet::Packet;
 use shm_layout::ring::{Full, RingWriter};

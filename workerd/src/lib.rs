@@ -7,8 +7,10 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`decode`] | headers to addresses and ports, in one pass |
+//! | [`detect`] | the protocol that a flow carries, and what its packets say |
 //! | [`flows`] | what is remembered of each flow |
-//! | [`prefixes`], [`filter`] | the compiled filters and the verdict |
+//! | [`extract`] | the fields of a packet that filters are compared with |
+//! | [`matcher`] | the compiled filters and the verdict |
 //! | [`emit`], [`address_text`] | the packet as it will stand in a batch |
 //! | [`quarantine`] | packets that kill workers |
 //! | [`start`] | from the start of the process to its sandbox |
@@ -21,10 +23,11 @@
 pub mod address_text;
 pub mod arguments;
 pub mod decode;
+pub mod detect;
 pub mod emit;
-pub mod filter;
+pub mod extract;
 pub mod flows;
-pub mod prefixes;
+pub mod matcher;
 pub mod quarantine;
 pub mod start;
 pub mod worker;

@@ -5,11 +5,11 @@
 use clap::Parser;
 use lc_daemon::config::{Config, Source};
 use lc_daemon::exit::Exit;
-use lc_daemon::pinning::{self, Place};
+use lc_daemon::pinning::{self, Allowed, Place};
 use lc_daemon::signals::Signals;
 use lc_daemon::{logging, ready, sandbox};
 use lc_workerd::arguments::Arguments;
-use lc_workerd::start;
+use lc_workerd::start::{self, Started};
 use lc_workerd::worker::{Drained, Worker};
 use std::process::ExitCode;
 
@@ -32,17 +32,23 @@ fn run(arguments: &Arguments) -> Result<Exit, (Exit, String)> {
         (Exit::Refused, error.to_string())
     })?;
     logging::init("lc-workerd", config.log_level);
+    let cpus = Allowed::now().map_err(|error| failure(error.to_string()))?;
     pinning::pin(&config.pinning, Place::Worker(arguments.index))
         .map_err(|error| (Exit::Refused, error.to_string()))?;
     let signals = Signals::install().map_err(|error| failure(error.to_string()))?;
     let stop = signals.stop();
-    let regions = start::attach_and_confine(&config, arguments.index, &signals)
+    let started = start::attach_and_confine(&config, arguments.index, &signals, cpus)
         .map_err(|error| (error.exit(), error.to_string()))?;
-    let Some((regions, condemned)) = regions else {
+    let Some(Started {
+        regions,
+        condemned,
+        compiler,
+    }) = started
+    else {
         return Ok(Exit::Ok);
     };
     let waits = matches!(config.source, Source::Files(_));
-    let worker = Worker::new(regions, condemned, config.no_filter_policy, waits)
+    let worker = Worker::new(regions, condemned, compiler, config.no_filter_policy, waits)
         .map_err(|error| failure(error.to_string()))?;
     ready::ready("working");
     let drained = worker.run(&stop, config.shutdown_timeout);

@@ -5,11 +5,13 @@ use std::time::Duration;
 use lc_daemon::attach::{AttachError, WorkerRegions};
 use lc_daemon::config::Config;
 use lc_daemon::exit::Exit;
+use lc_daemon::pinning::Allowed;
 use lc_daemon::ready;
 use lc_daemon::sandbox::{self, Profile, SandboxError};
 use lc_daemon::signals::Signals;
 use shm_layout::worker::InProgress;
 
+use crate::matcher::Compiler;
 use crate::quarantine;
 
 /// Why a worker does not start.
@@ -21,6 +23,9 @@ pub enum StartError {
     /// The walls do not stand.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
+    /// The thread for filters does not start.
+    #[error("the thread that compiles filters can't be started: {0}")]
+    Thread(#[from] std::io::Error),
 }
 
 impl StartError {
@@ -31,8 +36,18 @@ impl StartError {
     }
 }
 
-/// Waits for capd, and says so; puts aside a packet that killed predecessors, which is given back too; then gives up everything but the
-/// regions and the connection for filters. `None` when asked to stop meanwhile.
+/// What a worker begins with.
+pub struct Started {
+    /// Its regions.
+    pub regions: WorkerRegions,
+    /// The packet that killed its predecessors.
+    pub condemned: Option<InProgress>,
+    /// The thread that compiles its filters.
+    pub compiler: Compiler,
+}
+
+/// Waits for capd, and says so; puts aside a packet that killed predecessors; then gives up everything but the regions and the connection for
+/// filters. The thread for filters runs on `cpus`. `None` when asked to stop meanwhile.
 ///
 /// # Errors
 /// [`StartError`]
@@ -40,18 +55,32 @@ pub fn attach_and_confine(
     config: &Config,
     index: u16,
     signals: &Signals,
-) -> Result<Option<(WorkerRegions, Option<InProgress>)>, StartError> {
+    cpus: Allowed,
+) -> Result<Option<Started>, StartError> {
     let Some(mut regions) = attach(config, index, signals)? else {
         return Ok(None);
     };
     let condemned = quarantine::put_aside(&mut regions, index, &config.quarantine_dir);
-    if config.sandbox {
-        sandbox::enter(&Profile::worker())?;
+    let compiler = || Compiler::start(config.no_filter_policy, move || elsewhere(cpus));
+    let compiler = if config.sandbox {
+        sandbox::enter_with(&Profile::worker(), compiler)?
     } else {
         sandbox::left_off();
-    }
+        compiler()?
+    };
     regions.worker.set_protection(sandbox::in_force());
-    Ok(Some((regions, condemned)))
+    Ok(Some(Started {
+        regions,
+        condemned,
+        compiler,
+    }))
+}
+
+/// Compiling shall not take the CPU that the worker is pinned to.
+fn elsewhere(cpus: Allowed) {
+    if let Err(error) = cpus.take() {
+        tracing::warn!(%error, "filters are compiled on the worker's own CPU");
+    }
 }
 
 fn attach(

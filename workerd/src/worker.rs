@@ -9,16 +9,15 @@
 //! counts, a file waits. Of a live capture, what nothing asked for is dropped, and counted, before it comes to that: the last
 //! part of the tx ring is for packets of high priority.
 
-use crate::decode::decode;
+use crate::decode::{Decoded, Fault, Transport, decode};
 use crate::emit::{Judged, emit};
-use crate::filter::{FilterSet, Verdict};
-use crate::prefixes::FilterIndex;
+use crate::extract::{HEAD, extract, is_candidate};
+use crate::matcher::{Compiler, Fields, FilterSet, Kinds, Matches, Verdict};
 use lc_daemon::attach::WorkerRegions;
 use lc_daemon::config::NoFilterPolicy;
 use lc_daemon::ready;
 use lc_daemon::signals::Stop;
 use shm_layout::counters::WorkerCounter as Counter;
-use shm_layout::filters::Snapshot;
 use shm_layout::monotonic_ns;
 use shm_layout::packet::Packet;
 use shm_layout::region::Region;
@@ -26,7 +25,6 @@ use shm_layout::ring::{Full, RingReader};
 use shm_layout::session::Session;
 use shm_layout::wire::Priority;
 use shm_layout::worker::{InProgress, WorkerCommit};
-use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 /// Most packets of one ring between two commits.
@@ -35,6 +33,8 @@ const BATCH: usize = 64;
 const WINDOW: usize = 192;
 /// The part of the tx ring that is kept for packets of high priority, of a live capture.
 const KEPT_PART: u64 = 4;
+/// Longest sleep while filters are compiled.
+const SHORT_NAP: Duration = Duration::from_millis(2);
 /// Longest sleep, so that heartbeats go on and filter changes are seen.
 const NAP: Duration = Duration::from_millis(100);
 /// Between two heartbeats, and between two tries to fetch filters.
@@ -44,13 +44,14 @@ const BEAT_NS: u64 = 100_000_000;
 pub struct Worker {
     regions: WorkerRegions,
     commit: WorkerCommit,
-    filters: FilterSet,
+    filters: Box<FilterSet>,
+    compiler: Compiler,
     bpf_active: bool,
     interfaces: InterfaceNames,
-    policy: NoFilterPolicy,
     /// Bytes of the tx ring that packets of normal priority leave free.
     kept_bytes: u64,
-    matched: Vec<FilterIndex>,
+    fields: Fields,
+    matches: Matches,
     scratch: Vec<u8>,
     next_fetch_ns: u64,
     last_beat_ns: u64,
@@ -73,13 +74,14 @@ enum BatchEnd {
 
 impl Worker {
     /// Goes on where a predecessor stopped, but passes over the packet that was `condemned`. From a source that `waits` for
-    /// room, no packet is dropped for lack of it.
+    /// room, no packet is dropped for lack of it. `compiler` makes the filters, by the same `policy`.
     ///
     /// # Errors
     /// The commit of a predecessor that never rests: it still lives.
     pub fn new(
         mut regions: WorkerRegions,
         condemned: Option<InProgress>,
+        compiler: Compiler,
         policy: NoFilterPolicy,
         waits: bool,
     ) -> Result<Self, shm_layout::commit::Torn> {
@@ -96,11 +98,12 @@ impl Worker {
             kept_bytes,
             regions,
             commit,
-            filters: FilterSet::none(policy),
+            filters: Box::new(FilterSet::none(policy)),
+            compiler,
             bpf_active: false,
             interfaces: InterfaceNames::default(),
-            policy,
-            matched: Vec::new(),
+            fields: Fields::default(),
+            matches: Matches::default(),
             scratch: Vec::new(),
             next_fetch_ns: 0,
             last_beat_ns: 0,
@@ -159,38 +162,44 @@ impl Worker {
             self.last_beat_ns = now;
             self.orphaned = self.regions.broker.is_gone();
         }
+        self.swap_filters();
         if self.regions.forwarder.filter_generation() != self.filters.generation()
             && now >= self.next_fetch_ns
+            && !self.compiler.is_busy()
         {
-            self.next_fetch_ns = if self.fetch_filters() {
-                0
-            } else {
-                now + BEAT_NS
-            };
+            self.next_fetch_ns = now + BEAT_NS;
+            self.fetch_filters();
         }
         if let Ok(bpf) = self.regions.session.bpf() {
             self.bpf_active = bpf.active > 0;
         }
     }
 
-    fn fetch_filters(&mut self) -> bool {
-        let snapshot = match self.regions.broker.fetch_filters() {
-            Ok(Some(fd)) => Snapshot::read(fd.as_fd()),
-            Ok(None) => return false,
+    /// Has the announced filters compiled, beside the packets.
+    fn fetch_filters(&mut self) {
+        match self.regions.broker.fetch_filters() {
+            Ok(Some(fd)) => self.compiler.begin(fd),
+            Ok(None) => {}
             Err(error) => {
                 tracing::warn!(%error, "filters can't be fetched; the old ones stay in force");
-                return false;
             }
-        };
-        let snapshot = match snapshot {
-            Ok(snapshot) => snapshot,
-            Err(error) => {
+        }
+    }
+
+    /// Puts filters in force that have been compiled.
+    fn swap_filters(&mut self) {
+        if !self.compiler.is_busy() {
+            return;
+        }
+        let compiled = match self.compiler.take() {
+            None => return,
+            Some(Ok(compiled)) => compiled,
+            Some(Err(error)) => {
                 tracing::error!(%error, "filters can't be read; the old ones stay in force");
-                return false;
+                return;
             }
         };
-        let (filters, refused) = FilterSet::compile(&snapshot, self.policy);
-        for refused in &refused {
+        for refused in &compiled.refused {
             tracing::warn!(
                 filter = refused.id,
                 "{refused}; the other filters are in force"
@@ -198,13 +207,14 @@ impl Worker {
         }
         self.commit.add(Counter::FilterGenerations, 1);
         self.commit
-            .add(Counter::FiltersRefused, refused.len() as u64);
-        self.filters = filters;
+            .add(Counter::FiltersRefused, compiled.refused.len() as u64);
+        let old = std::mem::replace(&mut self.filters, compiled.filters);
+        self.compiler.free(old);
+        self.next_fetch_ns = 0;
         self.regions.worker.publish(&self.commit);
         self.regions
             .worker
-            .set_filter_generation(snapshot.generation);
-        true
+            .set_filter_generation(self.filters.generation());
     }
 
     /// Handles up to [`BATCH`] packets of one rx ring and commits.
@@ -241,24 +251,26 @@ impl Worker {
                 break;
             }
             self.regions.worker.set_in_progress(Some(in_progress));
-            let decoded = {
-                let mut window = [0; WINDOW];
-                let len = packet.data.copy_to(&mut window);
-                #[cfg(debug_assertions)]
-                crate::poison::taste(&window[..len]);
-                let decoded = decode(packet.header.link_type, &window[..len]);
-                match decoded.fault {
-                    Some(fault) if fault.is_truncation() && len < packet.data.len() => {
-                        self.scratch.resize(packet.data.len(), 0);
-                        packet.data.copy_to(&mut self.scratch);
-                        decode(packet.header.link_type, &self.scratch)
-                    }
-                    _ => decoded,
-                }
-            };
-            let verdict = self
-                .filters
-                .judge(&decoded, self.bpf_active, &mut self.matched);
+            let mut window = [0; WINDOW];
+            let len = packet.data.copy_to(&mut window);
+            let window = &window[..len];
+            #[cfg(debug_assertions)]
+            crate::poison::taste(window);
+            let mut decoded = decode(packet.header.link_type, window);
+            if decoded.fault.is_some_and(Fault::is_truncation) && len < packet.data.len() {
+                copy_all(&packet, &mut self.scratch);
+                decoded = decode(packet.header.link_type, &self.scratch);
+            }
+            self.fields.clear();
+            let wanted = self.filters.wanted();
+            if let Some(transport) = promises(&decoded, window, wanted) {
+                copy_all(&packet, &mut self.scratch);
+                let payload = self.scratch.get(decoded.payload..).unwrap_or_default();
+                extract(transport, payload, wanted, &mut self.fields);
+            }
+            let verdict =
+                self.filters
+                    .judge(&decoded, &self.fields, self.bpf_active, &mut self.matches);
             let bytes = u64::from(packet.header.captured_len);
             let tx = &mut self.regions.tx;
             let outcome = match verdict.priority() {
@@ -272,7 +284,7 @@ impl Worker {
                     let ordinal = self.commit.get(Counter::Forwarded);
                     let judged = Judged {
                         filters: &self.filters,
-                        matched: &self.matched,
+                        matched: self.matches.filters(),
                         priority,
                     };
                     match emit(tx, ordinal, &packet, &decoded, name, judged) {
@@ -331,8 +343,30 @@ impl Worker {
 
     fn sleep(&self) {
         let readers: Vec<&RingReader> = self.regions.rx.iter().collect();
-        RingReader::wait_any(&readers, NAP);
+        let nap = match self.compiler.is_busy() {
+            true => SHORT_NAP,
+            false => NAP,
+        };
+        RingReader::wait_any(&readers, nap);
     }
+}
+
+/// Copies a packet out of shared memory.
+fn copy_all(packet: &Packet<'_>, scratch: &mut Vec<u8>) {
+    scratch.resize(packet.data.len(), 0);
+    packet.data.copy_to(scratch);
+}
+
+/// Over which transport a packet may carry fields that filters want, as far as its first bytes tell.
+#[inline]
+fn promises(decoded: &Decoded, window: &[u8], wanted: Kinds) -> Option<Transport> {
+    if wanted.is_empty() || decoded.payload == 0 {
+        return None;
+    }
+    let transport = decoded.transport?;
+    let is_seen = decoded.payload + HEAD <= window.len() || window.len() < WINDOW;
+    let head = window.get(decoded.payload..).unwrap_or_default();
+    (!is_seen || is_candidate(transport, head, wanted)).then_some(transport)
 }
 
 /// How a worker ended.

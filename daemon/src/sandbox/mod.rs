@@ -70,6 +70,18 @@ pub fn in_force() -> Protection {
 /// # Errors
 /// [`SandboxError`]; some walls may stand then, so the process should end.
 pub fn enter(profile: &Profile) -> Result<(), SandboxError> {
+    enter_with(profile, || Ok(()))
+}
+
+/// As [`enter`], for a process that can't start threads afterwards: `threads` starts them, behind all walls but the last, which then
+/// rises around all of them.
+///
+/// # Errors
+/// As [`enter`], and what `threads` says.
+pub fn enter_with<T>(
+    profile: &Profile,
+    threads: impl FnOnce() -> std::io::Result<T>,
+) -> Result<T, SandboxError> {
     // Needs a socket, which a worker can't make any more.
     crate::ready::connect();
     let failed = |step| {
@@ -89,12 +101,16 @@ pub fn enter(profile: &Profile) -> Result<(), SandboxError> {
         not_dumpable: true,
         capabilities: capabilities::permitted(),
     };
+    let threads = threads().map_err(|error| SandboxError::Step {
+        step: "start threads",
+        cause: error.to_string(),
+    })?;
     // Last: it forbids the calls that the others make.
     system_calls::restrict(profile.system_calls)?;
     // A second call would have been refused by the walls of the first.
     let _ = IN_FORCE.set(protection);
     tracing::debug!(%protection, "sandbox");
-    Ok(())
+    Ok(threads)
 }
 
 /// Says in the log that nothing protects this process.

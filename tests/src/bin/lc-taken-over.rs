@@ -17,6 +17,7 @@ use std::thread;
 use clap::{Parser, Subcommand, ValueEnum};
 use lc_daemon::attach::{PROTOCOL, Reply, Request, Role, SOCKET, receive, send};
 use lc_daemon::config::Config;
+use lc_daemon::pinning::Allowed;
 use lc_daemon::signals::Signals;
 use lc_daemon::{logging, sandbox};
 use lc_workerd::start::attach_and_confine;
@@ -131,7 +132,7 @@ impl Attack {
         let config = Config::load(&self.config)?;
         logging::init("lc-taken-over", config.log_level);
         let signals = Signals::install()?;
-        let regions = attach_and_confine(&config, self.index, &signals)?;
+        let regions = attach_and_confine(&config, self.index, &signals, Allowed::now()?)?;
         Ok((regions, config.runtime_dir))
     }
 }

@@ -12,8 +12,7 @@
 //!   owner             a     b     c b     a             none
 //! ```
 
-/// Index of a filter in its set.
-pub type FilterIndex = u32;
+use super::FilterIndex;
 
 /// An unsigned integer that holds an address of one family.
 pub trait Bits: Copy + Ord {
@@ -67,7 +66,8 @@ struct Node {
 }
 
 impl<B: Bits> Prefixes<B> {
-    /// Builds the table from address, prefix length and filter. Host bits are ignored.
+    /// Builds the table from address, prefix length and filter. Host bits are ignored. Filters with the same prefix are
+    /// found in the order given here.
     #[must_use]
     pub fn new(entries: impl IntoIterator<Item = (B, u8, FilterIndex)>) -> Self {
         let mut entries: Vec<_> = entries
@@ -77,7 +77,7 @@ impl<B: Bits> Prefixes<B> {
                 (first, len, last, filter)
             })
             .collect();
-        entries.sort_by_key(|(first, len, _, filter)| (*first, *len, *filter));
+        entries.sort_by_key(|(first, len, ..)| (*first, *len));
         let mut table = Self {
             starts: vec![B::ZERO],
             owners: vec![NONE],
@@ -126,6 +126,20 @@ impl<B: Bits> Prefixes<B> {
                 self.owners.push(owner);
             }
         }
+    }
+
+    /// Bytes of memory that it takes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let filters: usize = self
+            .nodes
+            .iter()
+            .map(|node| node.filters.capacity() * 4)
+            .sum();
+        self.starts.capacity() * size_of::<B>()
+            + self.owners.capacity() * 4
+            + self.nodes.capacity() * size_of::<Node>()
+            + filters
     }
 
     /// Calls `found` for every filter that matches `address`, longest prefix first.
