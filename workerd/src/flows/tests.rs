@@ -423,14 +423,14 @@ fn compare(table: &mut Table, steps: &[Step]) -> Result<u64, TestCaseError> {
 
 proptest! {
     #[test]
-    fn with_room_it_remembers_exactly_what_the_model_does(steps in steps(5, 300)) {
+    fn with_room_it_remembers_exactly_what_the_model_does(steps in steps(5, 150)) {
         let mut table = table(64 << 10);
         prop_assert_eq!(compare(&mut table, &steps)?, 0);
         prop_assert_eq!(table.counts().evicted, 0);
     }
 
     #[test]
-    fn without_room_it_forgets_but_never_mistakes(buckets in 1_usize..4, steps in steps(12, 300)) {
+    fn without_room_it_forgets_but_never_mistakes(buckets in 1_usize..4, steps in steps(12, 150)) {
         let mut table = table(buckets * BUCKET);
         let forgotten = compare(&mut table, &steps)?;
         let counts = table.counts();
