@@ -11,7 +11,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use lc_bench::generate::{Length, Memory, Settings, Traffic};
 use lc_daemon::config::NoFilterPolicy;
 use lc_workerd::decode::decode;
-use lc_workerd::filter::FilterSet;
+use lc_workerd::matcher::{Fields, FilterSet, Matches};
 use shm_layout::filters::{Filter, Snapshot};
 
 const ETHERNET: u16 = 1;
@@ -53,11 +53,11 @@ fn judging(criterion: &mut Criterion) {
         };
         let (set, refused) = FilterSet::compile(&snapshot, NoFilterPolicy::Deny);
         assert!(refused.is_empty());
-        let mut matched = Vec::new();
+        let (fields, mut matches) = (Fields::default(), Matches::default());
         group.bench_function(BenchmarkId::new("IP filters", filters), |bencher| {
             bencher.iter(|| {
                 for packet in &decoded {
-                    black_box(set.judge(packet, false, &mut matched));
+                    black_box(set.judge(packet, &fields, false, &mut matches));
                 }
             });
         });

@@ -12,7 +12,7 @@ use lc_bench::generate::{Flood, FloodSettings, Memory, Order};
 use lc_daemon::config::NoFilterPolicy;
 use lc_workerd::decode::decode;
 use lc_workerd::emit::{Judged, emit};
-use lc_workerd::filter::FilterSet;
+use lc_workerd::matcher::FilterSet;
 use shm_layout::layout::{Kind, RegionId};
 use shm_layout::packet::{Packet, PacketHeader, push_inline};
 use shm_layout::region::{Pages, create};
