@@ -257,7 +257,8 @@ impl<'a> Extensions<'a> {
         let bytes = body.piece16()?;
         let mut rest = Reader(bytes);
         while !rest.0.is_empty() {
-            (rest.u16()?, rest.piece16()?);
+            rest.u16()?;
+            rest.piece16()?;
         }
         Some(Self(bytes))
     }
