@@ -11,6 +11,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use lc_bench::generate::{Flood, FloodSettings, Memory, Order};
 use lc_daemon::config::NoFilterPolicy;
 use lc_workerd::decode::decode;
+use lc_workerd::describe::Described;
 use lc_workerd::emit::{Judged, emit};
 use lc_workerd::matcher::FilterSet;
 use shm_layout::layout::{Kind, RegionId};
@@ -25,6 +26,11 @@ const BATCH: u64 = 64;
 fn emitting(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("emit");
     let filters = FilterSet::none(NoFilterPolicy::Allow);
+    let described = Described {
+        protocol: "",
+        info: "",
+        details: &[],
+    };
     let judged = Judged {
         filters: &filters,
         matched: &[],
@@ -52,8 +58,10 @@ fn emitting(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::new("batch of 64", size), |bencher| {
             bencher.iter(|| {
                 for ordinal in 0..BATCH {
-                    emit(&mut tx, ordinal, &packet, &decoded, "eth0", judged)
-                        .expect("room for a batch");
+                    emit(
+                        &mut tx, ordinal, &packet, &decoded, "eth0", judged, described,
+                    )
+                    .expect("room for a batch");
                 }
                 tx.publish();
                 while tx_reader.read().expect("a sound ring").is_some() {}

@@ -113,4 +113,8 @@ impl Source for MemorySource {
     fn stop(&mut self) {
         self.stopped = true;
     }
+
+    fn leave(&mut self) -> bool {
+        false
+    }
 }

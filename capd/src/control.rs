@@ -11,6 +11,8 @@ use crate::bpf::Expression;
 /// Shared by the main thread and all capture threads.
 pub(crate) struct Control {
     stop: AtomicBool,
+    /// Somebody will go on where the threads stop.
+    handing_over: AtomicBool,
     /// Counts the expressions put in force, from 1.
     version: AtomicU64,
     expression: Mutex<Arc<Expression>>,
@@ -25,6 +27,7 @@ impl Control {
     pub(crate) fn new(queues: usize, expression: Expression, open: bool) -> Self {
         Self {
             stop: AtomicBool::new(false),
+            handing_over: AtomicBool::new(false),
             version: AtomicU64::new(1),
             expression: Mutex::new(Arc::new(expression)),
             applied: (0..queues).map(|_| AtomicU64::new(1)).collect(),
@@ -37,6 +40,17 @@ impl Control {
     pub(crate) fn stop(&self) {
         self.stop.store(true, Ordering::Release); // pairs with `stopping`
         self.opened.notify_all();
+    }
+
+    /// Asks all capture threads to end, and to leave their sources to a successor.
+    pub(crate) fn hand_over(&self) {
+        self.handing_over.store(true, Ordering::Relaxed); // published by `stop`
+        self.stop();
+    }
+
+    /// Whether what ends goes on elsewhere. Asked once [`Control::stopping`].
+    pub(crate) fn handing_over(&self) -> bool {
+        self.handing_over.load(Ordering::Relaxed)
     }
 
     pub(crate) fn stopping(&self) -> bool {

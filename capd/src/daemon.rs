@@ -98,7 +98,7 @@ pub fn open_sources(
 /// Runs capd in `run_dir` until it is told to stop, with the sources that `open` makes, in the shared memory of a predecessor if that was `passed` on and
 /// fits ([`lc_daemon::fd_store::inherited`]); it says READY once they are open, the regions are handed out
 /// and the capture threads run. Sources are held back until filters are in force where the configuration says so. Told to take in nothing
-/// more, it ends its sources, says so, and stays as broker.
+/// more, it ends its sources, says so, and stays as broker. Told to end without that, it leaves what a successor can go on with as it is.
 ///
 /// # Errors
 /// Whatever keeps it from starting; nothing was captured then.
@@ -218,8 +218,16 @@ pub fn run(
         ready::alive();
         signals.wait(TICK);
     }
-    control.stop();
+    // A service manager keeps shared memory and sockets for a successor, if it starts one.
+    match ready::is_heard() && !signals.close_requested() {
+        true => control.hand_over(),
+        false => control.stop(),
+    }
     let ending = join(threads, &session);
+    if ending.left {
+        ready::stopping();
+        return Ok(exit(ending));
+    }
     session.set_stopping(true);
     ready::closed();
     // Workers and the forwarder that are started again find their regions, until they have passed on what these hold.
@@ -229,11 +237,15 @@ pub fn run(
         signals.wait(TICK);
     }
     ready::stopping();
-    Ok(match ending {
+    Ok(exit(ending))
+}
+
+fn exit(ending: Ending) -> Exit {
+    match ending {
         Ending { failed: true, .. } => Exit::Failure,
         Ending { bad_data: true, .. } => Exit::BadData,
         _ => Exit::Ok,
-    })
+    }
 }
 
 /// Shows all interfaces, those there are and those to come, in the session. A predecessor's stand there already.
@@ -289,6 +301,7 @@ fn join(threads: Vec<JoinHandle<Ending>>, session: &OwnedRegion<Session>) -> End
             Ok(one) => {
                 ending.bad_data |= one.bad_data;
                 ending.failed |= one.failed;
+                ending.left |= one.left;
             }
             Err(_) => {
                 tracing::error!("a capture thread ended by a panic");

@@ -39,6 +39,8 @@ pub(crate) struct Ending {
     pub(crate) bad_data: bool,
     /// The source failed.
     pub(crate) failed: bool,
+    /// The source was left to a successor.
+    pub(crate) left: bool,
 }
 
 /// Everything a capture thread works on.
@@ -147,6 +149,11 @@ impl Engine {
         self.refresh();
         loop {
             if !stopped && self.thread.control.stopping() {
+                if self.thread.control.handing_over() && self.thread.source.leave() {
+                    self.take_what_is_there();
+                    ending.left = true;
+                    return ending;
+                }
                 self.thread.source.stop();
                 stopped = true;
             }
@@ -173,6 +180,12 @@ impl Engine {
                 self.refresh();
             }
         }
+    }
+
+    /// In case no successor comes.
+    fn take_what_is_there(&mut self) {
+        let until = Instant::now() + LONGEST_BLOCK;
+        while Instant::now() < until && matches!(self.batch(), Ok(Poll::More)) {}
     }
 
     /// Takes one batch from the source into the rings.
@@ -316,6 +329,9 @@ impl Engine {
             );
         } else {
             self.refresh();
+            if ending.left {
+                return;
+            }
             let stopped = self.thread.control.stopping();
             self.show(
                 if stopped {

@@ -163,6 +163,10 @@ impl Source for Memory {
     fn stop(&mut self) {
         self.count = self.next;
     }
+
+    fn leave(&mut self) -> bool {
+        false
+    }
 }
 
 /// capd in a thread of this process.

@@ -873,9 +873,9 @@ fn the_daemon_captures_on_several_interfaces_and_tells_of_a_lost_one() {
     });
 }
 
-/// The socket is stored before it receives, whatever becomes of the interface, and taken out again when capd ends in order.
+/// The socket is stored before it receives, whatever becomes of the interface, and taken out again when capture ends for good.
 #[test]
-fn the_daemon_stores_its_socket_until_it_ends_in_order() {
+fn the_daemon_stores_its_socket_until_capture_ends() {
     in_namespace("store", |backend| {
         let dir = tempfile::tempdir().unwrap();
         let run_dir = dir.path().join("run");
@@ -915,8 +915,11 @@ fn the_daemon_stores_its_socket_until_it_ends_in_order() {
             "{stored}"
         );
         message_with("READY=1");
-        kill(Pid::from_raw(process.0.id() as i32), Signal::SIGTERM).unwrap();
+        let pid = Pid::from_raw(process.0.id() as i32);
+        kill(pid, Signal::SIGUSR2).unwrap();
         assert!(message_with("FDSTOREREMOVE=1").contains(own_name));
+        message_with("X_LC_CLOSED=1");
+        kill(pid, Signal::SIGTERM).unwrap();
         assert_eq!(process.0.wait().unwrap().code(), Some(0));
     });
 }

@@ -57,6 +57,8 @@ pub struct Config {
     pub batch_timeout: Duration,
     /// Packets that the capture side can hold for the workers, all of them together.
     pub buffer_packets: usize,
+    /// Memory of each worker's flow table.
+    pub flow_table_bytes: usize,
     /// Batches that can wait for the processor's acknowledgement.
     pub queue_batches: usize,
     /// Where packets wait while the processor can't take them and memory is short.
@@ -476,6 +478,7 @@ impl Config {
             batch_size: integer(values, "hunter.batch_size").unwrap_or(64),
             batch_timeout: milliseconds(values, "hunter.batch_timeout_ms", 100),
             buffer_packets: integer(values, "hunter.buffer_size").unwrap_or(10_000),
+            flow_table_bytes: integer(values, "hunter.flow_table_mb").unwrap_or(128) << 20,
             queue_batches: nonzero(values, "hunter.batch_queue_size", 1000),
             disk_buffer: disk_buffer(values)?,
             no_filter_policy: match choice(values, "hunter.no_filter_policy") {

@@ -56,6 +56,12 @@ pub fn stopping() {
     notify(&[NotifyState::Stopping]);
 }
 
+/// Whether somebody listens: a service manager, which keeps descriptors and starts successors.
+#[must_use]
+pub fn is_heard() -> bool {
+    listener().is_some()
+}
+
 /// The daemon makes progress; to be called only while that is true, as often as one likes: the watchdog hears of it once
 /// a second.
 pub fn alive() {

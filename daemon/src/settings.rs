@@ -213,6 +213,7 @@ pub static SETTINGS: &[Setting] = &[
         .long("no-filter-policy").default("deny").on(&[Mode::Hunt, Mode::Voip]),
     row("hunter.workers", integer(1, 64), "Worker processes; default: one less than there are cores, at least 1").long("workers"),
     row("hunter.buffer_size", integer(1, 1 << 25), "Packets that can wait for the workers, reckoned with 2048 bytes each").flag("buffer-size", 'b').default("10000"),
+    row("hunter.flow_table_mb", integer(1, 1 << 16), "Memory of each worker for what it knows of flows, in MiB; 128 hold more than a million").long("flow-table-mb").default("128"),
     row("hunter.batch_size", integer(1, 65_536), "Most packets in a batch").long("batch-size").default("64"),
     row("hunter.batch_timeout_ms", integer(1, 60_000), "A batch that is not full is sent after this many milliseconds").long("batch-timeout").default("100"),
     row("hunter.batch_queue_size", integer(0, 1_000_000), "Batches that can wait for the processor, reckoned with 512 bytes a packet; 0: 1000").long("batch-queue-size").default("0"),

@@ -72,6 +72,7 @@ use shm_layout::extent::Tail;
 use shm_layout::forwarder::{DiskState, DiskStatus, MAX_UNSETTLED};
 use shm_layout::region::RegionError;
 use shm_layout::ring::RingReader;
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
 
 pub use arguments::Arguments;
@@ -166,11 +167,7 @@ pub fn run(
     let Some(regions) = attach(&config, &wish)? else {
         return Ok(Summary::default());
     };
-    // The session itself runs on this thread, and may wait for the disk. Connections and heartbeats go on meanwhile.
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()?;
+    let runtime = runtime(&config)?;
     let shutdown = Shutdown::new(config.shutdown_timeout);
     let (transport, newest) = watch::channel(Arc::new(transport));
     let (session, collector) = assemble(
@@ -205,6 +202,16 @@ pub fn run(
         unacked_packets: left.packets,
         packets_on_disk: left.packets_on_disk,
     })
+}
+
+/// The session runs on this thread. It may wait for a disk, and connections and heartbeats must go on meanwhile, so they
+/// have another thread then; without a disk that would only cost changes between threads.
+fn runtime(config: &Config) -> io::Result<Runtime> {
+    let mut builder = match config.disk_buffer {
+        Some(_) => Builder::new_multi_thread(),
+        None => Builder::new_current_thread(),
+    };
+    builder.worker_threads(1).enable_all().build()
 }
 
 /// Waits for capd; `None` when told to stop before it was there.

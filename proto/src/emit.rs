@@ -68,6 +68,8 @@ pub struct Meta<'a> {
     pub transport: &'a str,
     /// One line for a person.
     pub info: &'a str,
+    /// More, by name: what [`Details::encoded`](crate::details::Details::encoded) gives.
+    pub details: &'a [u8],
 }
 
 /// A packet whose encoded size is known.
@@ -160,6 +162,7 @@ impl Meta<'_> {
             + scalar_field_len(self.dst_port.into())
             + string_field_len(self.transport)
             + string_field_len(self.info)
+            + self.details.len()
     }
 
     #[inline]
@@ -171,6 +174,7 @@ impl Meta<'_> {
         out.scalar(0x28, self.dst_port.into());
         out.string(0x32, self.transport);
         out.string(0x4a, self.info);
+        out.raw(self.details);
     }
 }
 
@@ -197,6 +201,11 @@ impl Writer<'_> {
     #[inline]
     fn bytes(&mut self, tag: u8, bytes: &[u8]) {
         self.tag_and_varint(tag, bytes.len() as u64);
+        self.raw(bytes);
+    }
+
+    #[inline]
+    fn raw(&mut self, bytes: &[u8]) {
         self.out[self.at..self.at + bytes.len()].copy_from_slice(bytes);
         self.at += bytes.len();
     }
@@ -223,6 +232,7 @@ mod tests {
 
     use super::*;
     use crate::data::{CapturedPacket, PacketBatch, PacketMetadata};
+    use crate::details::Details;
 
     fn any_meta() -> impl Strategy<Value = PacketMetadata> {
         (
@@ -233,17 +243,21 @@ mod tests {
             any::<u16>(),
             ".{0,5}",
             ".{0,200}",
+            prop::collection::btree_map(".{1,20}", ".{0,200}", 0..4),
         )
             .prop_map(
-                |(protocol, src_ip, dst_ip, src_port, dst_port, transport, info)| PacketMetadata {
-                    protocol,
-                    src_ip,
-                    dst_ip,
-                    src_port: src_port.into(),
-                    dst_port: dst_port.into(),
-                    transport,
-                    info,
-                    ..Default::default()
+                |(protocol, src_ip, dst_ip, src_port, dst_port, transport, info, details)| {
+                    PacketMetadata {
+                        protocol,
+                        src_ip,
+                        dst_ip,
+                        src_port: src_port.into(),
+                        dst_port: dst_port.into(),
+                        transport,
+                        info,
+                        details,
+                        ..Default::default()
+                    }
                 },
             )
     }
@@ -285,6 +299,10 @@ mod tests {
     }
 
     fn encode(packet: &CapturedPacket) -> Vec<u8> {
+        let mut details = Details::default();
+        for (key, value) in packet.metadata.iter().flat_map(|meta| &meta.details) {
+            details.put(key, value);
+        }
         let emit = Emit {
             timestamp_ns: packet.timestamp_ns,
             capture_length: packet.capture_length,
@@ -301,6 +319,7 @@ mod tests {
                 dst_port: m.dst_port as u16,
                 transport: &m.transport,
                 info: &m.info,
+                details: details.encoded(),
             }),
         };
         let sized = emit.measure();

@@ -1,9 +1,9 @@
 //! The wire protocol between an edge node and a lippycat processor.
 //!
-//! [`data`] and [`management`] hold the generated messages, clients and servers of `proto/*.proto`. Two hand-written
+//! [`data`] and [`management`] hold the generated messages, clients and servers of `proto/*.proto`. Hand-written
 //! modules keep the packet path free of decoding and of copies:
 //!
-//! - [`emit`] encodes one captured packet as it will stand inside a `PacketBatch`;
+//! - [`emit`] encodes one captured packet as it will stand inside a `PacketBatch`, [`details`] what was read out of it;
 //! - [`passthrough`] sends such packets as a batch without touching them, and receives batches undecoded.
 //!
 //! The proto files are a compatibility promise: a test pins every field number and type. RPCs that a server does not
@@ -11,6 +11,7 @@
 //! field names; absent blocks and default values are left out.
 #![forbid(unsafe_code)]
 
+pub mod details;
 pub mod emit;
 mod filter_type;
 pub mod passthrough;

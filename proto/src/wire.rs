@@ -28,3 +28,14 @@ pub(crate) const fn string_field_len(text: &str) -> usize {
         delimited_len(text.len())
     }
 }
+
+/// Appends `value` as a varint.
+#[inline]
+pub(crate) fn put_varint(out: &mut Vec<u8>, value: usize) {
+    let mut value = value as u64;
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}

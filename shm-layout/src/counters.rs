@@ -105,6 +105,16 @@ counters! {
         Fragments = "worker_fragment_packets_total",
         /// Packets that nothing asked for, dropped because the tx ring was nearly full.
         Shed = "worker_shed_packets_total",
+        /// Flows begun. Those in the table: these, less the four below.
+        FlowsCreated = "worker_flows_created_total",
+        /// Flows forgotten after they were silent for too long.
+        FlowsIdle = "worker_flows_idle_total",
+        /// Flows forgotten after both sides had ended them.
+        FlowsOver = "worker_flows_over_total",
+        /// Flows forgotten to make room for others, because the flow table was full where they belong.
+        FlowsEvicted = "worker_flows_evicted_total",
+        /// Flows forgotten because the worker died or was replaced.
+        FlowsLost = "worker_flows_lost_total",
     }
 }
 

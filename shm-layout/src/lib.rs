@@ -17,6 +17,7 @@
 //! | [`commit`] | many words published as one: counters and the redo log of a process |
 //! | [`extent`] | which packets a batch holds |
 //! | [`peer`] | whether the process behind a region lives |
+//! | [`prefetch`] | a hint to the processor, for tables that are larger than its caches |
 //!
 //! All `unsafe` code of the inter-process communication is in this crate; each block says why it is
 //! sound whatever the peer writes.
@@ -31,6 +32,7 @@ pub mod inherited;
 pub mod layout;
 pub mod packet;
 pub mod peer;
+pub mod prefetch;
 pub mod protection;
 pub mod region;
 pub mod ring;

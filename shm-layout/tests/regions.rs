@@ -81,6 +81,7 @@ fn bodies_keep_their_sizes_and_counters_are_only_appended() {
     let last = [
         CaptureCounter::ALL[11].metric(),
         WorkerCounter::ALL[23].metric(),
+        WorkerCounter::ALL[28].metric(),
         ForwardCounter::ALL[22].metric(),
     ];
     assert_eq!(
@@ -88,6 +89,7 @@ fn bodies_keep_their_sizes_and_counters_are_only_appended() {
         [
             "capture_lost_with_socket_packets_total",
             "worker_shed_packets_total",
+            "worker_flows_lost_total",
             "forward_disk_errors_total"
         ]
     );

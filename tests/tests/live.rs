@@ -120,8 +120,14 @@ fn an_interface_goes_and_comes_back() {
     assert!(difference.is_none(), "{difference}");
 }
 
-/// Sends both captures, one after the other, and kills the capture daemon `kills` times while packets flow.
-fn kill_while_sending(node: &Node, namespace: &Namespace, captures: [&Path; 2], kills: usize) {
+/// Sends both captures, one after the other, and sends `signal` to the capture daemon `kills` times while packets flow.
+fn end_while_sending(
+    node: &Node,
+    namespace: &Namespace,
+    captures: [&Path; 2],
+    signal: Signal,
+    kills: usize,
+) {
     let worker = node.daemon("lc-workerd 0").unwrap();
     let mut killed = 0;
     for capture in captures {
@@ -135,7 +141,7 @@ fn kill_while_sending(node: &Node, namespace: &Namespace, captures: [&Path; 2], 
             while captured() < more && sending.ended().unwrap().is_none() {}
             if killed < kills {
                 let capd = node.daemon("lc-capd").unwrap();
-                kill(Pid::from_raw(capd), Signal::SIGKILL).unwrap();
+                kill(Pid::from_raw(capd), signal).unwrap();
                 killed += 1;
             }
         }
@@ -166,14 +172,25 @@ fn account(node: Node, sink: &Path, sent: &[capture::Packet]) -> (Difference, u6
 /// The kernel goes on filling the ring of a dead capture daemon, and its successor reads on behind the last packet that was published.
 #[test]
 fn a_killed_capture_daemon_costs_nothing() {
-    let Some(namespace) = namespace("killed") else {
+    ends_without_loss("killed", Signal::SIGKILL);
+}
+
+/// An upgrade: it ends in order, and another takes its place.
+#[test]
+fn a_capture_daemon_that_is_replaced_costs_nothing() {
+    ends_without_loss("replaced", Signal::SIGTERM);
+}
+
+fn ends_without_loss(label: &str, signal: Signal) {
+    let Some(namespace) = namespace(label) else {
         return;
     };
     let folder = tempdir().unwrap();
     let (first, second) = (frames(folder.path(), "1"), frames(folder.path(), "2"));
     let sink = folder.path().join("arrived");
     let node = capture_in(&namespace, &sink);
-    kill_while_sending(&node, &namespace, [&first.path, &second.path], 4);
+    let both = [&*first.path, &second.path];
+    end_while_sending(&node, &namespace, both, signal, 4);
     let status = node.status().unwrap();
     assert_eq!(status["processes"][0]["epoch"], 5);
     assert_eq!(counter(&status, "capture_reopened_total"), 0);
@@ -196,7 +213,8 @@ fn what_a_full_ring_drops_while_no_capture_daemon_lives_is_counted() {
     let small = ["--pcap-buffer-size", "1"];
     let node = Node::start_capture_with(&namespace, &sink, &small).unwrap();
     node.wait_until(is_capturing).expect("the node captures");
-    kill_while_sending(&node, &namespace, [&first.path, &second.path], 4);
+    let both = [&*first.path, &second.path];
+    end_while_sending(&node, &namespace, both, Signal::SIGKILL, 4);
     let sent = [first.packets, second.packets].concat();
     let (difference, dropped, lost) = account(node, &sink, &sent);
     assert!(dropped > 0, "the ring was full at times");
@@ -215,7 +233,8 @@ fn what_libpcap_held_for_a_killed_capture_daemon_is_counted() {
     let libpcap = ["--capture-backend", "pcap"];
     let node = Node::start_capture_with(&namespace, &sink, &libpcap).unwrap();
     node.wait_until(is_capturing).expect("the node captures");
-    kill_while_sending(&node, &namespace, [&first.path, &second.path], 2);
+    let both = [&*first.path, &second.path];
+    end_while_sending(&node, &namespace, both, Signal::SIGKILL, 2);
     let status = node.status().unwrap();
     assert_eq!(counter(&status, "capture_reopened_total"), 2);
     assert!(counter(&status, "capture_down_milliseconds_total") > 0);

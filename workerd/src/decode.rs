@@ -2,19 +2,25 @@
 //!
 //! Decoding never fails as a whole: it goes as far as the bytes allow, keeps what it found, and says
 //! what stopped it ([`Fault`]). Link types: Ethernet with VLAN tags (IEEE 802.1Q, 802.1ad), Linux
-//! cooked v1 and v2, raw IP, null and loop. Network: IPv4 with options (RFC 791), IPv6 with
-//! extension headers (RFC 8200). Transport: TCP (RFC 9293), UDP (RFC 768), SCTP (RFC 9260), ICMP.
+//! cooked v1 and v2, raw IP, null and loop; PPPoE sessions (RFC 2516) and MPLS (RFC 3032). Network:
+//! IPv4 with options (RFC 791), IPv6 with extension headers (RFC 8200), one within the other (RFC
+//! 2003, RFC 4213) or in GRE (RFC 2784, RFC 2890): the transport header is then the innermost, the
+//! addresses are the outermost. Transport: TCP (RFC 9293), UDP (RFC 768), SCTP (RFC 9260), ICMP.
 //! A transport header is looked for in unfragmented packets and first fragments only.
 
 use shm_layout::counters::WorkerCounter;
 
 /// Most VLAN tags of a frame; more are taken for an attack.
 const MOST_TAGS: usize = 8;
+/// Most labels of an MPLS stack; more are taken for an attack.
+const MOST_LABELS: usize = 16;
+/// Most IP headers within each other; more are taken for an attack.
+const MOST_TUNNELS: u8 = 4;
 /// Most extension headers of an IPv6 packet; more are taken for an attack.
 const MOST_EXTENSIONS: usize = 16;
 
 /// An address as it stands in the packet. IPv4 addresses mapped into IPv6 come out as IPv4.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Addr {
     /// IPv4, most significant byte first.
     V4(u32),
@@ -109,10 +115,36 @@ pub struct Decoded {
     pub transport: Option<Transport>,
     /// Source and destination port, where the transport has ports.
     pub ports: Option<(u16, u16)>,
+    /// How many headers of tunnels (IP in IP, GRE) stand before the innermost IP header.
+    pub tunnels: u8,
+    /// IPv4's type of service or IPv6's traffic class, of the outermost header.
+    pub traffic_class: u8,
+    /// Where the transport header starts; 0 without one.
+    pub header: usize,
+    /// Where the packet ends by its own lengths, which may lie beyond the bytes; 0 where they say
+    /// nothing. What stands behind it pads the frame.
+    pub end: usize,
     /// Where the transport payload starts; 0 without a decoded transport header.
     pub payload: usize,
     /// What stopped decoding before the transport payload.
     pub fault: Option<Fault>,
+}
+
+impl Decoded {
+    /// The transport payload within `bytes`, the frame that was decoded, without what pads the
+    /// frame. Empty without a decoded transport header.
+    #[must_use]
+    #[inline]
+    pub fn payload_of<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        let end = match self.end {
+            0 => bytes.len(),
+            end => end.min(bytes.len()),
+        };
+        match self.payload {
+            0 => &[],
+            start => bytes.get(start..end).unwrap_or_default(),
+        }
+    }
 }
 
 /// Decodes the frame `bytes` of libpcap link type `link_type`.
@@ -129,6 +161,7 @@ pub fn decode(link_type: u16, bytes: &[u8]) -> Decoded {
 const NULL: u16 = 0;
 const ETHERNET: u16 = 1;
 const RAW: [u16; 2] = [12, 101];
+const FRAME_RELAY: u16 = 107;
 const LOOP: u16 = 108;
 const COOKED_V1: u16 = 113;
 const RAW_V4: u16 = 228;
@@ -156,6 +189,8 @@ fn ethertype(bytes: &[u8], mut at: usize) -> Result<usize, Fault> {
         match be16(bytes, at).ok_or(Fault::TruncatedLink)? {
             0x0800 | 0x86dd => return Ok(at + 2),
             0x8100 | 0x88a8 | 0x9100 | 0x9200 => at += 4,
+            0x8864 => return ppp(bytes, at + 8),
+            0x8847 | 0x8848 => return labels(bytes, at + 2),
             // IEEE 802.3 length: an LLC header follows, and with SNAP another EtherType.
             0..0x600 => {
                 let snap = bytes.get(at + 2..at + 8).ok_or(Fault::TruncatedLink)?;
@@ -168,6 +203,48 @@ fn ethertype(bytes: &[u8], mut at: usize) -> Result<usize, Fault> {
         }
     }
     Err(Fault::MalformedLink)
+}
+
+/// The protocol of PPP (RFC 1661 section 2, RFC 1332, RFC 5072), behind a PPPoE header.
+fn ppp(bytes: &[u8], at: usize) -> Result<usize, Fault> {
+    match be16(bytes, at).ok_or(Fault::TruncatedLink)? {
+        0x0021 | 0x0057 => Ok(at + 2),
+        _ => Err(Fault::NotIp),
+    }
+}
+
+/// Behind the bottom of a label stack: IP, or something that starts otherwise.
+fn labels(bytes: &[u8], at: usize) -> Result<usize, Fault> {
+    for label in 0..MOST_LABELS {
+        let bottom = bytes.get(at + label * 4 + 2).ok_or(Fault::TruncatedLink)? & 1 != 0;
+        let next = at + label * 4 + 4;
+        if bottom {
+            let version = bytes.get(next).ok_or(Fault::TruncatedLink)? >> 4;
+            return matches!(version, 4 | 6).then_some(next).ok_or(Fault::NotIp);
+        }
+    }
+    Err(Fault::MalformedLink)
+}
+
+/// The ARP packet of a frame that is not IP: Ethernet with tags, Linux cooked, and Frame Relay
+/// (RFC 2427 section 7).
+#[must_use]
+pub fn arp(link_type: u16, bytes: &[u8]) -> Option<&[u8]> {
+    let mut at = match link_type {
+        ETHERNET => 12,
+        COOKED_V1 => 14,
+        COOKED_V2 if be16(bytes, 0)? == 0x0806 => return bytes.get(20..),
+        FRAME_RELAY if bytes.get(2..8)? == [3, 0, 0x80, 0, 0, 0] => 8,
+        _ => return None,
+    };
+    for _ in 0..=MOST_TAGS {
+        match be16(bytes, at)? {
+            0x0806 => return bytes.get(at + 2..),
+            0x8100 | 0x88a8 | 0x9100 | 0x9200 => at += 4,
+            _ => return None,
+        }
+    }
+    None
 }
 
 /// LINKTYPE_LINUX_SLL2: the protocol stands first, and tags are gone or follow the header.
@@ -209,13 +286,18 @@ fn ipv4(bytes: &[u8], at: usize, decoded: &mut Decoded) -> Result<(), Fault> {
     let word = |at: usize| {
         u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
     };
-    decoded.addresses = Some((Addr::V4(word(12)), Addr::V4(word(16))));
+    decoded.end = if total_len == 0 { 0 } else { at + total_len };
+    if decoded.addresses.is_none() {
+        decoded.traffic_class = header[1];
+    }
+    let outer = decoded.addresses;
+    decoded.addresses = outer.or(Some((Addr::V4(word(12)), Addr::V4(word(16)))));
     // A total length of 0 is what segmentation offload leaves in captured packets.
     if header_len < 20 || total_len != 0 && total_len < header_len {
         return Err(Fault::MalformedIp);
     }
     let fragment = u16::from_be_bytes([header[6], header[7]]);
-    decoded.fragment = fragment & 0x3fff != 0;
+    decoded.fragment |= fragment & 0x3fff != 0;
     if fragment & 0x1fff != 0 {
         return Ok(());
     }
@@ -236,7 +318,17 @@ fn ipv6(bytes: &[u8], at: usize, decoded: &mut Decoded) -> Result<(), Fault> {
         bytes.copy_from_slice(&header[at..at + 16]);
         Addr::of_v6(u128::from_be_bytes(bytes))
     };
-    decoded.addresses = Some((address(8), address(24)));
+    let payload_len = usize::from(u16::from_be_bytes([header[4], header[5]]));
+    decoded.end = if payload_len == 0 {
+        0
+    } else {
+        at + 40 + payload_len
+    };
+    if decoded.addresses.is_none() {
+        decoded.traffic_class = header[0] << 4 | header[1] >> 4;
+    }
+    let outer = decoded.addresses;
+    decoded.addresses = outer.or_else(|| Some((address(8), address(24))));
     let (mut next, mut at) = (header[6], at + 40);
     for _ in 0..MOST_EXTENSIONS {
         let len = match next {
@@ -249,7 +341,7 @@ fn ipv6(bytes: &[u8], at: usize, decoded: &mut Decoded) -> Result<(), Fault> {
             44 => {
                 let offset = be16(bytes, at + 2).ok_or(Fault::TruncatedIp)?;
                 // An atomic fragment (RFC 6946) is a whole packet.
-                decoded.fragment = offset & 0xfff9 != 0;
+                decoded.fragment |= offset & 0xfff9 != 0;
                 if offset & 0xfff8 != 0 {
                     return Ok(());
                 }
@@ -272,9 +364,11 @@ fn transport(protocol: u8, bytes: &[u8], at: usize, decoded: &mut Decoded) -> Re
         132 => (Transport::Sctp, 12),
         1 => (Transport::Icmp, 8),
         58 => (Transport::IcmpV6, 8),
+        4 | 41 | 47 => return tunnel(protocol, bytes, at, decoded),
         _ => return Ok(()),
     };
     decoded.transport = Some(transport);
+    decoded.header = at;
     if !matches!(transport, Transport::Icmp | Transport::IcmpV6) {
         let source = be16(bytes, at).ok_or(Fault::TruncatedTransport)?;
         let destination = be16(bytes, at + 2).ok_or(Fault::TruncatedTransport)?;
@@ -299,6 +393,25 @@ fn transport(protocol: u8, bytes: &[u8], at: usize, decoded: &mut Decoded) -> Re
     }
     decoded.payload = at + header_len;
     Ok(())
+}
+
+/// The IP packet within another, or within GRE.
+fn tunnel(protocol: u8, bytes: &[u8], at: usize, decoded: &mut Decoded) -> Result<(), Fault> {
+    if decoded.tunnels == MOST_TUNNELS {
+        return Err(Fault::MalformedIp);
+    }
+    decoded.tunnels += 1;
+    if protocol != 47 {
+        return network(bytes, at, decoded);
+    }
+    let flags = be16(bytes, at).ok_or(Fault::TruncatedTransport)?;
+    let kind = be16(bytes, at + 2).ok_or(Fault::TruncatedTransport)?;
+    // Checksum, key and sequence number are four bytes each; other flags and versions are not IP's.
+    if flags & !0xb000 != 0 || !matches!(kind, 0x0800 | 0x86dd) {
+        return Ok(());
+    }
+    let optional = (flags & 0xb000).count_ones() as usize;
+    network(bytes, at + 4 + optional * 4, decoded)
 }
 
 impl Addr {

@@ -2,6 +2,7 @@
 
 use crate::address_text::AddressText;
 use crate::decode::Decoded;
+use crate::describe::Described;
 use crate::matcher::{FilterIndex, FilterSet};
 use lc_proto::emit::{Emit, Meta};
 use shm_layout::packet::Packet;
@@ -31,6 +32,7 @@ pub fn emit(
     decoded: &Decoded,
     interface_name: &str,
     judged: Judged<'_>,
+    described: Described<'_>,
 ) -> Result<(), Full> {
     let header = &packet.header;
     let Judged {
@@ -52,6 +54,15 @@ pub fn emit(
             ..Meta::default()
         }
     });
+    let metadata = match described.protocol {
+        "" => metadata,
+        protocol => Some(Meta {
+            protocol,
+            info: described.info,
+            details: described.details,
+            ..metadata.unwrap_or_default()
+        }),
+    };
     let record = Emit {
         timestamp_ns: header.timestamp_ns as i64,
         capture_length: header.captured_len,

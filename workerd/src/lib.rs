@@ -7,6 +7,9 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`decode`] | headers to addresses and ports, in one pass |
+//! | [`detect`] | the protocol that a flow carries, and what its packets say |
+//! | [`describe`] | what is told of a forwarded packet |
+//! | [`flows`] | what is remembered of each flow |
 //! | [`extract`] | the fields of a packet that filters are compared with |
 //! | [`matcher`] | the compiled filters and the verdict |
 //! | [`emit`], [`address_text`] | the packet as it will stand in a batch |
@@ -21,8 +24,11 @@
 pub mod address_text;
 pub mod arguments;
 pub mod decode;
+pub mod describe;
+pub mod detect;
 pub mod emit;
 pub mod extract;
+pub mod flows;
 pub mod matcher;
 pub mod quarantine;
 pub mod start;

@@ -43,13 +43,21 @@ fn run(arguments: &Arguments) -> Result<Exit, (Exit, String)> {
         regions,
         condemned,
         compiler,
+        describer,
     }) = started
     else {
         return Ok(Exit::Ok);
     };
     let waits = matches!(config.source, Source::Files(_));
-    let worker = Worker::new(regions, condemned, compiler, config.no_filter_policy, waits)
-        .map_err(|error| failure(error.to_string()))?;
+    let worker = Worker::new(
+        regions,
+        condemned,
+        compiler,
+        describer,
+        config.no_filter_policy,
+        waits,
+    )
+    .map_err(|error| failure(error.to_string()))?;
     ready::ready("working");
     let drained = worker.run(&stop, config.shutdown_timeout);
     ready::stopping();

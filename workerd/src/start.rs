@@ -11,6 +11,8 @@ use lc_daemon::sandbox::{self, Profile, SandboxError};
 use lc_daemon::signals::Signals;
 use shm_layout::worker::InProgress;
 
+use crate::describe::Describer;
+use crate::flows::NoMemory;
 use crate::matcher::Compiler;
 use crate::quarantine;
 
@@ -23,6 +25,9 @@ pub enum StartError {
     /// The walls do not stand.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
+    /// There is no memory for the flow table.
+    #[error(transparent)]
+    NoMemory(#[from] NoMemory),
     /// The thread for filters does not start.
     #[error("the thread that compiles filters can't be started: {0}")]
     Thread(#[from] std::io::Error),
@@ -44,6 +49,8 @@ pub struct Started {
     pub condemned: Option<InProgress>,
     /// The thread that compiles its filters.
     pub compiler: Compiler,
+    /// What follows the flows of forwarded packets.
+    pub describer: Describer,
 }
 
 /// Waits for capd, and says so; puts aside a packet that killed predecessors; then gives up everything but the regions and the connection for
@@ -60,6 +67,7 @@ pub fn attach_and_confine(
     let Some(mut regions) = attach(config, index, signals)? else {
         return Ok(None);
     };
+    let describer = Describer::new(config.flow_table_bytes)?;
     let condemned = quarantine::put_aside(&mut regions, index, &config.quarantine_dir);
     let compiler = || Compiler::start(config.no_filter_policy, move || elsewhere(cpus));
     let compiler = if config.sandbox {
@@ -73,6 +81,7 @@ pub fn attach_and_confine(
         regions,
         condemned,
         compiler,
+        describer,
     }))
 }
 

@@ -10,8 +10,10 @@
 //! part of the tx ring is for packets of high priority.
 
 use crate::decode::{Decoded, Fault, Transport, decode};
+use crate::describe::Describer;
 use crate::emit::{Judged, emit};
 use crate::extract::{HEAD, extract, is_candidate};
+use crate::flows::Counts;
 use crate::matcher::{Compiler, Fields, FilterSet, Kinds, Matches, Verdict};
 use lc_daemon::attach::WorkerRegions;
 use lc_daemon::config::NoFilterPolicy;
@@ -46,6 +48,7 @@ pub struct Worker {
     commit: WorkerCommit,
     filters: Box<FilterSet>,
     compiler: Compiler,
+    describer: Describer,
     bpf_active: bool,
     interfaces: InterfaceNames,
     /// Bytes of the tx ring that packets of normal priority leave free.
@@ -82,10 +85,12 @@ impl Worker {
         mut regions: WorkerRegions,
         condemned: Option<InProgress>,
         compiler: Compiler,
+        describer: Describer,
         policy: NoFilterPolicy,
         waits: bool,
     ) -> Result<Self, shm_layout::commit::Torn> {
-        let commit = regions.worker.commit()?;
+        let mut commit = regions.worker.commit()?;
+        Counts::succeed(&mut commit);
         regions.tx.resume(commit.tx_head());
         for (queue, rx) in regions.rx.iter_mut().enumerate() {
             rx.resume(commit.rx_tail(queue));
@@ -100,6 +105,7 @@ impl Worker {
             commit,
             filters: Box::new(FilterSet::none(policy)),
             compiler,
+            describer,
             bpf_active: false,
             interfaces: InterfaceNames::default(),
             fields: Fields::default(),
@@ -257,14 +263,17 @@ impl Worker {
             #[cfg(debug_assertions)]
             crate::poison::taste(window);
             let mut decoded = decode(packet.header.link_type, window);
+            let mut whole = false;
             if decoded.fault.is_some_and(Fault::is_truncation) && len < packet.data.len() {
                 copy_all(&packet, &mut self.scratch);
+                whole = true;
                 decoded = decode(packet.header.link_type, &self.scratch);
             }
             self.fields.clear();
             let wanted = self.filters.wanted();
             if let Some(transport) = promises(&decoded, window, wanted) {
                 copy_all(&packet, &mut self.scratch);
+                whole = true;
                 let payload = self.scratch.get(decoded.payload..).unwrap_or_default();
                 extract(transport, payload, wanted, &mut self.fields);
             }
@@ -287,7 +296,16 @@ impl Worker {
                         matched: self.matches.filters(),
                         priority,
                     };
-                    match emit(tx, ordinal, &packet, &decoded, name, judged) {
+                    if !whole {
+                        copy_all(&packet, &mut self.scratch);
+                    }
+                    let described = self.describer.describe(
+                        in_progress,
+                        &packet.header,
+                        &decoded,
+                        &self.scratch,
+                    );
+                    match emit(tx, ordinal, &packet, &decoded, name, judged, described) {
                         Ok(()) => Counter::Forwarded,
                         Err(Full::Always) => Counter::LostTooLong,
                         Err(Full::Now) => {
@@ -327,6 +345,7 @@ impl Worker {
 
     /// The order of these stores is what recovery relies on.
     fn publish(&mut self, queue: usize) {
+        self.describer.report(&mut self.commit);
         let regions = &mut self.regions;
         self.commit.set_rx_tail(queue, regions.rx[queue].position());
         self.commit.set_tx_head(regions.tx.head());

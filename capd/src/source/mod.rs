@@ -158,4 +158,8 @@ pub trait Source: Send {
     /// Stops taking packets in. What was already taken is still delivered by later calls of [`Source::poll`], which then end with
     /// [`Poll::Finished`].
     fn stop(&mut self);
+
+    /// Leaves everything as it is for a successor in another process, which goes on behind what was delivered; false if none could, so
+    /// that the source should be stopped instead. What is there may still be taken.
+    fn leave(&mut self) -> bool;
 }

@@ -45,7 +45,8 @@ fn main() -> ExitCode {
         ..short
     };
     let full = Outage {
-        tmpfs_mib: Some((expected_mib * 2 / 3).clamp(2, 64)),
+        // So that it fills.
+        tmpfs_mib: Some((expected_mib * 9 / 10).clamp(2, 64)),
         ..short
     };
     for (what, outage) in [

@@ -312,6 +312,10 @@ impl Source for Files {
         self.waiting.clear();
         self.current = None;
     }
+
+    fn leave(&mut self) -> bool {
+        true
+    }
 }
 
 impl OpenFile {

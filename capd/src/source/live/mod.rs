@@ -623,6 +623,14 @@ impl Source for Live {
         }
     }
 
+    /// The kernel goes on filling our ring; that of libpcap a successor could not read.
+    fn leave(&mut self) -> bool {
+        match &self.handle {
+            Some(handle) => handle.ring().is_some() && self.drain_by.is_none(),
+            None => true,
+        }
+    }
+
     fn stop(&mut self) {
         if self.stop_by.is_some() {
             return;

@@ -1,0 +1,159 @@
+//! TLS and SSL 3.0 (RFC 8446 section 5.1, RFC 5246 section 6.2.1, RFC 6066 section 3 for SNI).
+//!
+//! A record: type 20 to 24, version 3.0 to 3.4, at most 16384 bytes. The middle of a record cannot be
+//! told from noise; on the ports of TLS it is taken for TLS, as the reference does, only where its
+//! bytes are *not* spread like noise (see [`mid_stream`]). Elsewhere a flow is TLS from its next
+//! record that starts a segment.
+
+use super::confidence::Confidence;
+use super::context::{Context, Layer};
+use super::details::Details;
+use super::fields::{be16, be24, byte, head};
+use super::protocol::Protocol;
+use super::signature::{Notes, Signature, Verdict, verdict};
+
+/// See the module.
+pub struct Tls;
+
+const PORTS: &[u16] = &[443, 465, 563, 636, 989, 990, 992, 993, 994, 995];
+/// Ports on which the middle of a stream is looked at.
+pub const MID_STREAM_PORTS: &[u16] = &[443, 8443, 465, 563, 636, 853, 989, 990, 992, 993, 994, 995];
+const LONGEST_RECORD: u16 = 16384;
+const HANDSHAKE: u8 = 22;
+const CLIENT_HELLO: u8 = 1;
+
+struct Record {
+    kind: u8,
+    minor: u8,
+    len: u16,
+}
+
+impl Record {
+    fn of(payload: &[u8]) -> Option<Self> {
+        let [kind @ 20..=24, 3, minor @ 0..=4, ..] = *payload.first_chunk::<6>()? else {
+            return None;
+        };
+        let len = be16(payload, 3)?;
+        (len <= LONGEST_RECORD).then_some(Self { kind, minor, len })
+    }
+}
+
+/// Whether bytes on a port of TLS look like the middle of a record: not text, at least 30 different
+/// values among the first 64 bytes, and yet not as many as noise has. Of 64 random bytes, 48 to 63
+/// are different with a probability of 0.999; a payload of that kind says nothing.
+fn mid_stream(context: &Context<'_>) -> bool {
+    if !context.tcp() || context.payload.len() < 20 || !context.on(MID_STREAM_PORTS) {
+        return false;
+    }
+    let start = head(context.payload, 64);
+    let printable = start.iter().filter(|byte| matches!(byte, 0x20..=0x7e));
+    let text: [&[u8]; 7] = [
+        b"GET ", b"POST", b"HTTP", b"HEAD", b"PUT ", b"DELE", b"OPTI",
+    ];
+    if printable.count() * 10 > start.len() * 7 || text.iter().any(|text| start.starts_with(text)) {
+        return false;
+    }
+    let mut seen = [false; 256];
+    for byte in start {
+        seen[usize::from(*byte)] = true;
+    }
+    let different = seen.iter().filter(|seen| **seen).count();
+    let most_by_structure = start.len() * 3 / 4;
+    different >= 30 && (different < most_by_structure || different == 64)
+}
+
+impl Signature for Tls {
+    fn protocols(&self) -> &'static [Protocol] {
+        &[Protocol::Tls]
+    }
+
+    /// The middle of a stream starts with any byte.
+    fn starts(&self, layer: Layer, first: u8) -> bool {
+        match layer {
+            Layer::Tcp => true,
+            Layer::Udp | Layer::Sctp => (20..=24).contains(&first),
+            _ => false,
+        }
+    }
+
+    fn judge(&self, context: &Context<'_>, _: &mut Notes<'_>) -> Option<Verdict> {
+        if Record::of(context.payload).is_some() {
+            let confidence = Confidence::by_port(context.on(PORTS), 1000, 800);
+            return verdict(Protocol::Tls, confidence);
+        }
+        mid_stream(context).then(|| verdict(Protocol::Tls, Confidence::MEDIUM))?
+    }
+
+    fn describe(
+        &self,
+        context: &Context<'_>,
+        _: Protocol,
+        _: &mut Notes<'_>,
+        details: &mut Details,
+    ) {
+        let payload = context.payload;
+        let Some(record) = Record::of(payload) else {
+            if mid_stream(context) {
+                details.put("mid_stream", true);
+                details.put("content_type", "ApplicationData (mid-stream)");
+            }
+            return;
+        };
+        let versions = ["SSL 3.0", "TLS 1.0", "TLS 1.1", "TLS 1.2", "TLS 1.3"];
+        details.put("version", versions[usize::from(record.minor)]);
+        let kinds = [
+            "ChangeCipherSpec",
+            "Alert",
+            "Handshake",
+            "ApplicationData",
+            "Heartbeat",
+        ];
+        details.put("content_type", kinds[usize::from(record.kind - 20)]);
+        details.put("record_length", record.len);
+        if record.kind != HANDSHAKE {
+            return;
+        }
+        let kind = payload[5];
+        details.text_if_any("handshake_type", handshake_name(kind).as_bytes());
+        if kind == CLIENT_HELLO && payload.len() > 43 {
+            details.text_if_any("sni", server_name(payload).unwrap_or_default());
+        }
+    }
+}
+
+fn handshake_name(kind: u8) -> &'static str {
+    match kind {
+        1 => "ClientHello",
+        2 => "ServerHello",
+        11 => "Certificate",
+        12 => "ServerKeyExchange",
+        13 => "CertificateRequest",
+        14 => "ServerHelloDone",
+        15 => "CertificateVerify",
+        16 => "ClientKeyExchange",
+        20 => "Finished",
+        _ => "",
+    }
+}
+
+/// The host name of a ClientHello that lies within one segment.
+fn server_name(payload: &[u8]) -> Option<&[u8]> {
+    // Record, handshake, version and random.
+    let mut at = 5 + 4 + 2 + 32;
+    be24(payload, 6)?;
+    at += 1 + usize::from(byte(payload, at)?);
+    at += 2 + usize::from(be16(payload, at)?);
+    at += 1 + usize::from(byte(payload, at)?);
+    let mut extensions = payload.get(at + 2..)?;
+    for _ in 0..64 {
+        let (kind, len) = (be16(extensions, 0)?, usize::from(be16(extensions, 2)?));
+        if kind == 0 {
+            // List length, type, name length, name.
+            let list = extensions.get(4..)?;
+            let name_len = usize::from(be16(list, 3)?);
+            return (byte(list, 2)? == 0).then(|| list.get(5..5 + name_len))?;
+        }
+        extensions = extensions.get(4 + len..)?;
+    }
+    None
+}
