@@ -99,7 +99,7 @@ bench: build
 SECONDS_EACH ?= 60
 fuzz: setup
 	$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-fuzz
-	for target in capture_file headers filter_snapshot block detection; do \
+	for target in capture_file headers filter_snapshot filters block detection; do \
 	  RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run $$target -- -max_total_time=$(SECONDS_EACH) || exit 1; \
 	done
 

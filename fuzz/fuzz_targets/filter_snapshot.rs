@@ -3,7 +3,7 @@
 #![no_main]
 
 use lc_daemon::config::NoFilterPolicy;
-use lc_workerd::filter::FilterSet;
+use lc_workerd::matcher::FilterSet;
 use libfuzzer_sys::fuzz_target;
 use shm_layout::filters::Snapshot;
 

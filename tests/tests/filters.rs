@@ -305,3 +305,143 @@ fn bpf_filters_join_the_base_expression() {
     let difference = Difference::between(&expected, &arrived.packets);
     assert!(difference.is_none(), "{difference}");
 }
+
+/// A capture file of these UDP (17) and TCP (6) payloads, each a packet from a client of its own.
+fn write_capture(path: &Path, payloads: &[(u8, Vec<u8>)]) {
+    let mut file: Vec<u8> = Vec::new();
+    // Microseconds, version 2.4, raw IP.
+    for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65_535, 101] {
+        file.extend(word.to_le_bytes());
+    }
+    for (number, (protocol, payload)) in (1_u8..).zip(payloads) {
+        let ports = [0x90, number, 0x90, 1];
+        let transport = match protocol {
+            17 => {
+                let len = (8 + payload.len() as u16).to_be_bytes();
+                [&ports[..], &len, &[0; 2]].concat()
+            }
+            _ => [&ports[..], &[0; 8], &[0x50, 0x18], &[0; 6]].concat(),
+        };
+        let len = (20 + transport.len() + payload.len()) as u16;
+        let mut packet = vec![0x45, 0];
+        packet.extend(len.to_be_bytes());
+        packet.extend([
+            0, 0, 0, 0, 64, *protocol, 0, 0, 10, 0, 0, number, 10, 9, 9, 9,
+        ]);
+        packet.extend(transport);
+        packet.extend(payload);
+        for word in [
+            1_700_000_000,
+            u32::from(number),
+            u32::from(len),
+            u32::from(len),
+        ] {
+            file.extend(word.to_le_bytes());
+        }
+        file.extend(packet);
+    }
+    fs::write(path, file).unwrap();
+}
+
+/// A ClientHello of TLS 1.2 with one cipher and a server name.
+fn client_hello(name: &str) -> Vec<u8> {
+    let piece = |bytes: &[u8]| [&(bytes.len() as u16).to_be_bytes(), bytes].concat();
+    let entry = [&[0][..], &piece(name.as_bytes())].concat();
+    let extension = [&[0, 0][..], &piece(&piece(&entry))].concat();
+    let body = [
+        &[3, 3][..],
+        &[7; 32],
+        &[0],
+        &piece(&[0xc0, 0x2f]),
+        &[1, 0],
+        &piece(&extension),
+    ]
+    .concat();
+    let handshake = [&[1, 0][..], &piece(&body)].concat();
+    [&[22, 3, 1][..], &piece(&handshake)].concat()
+}
+
+#[test]
+fn every_type_of_filter_brings_its_packets_and_its_id() {
+    let sip = "REGISTER sip:example.org SIP/2.0\r\nFrom: <sip:+4930123456789@example.org>;tag=1\r\nCall-ID: call-17@x\r\n\
+               Authorization: Digest username=\"262011234567890@ims.mnc001.mcc262.3gppnetwork.org\"\r\n\
+               Contact: <sip:a@b>;+sip.instance=\"<urn:gsma:imei:35345678-901234-0>\"\r\n\r\nm=audio 9 RTP/AVP 8\r\n";
+    let dns = b"\0\x07\x01\0\0\x01\0\0\0\0\0\0\x03www\x07example\x03com\0\0\x01\0\x01";
+    let payloads: Vec<(u8, Vec<u8>)> = vec![
+        (17, sip.into()),
+        (17, dns.into()),
+        (
+            6,
+            b"GET /login HTTP/1.1\r\nHost: shop.example\r\n\r\n".into(),
+        ),
+        (6, b"MAIL FROM:<a@b.c>\r\n".into()),
+        (6, b"Received: x\r\nSubject: top secret\r\n\r\n".into()),
+        (6, client_hello("www.example.net")),
+        (17, b"nothing that anybody asked for".into()),
+    ];
+    let expected = [
+        "10.0.0.1 imsi imei sip_user phone_number sip_uri call_id codec",
+        "10.0.0.2 dns_domain",
+        "10.0.0.3 http_host http_url",
+        "10.0.0.4 email_address",
+        "10.0.0.5 email_subject",
+        "10.0.0.6 tls_sni tls_ja3 tls_ja4",
+    ];
+    let filters = [
+        ("sip_user", "+4930"),
+        ("phone_number", "4930123456789"),
+        ("call_id", "call-17@*"),
+        ("codec", "PCMA"),
+        ("sip_uri", "*@example.org"),
+        ("dns_domain", "*.example.com"),
+        ("email_address", "*@b.c"),
+        ("email_subject", "*secret*"),
+        ("tls_sni", "www.example.net"),
+        // MD5 of "771,49199,0,,"
+        ("tls_ja3", "61cfdf1a447a978ff66f0880924eded7"),
+        ("tls_ja4", "t12d010100_f06271c2b022_000000000000"),
+        ("http_host", "shop.*"),
+        ("http_url", "/login"),
+        ("imsi", "262011234567890"),
+        ("imei", "353456789012347"),
+        ("ip_address", "bogus"),
+    ];
+    let folder = tempdir().unwrap();
+    let sent = folder.path().join("sent.pcap");
+    write_capture(&sent, &payloads);
+    let mut text = String::new();
+    for (kind, pattern) in filters {
+        writeln!(text, "[[filters]]\nid = \"{kind}\"\ntype = \"{kind}\"\npattern = \"{pattern}\"\nenabled = true").unwrap();
+    }
+    let file = folder.path().join("filters.toml");
+    fs::write(&file, text).unwrap();
+    let sink = folder.path().join("arrived");
+    let arguments: [&std::ffi::OsStr; 6] = [
+        "--read-file".as_ref(),
+        sent.as_os_str(),
+        "--sink".as_ref(),
+        sink.as_os_str(),
+        "--filters".as_ref(),
+        file.as_os_str(),
+    ];
+    let outcome = Node::start(arguments).unwrap().finish(PATIENCE).unwrap();
+    assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("is no IP address"),
+        "{}",
+        outcome.stderr
+    );
+    let mut arrived: Vec<String> = processor::told(&sink)
+        .unwrap()
+        .iter()
+        .map(|told| {
+            format!(
+                "{} {}",
+                told.metadata.as_ref().unwrap().src_ip,
+                told.matched_filter_ids.join(" ")
+            )
+        })
+        .collect();
+    arrived.sort();
+    assert_eq!(arrived, expected);
+}

@@ -55,6 +55,7 @@ fn each_daemon_runs_on_its_cpus() {
         &last,
     ])
     .unwrap();
+    let all = allowed(Path::new("/proc/self/status"));
     let alive = |status: &Value| {
         let processes = status["processes"].as_array();
         processes.is_some_and(|all| all.iter().all(|process| process["alive"] == true))
@@ -66,7 +67,10 @@ fn each_daemon_runs_on_its_cpus() {
         assert_eq!(process["cpus"], **expected, "{name}");
         for thread in fs::read_dir(format!("/proc/{}/task", process["pid"])).unwrap() {
             let path = thread.unwrap().path().join("status");
-            assert_eq!(allowed(&path), **expected, "{name} {path:?}");
+            // Filters are compiled where no packet waits for it.
+            let is_aside = fs::read_to_string(&path).unwrap().contains("lc-filters");
+            let expected = if is_aside { &all } else { *expected };
+            assert_eq!(allowed(&path), *expected, "{name} {path:?}");
         }
     }
     assert_eq!(processes.len(), 5);

@@ -23,6 +23,7 @@ use lc_proto::management::FilterType;
 use lc_workerd::decode::{Addr, Decoded, Transport};
 use lc_workerd::extract::extract;
 use lc_workerd::matcher::{Fields, FilterSet, Kind, Matches, Reason, Refused, Verdict};
+use proptest::prelude::*;
 use shm_layout::filters::{Filter, Snapshot};
 
 /// Id, type, pattern; a `-` before the id: disabled.
@@ -735,6 +736,49 @@ fn sets_of_filters() {
             (forwarded, expected),
             "{filters:?} {weakness}"
         );
+    }
+}
+
+/// What the reference's manual says of `phone_number`, with its weaknesses mended.
+fn naive_phone(pattern: &str, user: &str) -> bool {
+    let (leading, trailing) = (
+        pattern.starts_with('*'),
+        pattern.len() > 1 && pattern.ends_with('*'),
+    );
+    let text = pattern.trim_matches('*');
+    let digits: String = user
+        .split(['@', ';', '?'])
+        .next()
+        .unwrap()
+        .chars()
+        .filter(char::is_ascii_digit)
+        .collect();
+    let is_number = !text.is_empty() && text.chars().all(|one| one.is_ascii_digit());
+    match (leading, trailing) {
+        (false, false) if is_number => text.len() >= 10 && digits.ends_with(text),
+        (true, true) if is_number => digits.contains(text),
+        (true, false) if !text.is_empty() => user.ends_with(text),
+        (false, true) if !text.is_empty() => user.starts_with(text),
+        _ => user.contains(text),
+    }
+}
+
+proptest! {
+    #[test]
+    fn telephone_numbers_match_as_a_naive_reading_says(
+        patterns in prop::collection::vec(("\\*?", "\\+?[12]{0,3}|[12]{9,12}|[12x]{0,4}", "\\*?"), 1..30),
+        user in "\\+?[12]{0,4}|[12-]{9,15}(;x=1)?|[12x;]{0,8}",
+    ) {
+        let patterns: Vec<String> = patterns.into_iter().map(|(leading, text, trailing)| leading + &text + &trailing).collect();
+        let names: Vec<String> = (0..patterns.len()).map(|n| format!("{n:03}")).collect();
+        let rows: Vec<Row<'_>> = names.iter().zip(&patterns).map(|(id, pattern)| (id.as_str(), "phone_number", pattern.as_str())).collect();
+        let (set, _) = compile(&rows, NoFilterPolicy::Deny);
+        let mut fields = Fields::default();
+        fields.push(Kind::SipUser, user.as_bytes());
+        let mut found = ids(&set, None, &fields).1;
+        found.sort();
+        let expected: Vec<String> = names.iter().zip(&patterns).filter(|(_, pattern)| naive_phone(pattern, &user)).map(|(id, _)| id.clone()).collect();
+        prop_assert_eq!(found, expected, "{:?} {}", patterns, user);
     }
 }
 

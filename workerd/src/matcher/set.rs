@@ -21,7 +21,7 @@ use shm_layout::wire::Priority;
 /// Most bytes of all patterns together.
 pub const MOST_TEXT_BYTES: usize = 64 << 20;
 /// Most bytes of the patterns that go into automata: each byte can become a state.
-pub const MOST_NEEDLE_BYTES: usize = 8 << 20;
+pub const MOST_NEEDLE_BYTES: usize = 4 << 20;
 
 /// What becomes of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

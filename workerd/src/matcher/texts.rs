@@ -13,7 +13,7 @@
 use super::FilterIndex;
 use super::pattern::Pattern;
 use super::table::{From, Table};
-use aho_corasick::{AhoCorasick, BuildError, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, BuildError, MatchKind};
 
 /// The compiled patterns.
 #[derive(Debug)]
@@ -153,6 +153,8 @@ impl Inner {
         let distinct = needles.chunk_by(same).filter_map(|group| group.first());
         let automaton = AhoCorasick::builder()
             .match_kind(MatchKind::Standard)
+            // The faster DFA takes minutes to build for some needles.
+            .kind(Some(AhoCorasickKind::ContiguousNFA))
             .build(distinct.map(|(needle, _)| needle))?;
         Ok(Some(Self {
             automaton,
