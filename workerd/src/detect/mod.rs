@@ -91,6 +91,7 @@ mod sip;
 mod smb;
 mod smtp;
 mod snmp;
+mod ssdp;
 mod ssh;
 mod stun;
 mod t38;
@@ -141,6 +142,7 @@ pub static SIGNATURES: &[&dyn Signature] = &[
     &rdp::Rdp,
     &mqtt::Mqtt,
     &nfs::Nfs,
+    &ssdp::Ssdp,
     &rtcp::Rtcp,
     &rtp::Rtp,
     &http2::Http2,
@@ -598,7 +600,7 @@ mod tests {
         let banner = Context::new(Layer::Tcp, (22, 4000), b"SSH-2.0-x\r\n");
         let next = Context::new(Layer::Tcp, (22, 4000), b"\0\0\0\x10");
         let other = Context::new(Layer::Tcp, (23, 4000), b"\0\0\0\x10");
-        let mut table = vec![Flow::default(); 2];
+        let mut table = [Flow::default(); 2];
         let mut verdicts = Vec::new();
         detector.observe_batch(
             &[banner, other, next],
