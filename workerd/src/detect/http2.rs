@@ -1,7 +1,8 @@
 //! HTTP/2 (RFC 9113 sections 3.4, 4.1 and 6), and gRPC above it.
 //!
 //! The client's preface (named gRPC, as the reference does), or a first frame that can be one: a
-//! known type, only the flags of that type, the lengths and streams that it demands. Frames of
+//! known type, only the flags of that type, the lengths and streams that it demands, and another frame
+//! behind it if anything is. Frames of
 //! Modbus/TCP have the same shape and are told apart by their own length.
 
 use super::confidence::Confidence;
@@ -16,14 +17,20 @@ pub struct Http2;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const GRPC: &[u16] = &[55555];
+/// Ports where the middle of another protocol's stream is likelier than a frame: FTP, SSH, Telnet,
+/// mail, DNS, HTTP/1.
+const OTHERS: &[u16] = &[21, 22, 23, 25, 53, 80, 110, 143];
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const PRIORITY: u8 = 2;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
+const PUSH_PROMISE: u8 = 5;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
+const CONTINUATION: u8 = 9;
+const END_HEADERS: u8 = 4;
 const NAMES: [&str; 11] = [
     "DATA",
     "HEADERS",
@@ -48,29 +55,43 @@ struct Frame {
 }
 
 impl Frame {
+    /// The frame that a payload starts with, if what follows it is one as well.
     fn of(payload: &[u8]) -> Option<Self> {
+        let frame = Self::header(payload)?;
+        let len = frame.len as usize;
+        let follows = match payload.get(9 + len..) {
+            Some([]) => true,
+            Some(rest) => rest.len() < 9 || Self::header(rest).is_some(),
+            // Split over segments: a whole block of headers, or the most data a frame may hold.
+            None if frame.kind == HEADERS => len >= 100 && frame.flags & END_HEADERS != 0,
+            None => frame.kind == DATA && len >= 16384 && len.is_power_of_two(),
+        };
+        (follows && !modbus(payload)).then_some(frame)
+    }
+
+    fn header(payload: &[u8]) -> Option<Self> {
         let frame = Self {
             len: be24(payload, 0)?,
             kind: byte(payload, 3)?,
             flags: byte(payload, 4)?,
             stream: be32(payload, 5)?,
         };
-        let len = frame.len as usize;
-        let known = *FLAGS.get(usize::from(frame.kind))?;
+        let (len, known) = (frame.len, *FLAGS.get(usize::from(frame.kind))?);
         let shape = match frame.kind {
-            DATA => len <= 65536 || payload.len() >= 9 + len.min(1024),
-            HEADERS => frame.stream % 2 == 1 && len <= 16384,
-            SETTINGS => frame.stream == 0 && len.is_multiple_of(6),
-            PING => frame.stream == 0 && len == 8,
+            DATA => frame.stream != 0 && len <= 65536 && (len > 0 || frame.flags != 0),
+            HEADERS => frame.stream % 2 == 1 && (1..=16384).contains(&len),
             PRIORITY => frame.stream != 0 && len == 5,
             RST_STREAM => frame.stream != 0 && len == 4,
+            SETTINGS => frame.stream == 0 && len.is_multiple_of(6) && len <= 16384,
+            PUSH_PROMISE | CONTINUATION => frame.stream != 0 && (1..=16384).contains(&len),
+            PING => frame.stream == 0 && len == 8,
             GOAWAY => frame.stream == 0 && (8..=16384).contains(&len),
-            WINDOW_UPDATE => len == 4,
+            WINDOW_UPDATE => {
+                len == 4 && be32(payload, 9).is_none_or(|step| step >> 31 == 0 && step > 0)
+            }
             _ => len <= 16384,
         };
-        let whole = len >= 100 || payload.len() >= 9 + len;
-        (frame.flags & !known == 0 && frame.stream >> 31 == 0 && shape && whole && !modbus(payload))
-            .then_some(frame)
+        (frame.flags & !known == 0 && frame.stream >> 31 == 0 && shape).then_some(frame)
     }
 }
 
@@ -94,7 +115,7 @@ impl Signature for Http2 {
         if context.payload.starts_with(PREFACE) {
             return verdict(Protocol::Grpc, Confidence::DEFINITE);
         }
-        let frame = Frame::of(context.payload)?;
+        let frame = Frame::of(context.payload).filter(|_| !context.on(OTHERS))?;
         if context.on(GRPC) {
             return verdict(Protocol::Grpc, Confidence::VERY_HIGH);
         }

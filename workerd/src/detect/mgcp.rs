@@ -1,14 +1,15 @@
 //! MGCP (RFC 3435 section 3).
 //!
-//! A command: one of nine verbs, a transaction id of one to nine digits, an endpoint and `MGCP 1.0`. A
+//! A command: one of nine verbs, a transaction id of one to nine digits, an endpoint and `MGCP` with a version; lines end at CR, LF or both. A
 //! response, three digits and a transaction id, says little; it counts on MGCP's ports only.
 
 use super::confidence::Confidence;
 use super::context::{Context, Layer};
 use super::details::Details;
-use super::fields::{decimal, head, lines, starts_with, word};
+use super::fields::{decimal, head, starts_with, word};
 use super::protocol::Protocol;
 use super::signature::{Notes, Signature, Verdict, verdict};
+use memchr::memchr2;
 
 /// See the module.
 pub struct Mgcp;
@@ -21,13 +22,14 @@ const LONGEST_LINE: usize = 512;
 
 /// The verb or code, the transaction id, and the endpoint of a command.
 fn start<'a>(context: &Context<'a>) -> Option<(&'a [u8], u32, &'a [u8])> {
-    let line = lines(head(context.payload, LONGEST_LINE)).next()?;
+    let window = head(context.payload, LONGEST_LINE);
+    let line = &window[..memchr2(b'\r', b'\n', window).unwrap_or(window.len())];
     let (first, rest) = word(line);
     let (transaction, rest) = word(rest);
     let (endpoint, version) = word(rest);
     let transaction = decimal(transaction)?;
-    let command = VERBS.iter().any(|verb| first.eq_ignore_ascii_case(verb))
-        && starts_with(version, b"mgcp 1.0");
+    let command =
+        VERBS.iter().any(|verb| first.eq_ignore_ascii_case(verb)) && starts_with(version, b"mgcp ");
     let response = context.on(PORTS) && first.len() == 3 && decimal(first).is_some();
     (command || response).then_some((first, transaction, endpoint))
 }

@@ -91,6 +91,7 @@ mod sip;
 mod smb;
 mod smtp;
 mod snmp;
+mod ssdp;
 mod ssh;
 mod stun;
 mod t38;
@@ -141,6 +142,7 @@ pub static SIGNATURES: &[&dyn Signature] = &[
     &rdp::Rdp,
     &mqtt::Mqtt,
     &nfs::Nfs,
+    &ssdp::Ssdp,
     &rtcp::Rtcp,
     &rtp::Rtp,
     &http2::Http2,

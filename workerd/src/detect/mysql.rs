@@ -1,6 +1,7 @@
 //! MySQL's client/server protocol (MySQL Internals, "Client/Server Protocol").
 //!
-//! TCP port 3306; a packet header, and behind it a server's greeting, a client's login or a command.
+//! TCP port 3306; a packet header, and behind it a server's greeting, a client's login, a command, or an
+//! error.
 
 use super::confidence::Confidence;
 use super::context::{Context, Layer};
@@ -52,6 +53,7 @@ enum Packet<'a> {
     Greeting { version: &'a [u8] },
     Login { capabilities: u32 },
     Command { code: u8 },
+    Error { code: u16 },
 }
 
 /// The sequence number, and what the packet is.
@@ -67,6 +69,10 @@ fn packet<'a>(context: &Context<'a>) -> Option<(u8, Packet<'a>)> {
         let version = split(rest, 0).map_or(rest, |(version, _)| version);
         Packet::Greeting {
             version: (version.len() < rest.len()).then(|| head(version, 50))?,
+        }
+    } else if first == 255 && payload.len() == len as usize + 4 {
+        Packet::Error {
+            code: u16::from_le_bytes([byte(payload, 5)?, byte(payload, 6)?]),
         }
     } else if sequence == 1 && payload.len() >= 32 {
         Packet::Login {
@@ -123,6 +129,11 @@ impl Signature for MySql {
                 details.put("type", "command");
                 details.put("command_code", code);
                 details.put("command_name", COMMANDS[usize::from(code)]);
+            }
+            Some((sequence, Packet::Error { code })) => {
+                details.put("type", "error");
+                details.put("sequence_id", sequence);
+                details.put("error_code", code);
             }
             None => {}
         }

@@ -2,7 +2,7 @@
 //!
 //! The upper five bits of the first byte are an opcode, the lower three a key id; over TCP two bytes
 //! of length stand in front. On port 1194 the opcode is enough; elsewhere, over UDP, only control
-//! opcodes with a small packet id count. Ports of TLS and of services whose headers look alike (NTP,
+//! opcodes with a random session id and a small packet id count. Ports of TLS and of services whose headers look alike (NTP,
 //! VXLAN) are left out.
 
 use super::confidence::Confidence;
@@ -17,8 +17,8 @@ use super::tls::MID_STREAM_PORTS;
 pub struct OpenVpn;
 
 const PORTS: &[u16] = &[1194];
-/// NTP, NetBIOS, SNMP, syslog, VXLAN.
-const OTHERS: &[u16] = &[123, 137, 138, 161, 162, 514, 4789, 8472];
+/// NTP, NetBIOS, SNMP, IKE, syslog, H.225, VXLAN.
+const OTHERS: &[u16] = &[123, 137, 138, 161, 162, 500, 514, 1719, 4500, 4789, 8472];
 const MOST_PACKET_ID: u32 = 1_000_000;
 const SHORTEST: usize = 14;
 
@@ -42,7 +42,10 @@ fn packet<'a>(context: &Context<'a>) -> Option<(&'a [u8], u8)> {
         return None;
     }
     let fresh = matches!(opcode, 1 | 2 | 7 | 8) && packet[1..9] == [0; 8];
-    let control = matches!(opcode, 1..=5 | 7 | 8) && (fresh || be32(packet, 9)? <= MOST_PACKET_ID);
+    // A session id is random: of a million, 400 have two bytes 0.
+    let random = packet[1..9].iter().filter(|byte| **byte == 0).count() <= 1;
+    let control =
+        matches!(opcode, 1..=5 | 7 | 8) && (fresh || random && be32(packet, 9)? <= MOST_PACKET_ID);
     (standard || control).then_some((packet, opcode))
 }
 

@@ -1,6 +1,6 @@
 //! PostgreSQL's frontend/backend protocol (PostgreSQL documentation, "Message Formats").
 //!
-//! TCP port 5432; a startup, an SSL or a cancel request, or a message of a known type whose length
+//! TCP port 5432; a startup, an encryption or a cancel request, or a message of a known type whose length
 //! is 4 to 1048576.
 
 use super::confidence::Confidence;
@@ -16,12 +16,14 @@ pub struct PostgreSql;
 const PORTS: &[u16] = &[5432];
 const VERSION_3: u32 = 0x0003_0000;
 const SSL_REQUEST: u32 = 80_877_103;
+const GSS_REQUEST: u32 = 80_877_104;
 const CANCEL_REQUEST: u32 = 80_877_102;
 const TYPES: &[u8] = b"RSKZTDCENI123sntQPBFHXdcfGWAV";
 
 enum Message {
     Startup,
     SslRequest,
+    GssRequest,
     Cancel,
     Typed(u8),
 }
@@ -36,6 +38,7 @@ fn message(context: &Context<'_>) -> Option<Message> {
     match code {
         VERSION_3 if startup => return Some(Message::Startup),
         SSL_REQUEST if startup => return Some(Message::SslRequest),
+        GSS_REQUEST if startup => return Some(Message::GssRequest),
         CANCEL_REQUEST => return Some(Message::Cancel),
         _ => {}
     }
@@ -88,7 +91,7 @@ impl Signature for PostgreSql {
 
     fn judge(&self, context: &Context<'_>, _: &mut Notes<'_>) -> Option<Verdict> {
         let confidence = match message(context)? {
-            Message::Startup | Message::SslRequest => 1000,
+            Message::Startup | Message::SslRequest | Message::GssRequest => 1000,
             Message::Cancel => 966,
             Message::Typed(_) => 840,
         };
@@ -114,6 +117,11 @@ impl Signature for PostgreSql {
                 details.put("protocol_version", SSL_REQUEST);
                 details.put("message", "SSL Request");
                 details.put("ssl_request", true);
+            }
+            Some(Message::GssRequest) => {
+                details.put("type", "startup");
+                details.put("protocol_version", GSS_REQUEST);
+                details.put("message", "GSSAPI Encryption Request");
             }
             Some(Message::Cancel) => {
                 details.put("type", "cancel_request");

@@ -85,6 +85,7 @@ protocols! {
     Rdp "RDP"
     Mqtt "MQTT"
     Nfs "NFS"
+    Ssdp "SSDP"
 }
 
 /// How many protocols there are, [`Protocol::Unknown`] included.

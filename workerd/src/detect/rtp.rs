@@ -22,6 +22,8 @@ pub const SERVICES: &[u16] = &[
     21, 22, 25, 80, 110, 143, 443, 993, 995, 3306, 5432, 6379, 8080, 8443, 27017, 53, 67, 68, 69,
     123, 137, 138, 161, 162, 500, 514,
 ];
+/// Media keeps to the path's MTU.
+const LONGEST: usize = 1600;
 /// How far sequence numbers of one source may be apart and still make a stream.
 const LONGEST_GAP: u16 = 1000;
 /// Payload types that collide with RTCP packet types or are unassigned (RFC 3551 section 6).
@@ -114,7 +116,10 @@ impl Signature for Rtp {
             };
             return verdict(protocol, Confidence::VERY_HIGH);
         }
-        if header.absurd() || DOUBTFUL_TYPES.contains(&header.payload_type) {
+        if context.payload.len() > LONGEST
+            || header.absurd()
+            || DOUBTFUL_TYPES.contains(&header.payload_type)
+        {
             return None;
         }
         let typical_port = typical_port(context);
@@ -175,6 +180,11 @@ impl Signature for Rtp {
             (_, name, _) => details.set_info(name),
         }
     }
+
+    /// A call that turns into a fax.
+    fn upgrades(&self) -> &'static [Protocol] {
+        &[Protocol::T38]
+    }
 }
 
 /// The announcement of either end.
@@ -193,7 +203,8 @@ fn continues(context: &Context<'_>, header: &Header<'_>, scratch: &mut Scratch) 
     };
     let way = usize::from(context.forward);
     let gap = header.sequence.wrapping_sub(sequence[way]);
-    let near = gap <= LONGEST_GAP || gap >= LONGEST_GAP.wrapping_neg();
+    // Headers that merely look like RTP's often don't change at all.
+    let near = gap != 0 && (gap <= LONGEST_GAP || gap >= LONGEST_GAP.wrapping_neg());
     let continues = ssrc[way] == header.ssrc && near;
     (ssrc[way], sequence[way]) = (header.ssrc, header.sequence);
     *scratch = Scratch::Media { ssrc, sequence };

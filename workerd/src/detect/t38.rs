@@ -29,8 +29,9 @@ impl Signature for T38 {
         &[Protocol::T38]
     }
 
-    fn starts(&self, layer: Layer, _: u8) -> bool {
-        layer == Layer::Udp
+    /// Sequence numbers start low, so media that goes on isn't looked at.
+    fn starts(&self, layer: Layer, first: u8) -> bool {
+        layer == Layer::Udp && first < 0x80
     }
 
     fn judge(&self, context: &Context<'_>, notes: &mut Notes<'_>) -> Option<Verdict> {
