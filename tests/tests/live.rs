@@ -142,6 +142,9 @@ fn end_while_sending(
             if killed < kills {
                 let capd = node.daemon("lc-capd").unwrap();
                 kill(Pid::from_raw(capd), signal).unwrap();
+                // One that ends in order still takes packets for a moment.
+                wait_for(PATIENCE, || (node.daemon("lc-capd") != Some(capd)).then_some(()))
+                    .expect("a successor");
                 killed += 1;
             }
         }

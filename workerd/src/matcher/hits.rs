@@ -2,6 +2,7 @@
 
 use super::FilterIndex;
 use super::fields::Kind;
+use super::texts::Scratch;
 
 /// Most filters told for one packet: more ids would not fit into a message.
 pub const MOST_IDS: usize = 1024;
@@ -60,7 +61,7 @@ impl Rank {
 pub struct Matches {
     pub(super) hits: Vec<Hit>,
     ids: Vec<FilterIndex>,
-    pub(super) found: Vec<FilterIndex>,
+    pub(super) scratch: Scratch,
     pub(super) digits: Vec<u8>,
 }
 
@@ -78,8 +79,9 @@ impl Matches {
         &self.hits
     }
 
+    /// Forgets what was found.
     #[inline]
-    pub(super) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         self.hits.clear();
         self.ids.clear();
     }

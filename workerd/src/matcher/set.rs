@@ -11,7 +11,7 @@ use super::fields::{Fields, Kind, Kinds};
 use super::hits::{Hit, Matches, Rank};
 use super::pattern::Pattern;
 use super::refused::{Reason, Refused};
-use super::texts::Texts;
+use super::texts::{Scratch, Texts};
 use crate::decode::Decoded;
 use lc_daemon::config::NoFilterPolicy;
 use lc_proto::management::FilterType;
@@ -183,11 +183,11 @@ impl FilterSet {
 
     /// Compares the fields of a batch of packets, and adds what matches to the hits.
     pub fn search(&self, fields: &Fields, matches: &mut Matches) {
-        let mut found = std::mem::take(&mut matches.found);
+        let mut scratch = std::mem::take(&mut matches.scratch);
         for (field, (packet, kind, text)) in (0..).zip(fields.iter()) {
-            self.texts[kind as usize].search(text, &mut found);
-            let last = found.last().copied();
-            for filter in &found {
+            self.texts[kind as usize].search(text, &mut scratch);
+            let last = scratch.found.last().copied();
+            for filter in &scratch.found {
                 // The reference keeps one filter for each fingerprint or identity: the last.
                 let hidden = is_one_for_all(kind) && Some(*filter) != last;
                 let rank = Rank::field(kind, hidden, field, *filter);
@@ -198,10 +198,10 @@ impl FilterSet {
                 });
             }
             if kind == Kind::SipUser && !self.numbers.is_empty() {
-                self.search_number(packet, field, text, &mut found, matches);
+                self.search_number(packet, field, text, &mut scratch, matches);
             }
         }
-        matches.found = found;
+        matches.scratch = scratch;
     }
 
     fn search_number(
@@ -209,15 +209,15 @@ impl FilterSet {
         packet: u32,
         field: u32,
         user: &[u8],
-        found: &mut Vec<FilterIndex>,
+        scratch: &mut Scratch,
         matches: &mut Matches,
     ) {
         let mut digits = std::mem::take(&mut matches.digits);
         digits.clear();
         push_digits(&mut digits, user);
-        self.numbers.search(&digits, found);
+        self.numbers.search(&digits, scratch);
         let longest = self.numbers.longest_end(&digits);
-        for filter in found.iter() {
+        for filter in &scratch.found {
             let rank = Rank::number(Some(*filter) != longest, field, *filter);
             matches.push(Hit {
                 packet,

@@ -51,8 +51,17 @@ struct Inner {
 
 /// Marks a candidate whose pattern has to be tried; filters are fewer (`MAX_FILTERS`).
 const TRY: u32 = 1 << 31;
-/// With more candidates than this, repeats are taken out before there are more.
-const MANY: usize = 4096;
+
+/// Memory for one search, used again by the next.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    /// The filters that match, in ascending order and without repeats.
+    pub found: Vec<FilterIndex>,
+    /// One bit for each needle: whether it has been seen in this field.
+    seen: Vec<u64>,
+    /// The needles that have been seen.
+    needles: Vec<u32>,
+}
 
 impl Texts {
     /// Compiles patterns.
@@ -99,12 +108,13 @@ impl Texts {
             && self.inner.is_none()
     }
 
-    /// Fills `found` with the filters that match `field`, in ascending order and without repeats.
-    pub fn search(&self, field: &[u8], found: &mut Vec<FilterIndex>) {
-        found.clear();
+    /// Finds the filters that match `field`.
+    pub fn search(&self, field: &[u8], scratch: &mut Scratch) {
+        scratch.found.clear();
         if let Some(inner) = &self.inner {
-            inner.search(field, found);
+            inner.search(field, scratch);
         }
+        let found = &mut scratch.found;
         found.extend_from_slice(&self.always);
         found.extend_from_slice(self.whole.whole(field));
         self.beginnings
@@ -164,23 +174,33 @@ impl Inner {
         }))
     }
 
-    fn search(&self, field: &[u8], found: &mut Vec<FilterIndex>) {
-        let mut limit = MANY;
+    /// A needle counts once, however often it stands in the field.
+    fn search(&self, field: &[u8], scratch: &mut Scratch) {
+        let Scratch {
+            found,
+            seen,
+            needles,
+        } = scratch;
+        if seen.len() * 64 < self.starts.len() {
+            seen.resize(self.starts.len() / 64 + 1, 0);
+        }
         for hit in self.automaton.find_overlapping_iter(field) {
             let needle = hit.pattern().as_usize();
+            let (word, bit) = (needle / 64, 1 << (needle % 64));
+            if seen[word] & bit == 0 {
+                seen[word] |= bit;
+                needles.push(needle as u32);
+            }
+        }
+        for needle in needles.drain(..) {
+            let needle = needle as usize;
+            seen[needle / 64] = 0;
             let candidates = self.starts[needle] as usize..self.starts[needle + 1] as usize;
             found.extend_from_slice(&self.candidates[candidates]);
-            if found.len() > limit {
-                found.sort_unstable();
-                found.dedup();
-                limit = MANY.max(2 * found.len());
-            }
         }
         if self.patterns.is_empty() {
             return;
         }
-        found.sort_unstable();
-        found.dedup();
         found.retain_mut(|candidate| {
             if *candidate & TRY == 0 {
                 return true;
@@ -233,9 +253,11 @@ mod tests {
                 .filter(|(_, pattern)| naive_glob(pattern.as_bytes(), field.as_bytes()))
                 .map(|(n, _)| n as u32)
                 .collect();
-            let mut found = vec![77];
-            texts.search(field.as_bytes(), &mut found);
-            prop_assert_eq!(found, expected);
+            let mut scratch = Scratch::default();
+            for _ in 0..2 {
+                texts.search(field.as_bytes(), &mut scratch);
+                prop_assert_eq!(&scratch.found, &expected);
+            }
         }
 
         #[test]
@@ -258,9 +280,9 @@ mod tests {
                 })
                 .map(|(n, _)| n as u32)
                 .collect();
-            let mut found = vec![];
-            texts.search(field.as_bytes(), &mut found);
-            prop_assert_eq!(found, expected);
+            let mut scratch = Scratch::default();
+            texts.search(field.as_bytes(), &mut scratch);
+            prop_assert_eq!(scratch.found, expected);
         }
     }
 
@@ -292,11 +314,11 @@ mod tests {
                 let all = all
                     .enumerate()
                     .map(|(n, text)| (Pattern::affix(&text), n as u32));
-                let mut found = vec![];
+                let mut scratch = Scratch::default();
                 Texts::new(all.collect())
                     .unwrap()
-                    .search(field.as_bytes(), &mut found);
-                assert_eq!(found, expected, "{patterns:?} {field}");
+                    .search(field.as_bytes(), &mut scratch);
+                assert_eq!(scratch.found, expected, "{patterns:?} {field}");
             }
         }
     }
@@ -307,9 +329,9 @@ mod tests {
             .map(|len| (Pattern::affix(&"a".repeat(len)), len as u32))
             .collect();
         let texts = Texts::new(patterns).unwrap();
-        let mut found = vec![];
-        texts.search(&vec![b'a'; 20_000], &mut found);
-        assert_eq!(found, (1..=50).collect::<Vec<u32>>());
-        assert!(found.capacity() < 4 * MANY, "{}", found.capacity());
+        let mut scratch = Scratch::default();
+        texts.search(&vec![b'a'; 20_000], &mut scratch);
+        assert_eq!(scratch.found, (1..=50).collect::<Vec<u32>>());
+        assert!(scratch.found.capacity() < 100 && scratch.needles.capacity() < 100);
     }
 }
