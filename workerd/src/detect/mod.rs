@@ -604,7 +604,7 @@ mod tests {
         };
         let request = b"PUT / HTTP/1.1\r\nHost: h\r\n\r\n";
         assert_eq!(observe(request), Some(Protocol::Http));
-        let spread: Vec<u8> = (0..64).map(|at| 0x80 | at % 40).collect();
+        let spread: Vec<u8> = (0..64).map(|at| 0x80 | (at % 40)).collect();
         assert_eq!(observe(&spread), Some(Protocol::Http));
         let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
         assert_eq!(observe(&settings), Some(Protocol::Http));
