@@ -14,6 +14,7 @@ use lc_tests::compare::Difference;
 use lc_tests::generated::{Generated, generate};
 use lc_tests::namespace::Namespace;
 use lc_tests::node::{Node, PATIENCE, captured_in_all, counter, outcome_in_all};
+use lc_tests::process::wait_for;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::tempdir;
@@ -143,8 +144,10 @@ fn end_while_sending(
                 let capd = node.daemon("lc-capd").unwrap();
                 kill(Pid::from_raw(capd), signal).unwrap();
                 // One that ends in order still takes packets for a moment.
-                wait_for(PATIENCE, || (node.daemon("lc-capd") != Some(capd)).then_some(()))
-                    .expect("a successor");
+                wait_for(PATIENCE, || {
+                    (node.daemon("lc-capd") != Some(capd)).then_some(())
+                })
+                .expect("a successor");
                 killed += 1;
             }
         }

@@ -111,9 +111,13 @@ impl Signature for Http2 {
         layer == Layer::Tcp && matches!(first, 0 | 1 | b'P')
     }
 
-    fn judge(&self, context: &Context<'_>, _: &mut Notes<'_>) -> Option<Verdict> {
+    /// A flow of HTTP/1 turns into HTTP/2 by the preface alone.
+    fn judge(&self, context: &Context<'_>, notes: &mut Notes<'_>) -> Option<Verdict> {
         if context.payload.starts_with(PREFACE) {
             return verdict(Protocol::Grpc, Confidence::DEFINITE);
+        }
+        if notes.protocol != Protocol::Unknown {
+            return None;
         }
         let frame = Frame::of(context.payload).filter(|_| !context.on(OTHERS))?;
         if context.on(GRPC) {

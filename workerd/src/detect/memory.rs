@@ -105,7 +105,7 @@ const MEDIA_LIFE_S: u32 = 3600;
 /// How long after a SIP message its two hosts count as SIP peers.
 const PAIR_LIFE_S: u32 = 30 * 60;
 
-/// What all flows of a worker share: about 1.6 MiB, allocated once.
+/// What all flows of a worker share: about 1.5 MiB, allocated once.
 #[derive(Debug)]
 pub struct Memory {
     hasher: RandomState,

@@ -595,6 +595,26 @@ mod tests {
     }
 
     #[test]
+    fn a_body_does_not_turn_its_flow_into_another() {
+        let (mut detector, mut flow) = (Detector::new(), Flow::default());
+        let mut observe = |payload: &[u8]| {
+            let context = Context::new(Layer::Tcp, (40000, 8443), payload);
+            let verdict = detector.observe(&context, &mut flow);
+            verdict.map(|verdict| verdict.protocol)
+        };
+        let request = b"PUT / HTTP/1.1\r\nHost: h\r\n\r\n";
+        assert_eq!(observe(request), Some(Protocol::Http));
+        let spread: Vec<u8> = (0..64).map(|at| 0x80 | (at % 40)).collect();
+        assert_eq!(observe(&spread), Some(Protocol::Http));
+        let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+        assert_eq!(observe(&settings), Some(Protocol::Http));
+        assert_eq!(
+            observe(&[22, 3, 1, 0, 5, 1, 0, 0, 1, 3, 3]),
+            Some(Protocol::Tls)
+        );
+    }
+
+    #[test]
     fn a_batch_is_answered_in_order() {
         let mut detector = Detector::new();
         let banner = Context::new(Layer::Tcp, (22, 4000), b"SSH-2.0-x\r\n");

@@ -76,12 +76,18 @@ impl Signature for Tls {
         }
     }
 
-    fn judge(&self, context: &Context<'_>, _: &mut Notes<'_>) -> Option<Verdict> {
-        if Record::of(context.payload).is_some() {
+    /// A flow of another protocol turns into TLS by a hello alone.
+    fn judge(&self, context: &Context<'_>, notes: &mut Notes<'_>) -> Option<Verdict> {
+        let fresh = notes.protocol == Protocol::Unknown;
+        if let Some(record) = Record::of(context.payload) {
+            let hello = record.kind == HANDSHAKE && matches!(context.payload[5], 1 | 2);
+            if !fresh && !hello {
+                return None;
+            }
             let confidence = Confidence::by_port(context.on(PORTS), 1000, 800);
             return verdict(Protocol::Tls, confidence);
         }
-        mid_stream(context).then(|| verdict(Protocol::Tls, Confidence::MEDIUM))?
+        (fresh && mid_stream(context)).then(|| verdict(Protocol::Tls, Confidence::MEDIUM))?
     }
 
     fn describe(

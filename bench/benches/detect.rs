@@ -1,0 +1,88 @@
+//! Detection: packets of decided flows, first packets of flows, noise, and descriptions.
+
+#![allow(
+    clippy::expect_used,
+    reason = "a benchmark that cannot start has nobody to tell but the person who runs it"
+)]
+
+use std::hint::black_box;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use lc_workerd::detect::{Context, Details, Detector, Flow, Layer};
+
+/// Flows at hand at a time.
+const FLOWS: usize = 64;
+
+const INVITE: &[u8] = b"INVITE sip:bob@biloxi.example SIP/2.0\r\n\
+    Via: SIP/2.0/UDP 192.0.2.10:5060;branch=z9hG4bKa1\r\n\
+    From: \"Alice\" <sip:alice@atlanta.example>;tag=1928301774\r\n\
+    To: Bob <sip:bob@biloxi.example>\r\nCall-ID: a84b4c76e66710\r\nCSeq: 314159 INVITE\r\n\
+    Contact: <sip:alice@192.0.2.10>\r\nContent-Type: application/sdp\r\n\r\n\
+    v=0\r\no=alice 1 1 IN IP4 192.0.2.10\r\ns=-\r\nc=IN IP4 192.0.2.10\r\nt=0 0\r\n\
+    m=audio 49170 RTP/AVP 0 8\r\n";
+
+/// A name, the layer, the ports and the payload of a flow's first packet.
+fn first_packets() -> Vec<(&'static str, Layer, (u16, u16), Vec<u8>)> {
+    let mut rtp = vec![0xd5; 172];
+    rtp[..12].copy_from_slice(&[0x80, 0, 0x12, 0x34, 0, 0, 0, 160, 1, 2, 3, 4]);
+    let mut hello = vec![0; 250];
+    hello[..11].copy_from_slice(&[22, 3, 1, 0, 245, 1, 0, 0, 241, 3, 3]);
+    let dns = b"\x1a\x2b\x01\0\0\x01\0\0\0\0\0\0\x07example\x03com\0\0\x01\0\x01";
+    let http = b"GET /index.html HTTP/1.1\r\nHost: example.com\r\nUser-Agent: bench\r\n\r\n";
+    let noise: Vec<u8> = (0..1200_u32)
+        .map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
+    vec![
+        ("SIP", Layer::Udp, (5060, 5060), INVITE.to_vec()),
+        ("RTP", Layer::Udp, (16384, 16386), rtp),
+        ("TLS", Layer::Tcp, (40000, 443), hello),
+        ("DNS", Layer::Udp, (41234, 53), dns.to_vec()),
+        ("HTTP", Layer::Tcp, (40000, 80), http.to_vec()),
+        ("noise over UDP", Layer::Udp, (40001, 40003), noise.clone()),
+        ("noise over TCP", Layer::Tcp, (40001, 40003), noise),
+    ]
+}
+
+fn detection(criterion: &mut Criterion) {
+    let mut detector = Detector::new();
+    let mut details = Details::new();
+    let mut group = criterion.benchmark_group("detect");
+    for (name, layer, ports, payload) in &first_packets() {
+        let context = Context::new(*layer, *ports, payload);
+        group.throughput(Throughput::Elements(FLOWS as u64));
+        group.bench_function(BenchmarkId::new("first packet", name), |bencher| {
+            bencher.iter(|| {
+                let mut flows = [Flow::default(); FLOWS];
+                for flow in &mut flows {
+                    black_box(detector.observe(black_box(&context), flow));
+                }
+            });
+        });
+        let mut flows = [Flow::default(); FLOWS];
+        for flow in &mut flows {
+            detector.observe(&context, flow);
+        }
+        if flows[0].verdict().is_none() {
+            continue;
+        }
+        group.bench_function(BenchmarkId::new("decided flow", name), |bencher| {
+            bencher.iter(|| {
+                for flow in &mut flows {
+                    black_box(detector.observe(black_box(&context), flow));
+                }
+            });
+        });
+        group.bench_function(BenchmarkId::new("description", name), |bencher| {
+            bencher.iter(|| {
+                for flow in &mut flows {
+                    detector.describe(black_box(&context), flow, &mut details);
+                    black_box(&details);
+                }
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, detection);
+criterion_main!(benches);
