@@ -136,7 +136,8 @@ fn fields(kind: Kind, text: impl Fn(u32) -> String) -> (Fields, u64) {
 
 fn searching(criterion: &mut Criterion) {
     type Make = fn(u32) -> (u32, String);
-    let cases: [(&str, Kind, Make, fn(u32) -> String); 5] = [
+    type Case = (&'static str, Kind, Make, fn(u32) -> String);
+    let cases: [Case; 5] = [
         (
             "ends",
             Kind::DnsName,

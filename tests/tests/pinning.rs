@@ -69,7 +69,7 @@ fn each_daemon_runs_on_its_cpus() {
             let path = thread.unwrap().path().join("status");
             // Filters are compiled where no packet waits for it.
             let is_aside = fs::read_to_string(&path).unwrap().contains("lc-filters");
-            let expected = if is_aside { &all } else { *expected };
+            let expected = if is_aside { &all } else { expected };
             assert_eq!(allowed(&path), *expected, "{name} {path:?}");
         }
     }

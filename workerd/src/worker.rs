@@ -201,7 +201,7 @@ impl Worker {
             None => return,
             Some(Ok(compiled)) => compiled,
             Some(Err(error)) => {
-                tracing::error!(%error, "filters can't be read; the old ones stay in force");
+                tracing::error!(%error, "filters can't be compiled; the old ones stay in force");
                 return;
             }
         };

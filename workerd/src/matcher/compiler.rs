@@ -10,9 +10,20 @@ use super::set::FilterSet;
 use lc_daemon::config::NoFilterPolicy;
 use shm_layout::filters::{Snapshot, SnapshotError};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
+
+/// Why there is no set.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    /// The snapshot can't be read.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// The thread has died, which its own message explains. No set will be compiled any more.
+    #[error("the thread that compiles filters is gone; restart the worker")]
+    Gone,
+}
 
 /// A set that is ready.
 #[derive(Debug)]
@@ -89,8 +100,12 @@ impl Compiler {
     }
 
     /// The set, once it is ready; it waits for nothing.
-    pub fn take(&mut self) -> Option<Result<Compiled, SnapshotError>> {
-        let result = self.results.try_recv().ok()?;
+    pub fn take(&mut self) -> Option<Result<Compiled, CompileError>> {
+        let result = match self.results.try_recv() {
+            Ok(result) => result.map_err(CompileError::Snapshot),
+            Err(TryRecvError::Empty) => return None,
+            Err(TryRecvError::Disconnected) => Err(CompileError::Gone),
+        };
         self.waiting = false;
         Some(result)
     }

@@ -45,7 +45,7 @@ pub mod set;
 pub mod table;
 pub mod texts;
 
-pub use compiler::Compiler;
+pub use compiler::{CompileError, Compiler};
 pub use fields::{Fields, Kind, Kinds};
 pub use hits::Matches;
 pub use refused::{Reason, Refused};
