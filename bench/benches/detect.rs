@@ -22,7 +22,10 @@ const INVITE: &[u8] = b"INVITE sip:bob@biloxi.example SIP/2.0\r\n\
     m=audio 49170 RTP/AVP 0 8\r\n";
 
 /// A name, the layer, the ports and the payload of a flow's first packet.
-fn first_packets() -> Vec<(&'static str, Layer, (u16, u16), Vec<u8>)> {
+/// Name, layer, ports, payload.
+type FirstPacket = (&'static str, Layer, (u16, u16), Vec<u8>);
+
+fn first_packets() -> Vec<FirstPacket> {
     let mut rtp = vec![0xd5; 172];
     rtp[..12].copy_from_slice(&[0x80, 0, 0x12, 0x34, 0, 0, 0, 160, 1, 2, 3, 4]);
     let mut hello = vec![0; 250];
