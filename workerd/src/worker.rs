@@ -265,16 +265,16 @@ impl Worker {
             let mut decoded = decode(packet.header.link_type, window);
             let mut whole = false;
             if decoded.fault.is_some_and(Fault::is_truncation) && len < packet.data.len() {
-                copy_all(&packet, &mut self.scratch);
+                let frame = copy_all(&packet, &mut self.scratch);
                 whole = true;
-                decoded = decode(packet.header.link_type, &self.scratch);
+                decoded = decode(packet.header.link_type, frame);
             }
             self.fields.clear();
             let wanted = self.filters.wanted();
             if let Some(transport) = promises(&decoded, window, wanted) {
-                copy_all(&packet, &mut self.scratch);
+                let frame = copy_all(&packet, &mut self.scratch);
                 whole = true;
-                let payload = self.scratch.get(decoded.payload..).unwrap_or_default();
+                let payload = decoded.payload_of(frame);
                 extract(transport, payload, wanted, &mut self.fields);
             }
             let verdict =
@@ -303,7 +303,7 @@ impl Worker {
                         in_progress,
                         &packet.header,
                         &decoded,
-                        &self.scratch,
+                        &self.scratch[..packet.data.len()],
                     );
                     match emit(tx, ordinal, &packet, &decoded, name, judged, described) {
                         Ok(()) => Counter::Forwarded,
@@ -370,10 +370,14 @@ impl Worker {
     }
 }
 
-/// Copies a packet out of shared memory.
-fn copy_all(packet: &Packet<'_>, scratch: &mut Vec<u8>) {
-    scratch.resize(packet.data.len(), 0);
-    packet.data.copy_to(scratch);
+/// Copies a packet out of shared memory, to the start of `scratch`, which only grows: clearing it would cost as much again.
+fn copy_all<'s>(packet: &Packet<'_>, scratch: &'s mut Vec<u8>) -> &'s [u8] {
+    let len = packet.data.len();
+    if scratch.len() < len {
+        scratch.resize(len, 0);
+    }
+    packet.data.copy_to(&mut scratch[..len]);
+    &scratch[..len]
 }
 
 /// Over which transport a packet may carry fields that filters want, as far as its first bytes tell.

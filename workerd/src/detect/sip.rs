@@ -23,7 +23,8 @@ pub struct Sip;
 
 const PORTS: &[u16] = &[5060, 5061];
 const VERSION: &[u8] = b"SIP/2.0";
-const METHODS: &[&[u8]] = &[
+/// Methods of requests (RFC 3261, 3262, 3311, 3428, 3515, 3903, 6086, 6665).
+pub const METHODS: &[&[u8]] = &[
     b"INVITE",
     b"ACK",
     b"BYE",

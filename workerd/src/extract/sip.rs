@@ -7,6 +7,7 @@
 use super::identity::{Identity, bare, identities};
 use super::lines::{Lines, find_ignoring_case, header, starts_ignoring_case};
 use super::sdp;
+use crate::detect::SIP_METHODS;
 use crate::matcher::{Fields, Kind, Kinds};
 use memchr::memchr;
 
@@ -20,22 +21,6 @@ pub const KINDS: Kinds = Kinds::of(&[
     Kind::Imei,
 ]);
 
-const METHODS: &[&[u8]] = &[
-    b"INVITE",
-    b"ACK",
-    b"BYE",
-    b"CANCEL",
-    b"REGISTER",
-    b"OPTIONS",
-    b"PRACK",
-    b"SUBSCRIBE",
-    b"NOTIFY",
-    b"PUBLISH",
-    b"INFO",
-    b"REFER",
-    b"MESSAGE",
-    b"UPDATE",
-];
 /// Longest name of a method.
 const METHOD: usize = 24;
 /// Longest instance id that can be an IMEI, with separators and parameters.
@@ -173,7 +158,7 @@ fn start_line(line: &[u8]) -> Option<&[u8]> {
     match words.next() {
         Some(version) if is_version(version) => is_method.then_some(uri),
         // A line that is cut, or whose version is disguised.
-        _ => METHODS.contains(&method).then_some(&[][..]),
+        _ => SIP_METHODS.contains(&method).then_some(&[][..]),
     }
 }
 
