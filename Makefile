@@ -71,7 +71,7 @@ installed: setup
 loom: setup
 	RUSTFLAGS='--cfg loom' $(CARGO) test --locked --release --package shm-layout --lib --target-dir target/loom
 
-# SAMPLE=N takes every N-th capture.
+# SAMPLE=N takes only N captures, spread over the folder.
 conformance: setup
 	$(CARGO) build --locked --workspace --bins
 	target/debug/lc-conformance $(if $(SAMPLE),--sample $(SAMPLE))
