@@ -275,5 +275,5 @@ fn the_end_is_bounded_when_all_are_left_alone() {
     });
     let begin = Instant::now();
     assert_eq!(running.stop().unacked_packets, 4);
-    assert!(begin.elapsed() < Duration::from_secs(5));
+    assert!(begin.elapsed() < Duration::from_secs(20));
 }

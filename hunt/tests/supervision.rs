@@ -361,7 +361,7 @@ fn a_child_that_dies_again_and_again_does_not_keep_the_others_from_ending() {
         });
     assert_eq!(exit.unwrap(), Exit::Failure);
     assert!(
-        begin.elapsed() < Duration::from_secs(8),
+        begin.elapsed() < Duration::from_secs(30),
         "{:?}",
         begin.elapsed()
     );

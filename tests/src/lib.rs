@@ -11,6 +11,7 @@
 //! - [`daemons`] runs the daemons alone;
 //! - [`generated`] makes captures with `lc-bench`, [`namespace`] a network to send them over;
 //! - [`saved`] brings back the shared memory of older releases;
+//! - [`effort`] tells what idle processes cost;
 //! - [`chaos`] kills processes at random and checks every packet;
 //! - [`outage`] keeps the processor away, with [`numbered`] frames by the million;
 //! - [`conformance`] runs lc-hunt over a folder of captures and compares what arrived.
@@ -27,6 +28,7 @@ pub mod chaos;
 pub mod compare;
 pub mod conformance;
 pub mod daemons;
+pub mod effort;
 pub mod flow;
 pub mod generated;
 pub mod namespace;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use lc_tests::capture;
 use lc_tests::compare::Difference;
+use lc_tests::effort::Effort;
 use lc_tests::generated::{Generated, generate};
 use lc_tests::namespace::Namespace;
 use lc_tests::node::{Node, PATIENCE, captured_in_all, counter, outcome_in_all};
@@ -262,29 +263,20 @@ fn an_idle_node_is_idle() {
     };
     let folder = tempdir().unwrap();
     let node = capture_in(&namespace, &folder.path().join("arrived"));
-    let daemons: Vec<i32> = ["lc-capd", "lc-workerd 0", "lc-workerd 1", "lc-fwdd"]
+    let daemons: Vec<u32> = ["lc-capd", "lc-workerd 0", "lc-workerd 1", "lc-fwdd"]
         .iter()
-        .map(|name| node.daemon(name).unwrap())
+        .map(|name| node.daemon(name).unwrap().unsigned_abs())
         .collect();
-    let used = || -> u64 { daemons.iter().map(|pid| processor_time(*pid)).sum() };
-    let (before, time) = (used(), Duration::from_secs(5));
-    thread::sleep(time);
-    let share = (used() - before) as f64 / time.as_nanos() as f64;
+    let used = || Effort::of(&daemons).unwrap();
+    let (before, span) = (used(), Duration::from_secs(5));
+    thread::sleep(span);
+    let used = used().since(before);
     println!(
-        "capd, 2 workers and fwdd, idle: {:.2} % of a core",
-        share * 100.0
+        "capd, 2 workers and fwdd, idle: {:.2} % of a core, woken {} times in {span:?}",
+        100.0 * used.time.as_secs_f64() / span.as_secs_f64(),
+        used.waits,
     );
-    assert!(share < 0.02, "{:.1} % of a core", share * 100.0);
+    assert!(used.waits < 1_000, "{used:?}");
+    assert!(used.time < span / 4, "{used:?}");
     node.terminate().unwrap();
-}
-
-/// Nanoseconds that all threads of a process have spent on a processor.
-fn processor_time(pid: i32) -> u64 {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-    tasks
-        .map(|task| {
-            let text = fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap();
-            text.split(' ').next().unwrap().parse::<u64>().unwrap()
-        })
-        .sum()
 }
