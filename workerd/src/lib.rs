@@ -31,7 +31,9 @@ pub mod extract;
 pub mod flows;
 pub mod matcher;
 pub mod quarantine;
+pub mod rtp;
 pub mod start;
+pub mod voip;
 pub mod worker;
 
 #[cfg(debug_assertions)]

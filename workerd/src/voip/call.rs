@@ -1,0 +1,109 @@
+//! One call: what is known of it.
+
+use super::dialog::{Dialogs, State};
+use super::endpoints::Endpoint;
+use super::held::Chain;
+use super::identities::Identities;
+use super::verdict::{Ids, Standing};
+
+/// Most endpoints of a call.
+pub const MOST_ENDPOINTS: usize = 64;
+
+/// What is sent to an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Role {
+    /// RTP, and RTCP where the two share a port.
+    Media = 0,
+    /// RTCP.
+    Control = 1,
+    /// Media that are not RTP: T.38 over UDPTL, MSRP.
+    Other = 2,
+}
+
+/// A call.
+#[derive(Debug, Default)]
+pub struct Call {
+    /// Its Call-ID, or `rtp-` and the SSRC of media whose signalling was not seen.
+    pub(super) id: Box<[u8]>,
+    pub(super) dialogs: Dialogs,
+    pub(super) standing: Standing,
+    pub(super) ids: Ids,
+    pub(super) identities: Identities,
+    pub(super) endpoints: Vec<(Endpoint, Role)>,
+    /// Its packets that wait.
+    pub(super) chain: Chain,
+    /// When it will have been silent for too long, in nanoseconds.
+    pub(super) deadline_ns: u64,
+    /// The filters that it was compared with last.
+    pub(super) generation: u64,
+    /// Packets of it that were lost by our own fault.
+    pub(super) incomplete: u32,
+    /// What it adds to the bytes of all.
+    pub(super) bytes: usize,
+    /// Its neighbours among the calls of its kind, by deadline.
+    pub(super) previous: u32,
+    pub(super) next: u32,
+    /// The list that it is in.
+    pub(super) list: u8,
+    /// Tells it from others that had its place before.
+    pub(super) stamp: u32,
+}
+
+impl Call {
+    /// Its Call-ID, or `rtp-` and eight hexadecimal digits of an SSRC.
+    #[must_use]
+    pub fn id(&self) -> &[u8] {
+        &self.id
+    }
+
+    /// How far it has come.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.dialogs.state()
+    }
+
+    /// Whether it is wanted.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    /// The filters that it matches.
+    #[must_use]
+    pub fn ids(&self) -> &Ids {
+        &self.ids
+    }
+
+    /// Its packets that wait.
+    #[must_use]
+    pub fn chain(&self) -> Chain {
+        self.chain
+    }
+
+    /// Where media of it are expected.
+    #[must_use]
+    pub fn endpoints(&self) -> &[(Endpoint, Role)] {
+        &self.endpoints
+    }
+
+    /// Packets of it that were lost by our own fault.
+    #[must_use]
+    pub fn incomplete(&self) -> u32 {
+        self.incomplete
+    }
+
+    /// Bytes of memory that it takes.
+    #[must_use]
+    pub(super) fn measure(&self) -> usize {
+        /// An entry of the tables that lead to a call, or to one of its endpoints: key, value, and what the table keeps free.
+        const ENTRY: usize = 96;
+        size_of::<Self>()
+            + self.id.len()
+            + self.dialogs.bytes()
+            + self.ids.bytes()
+            + self.identities.bytes()
+            + self.endpoints.capacity() * size_of::<(Endpoint, Role)>()
+            + ENTRY * (1 + self.endpoints.len())
+    }
+}

@@ -1,0 +1,552 @@
+//! The calls that a worker knows: by Call-ID, bounded in bytes, forgotten when they have been silent for too long.
+//!
+//! | state | forgotten after silence of |
+//! |---|---|
+//! | transaction | 32 s (64 T1, RFC 3261 section 17) |
+//! | setup | 5 min: ringing may last (timer C, RFC 3261 section 16.6, is refreshed by each 1xx) |
+//! | established | 2 h |
+//! | over | 30 s: repeated messages and the last media |
+//! | media only | 60 s |
+//!
+//! Calls of one state, wanted or not, form a list. All in it have the same patience, so the list is in the order of their deadlines, and what has to go is always at its front: no scans, no timers.
+//! When memory is short, calls that are not wanted go first; of these, and then of those that are, first what is over, then transactions, media only, calls in setup,
+//! established calls; and of one state, what has been silent for longest.
+//!
+//! Time is that of the packets. A leap forward is believed by a minute for each packet at most, so that a file that goes on years later doesn't end all calls at once.
+
+use std::collections::HashMap;
+
+use super::call::{Call, MOST_ENDPOINTS, Role};
+use super::dialog::{Dialogs, State};
+use super::endpoints::{Endpoint, Endpoints};
+use super::held::Chain;
+use super::signal::Signal;
+use super::verdict::Standing;
+
+const SECOND: u64 = 1_000_000_000;
+
+/// What time may go forward by with one packet.
+const LONGEST_STEP: u64 = 60 * SECOND;
+
+/// A call in the table. It stays valid until the call is forgotten; then it leads nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct CallRef {
+    /// Place in the table, from 1 on; 0 leads nowhere.
+    place: u32,
+    stamp: u32,
+}
+
+impl CallRef {
+    /// Leads to no call.
+    pub const NONE: Self = Self { place: 0, stamp: 0 };
+
+    #[cfg(test)]
+    pub(super) fn for_tests(place: u32) -> Self {
+        Self { place, stamp: 1 }
+    }
+}
+
+/// What happened to calls since the table was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Begun.
+    pub started: u64,
+    /// Found to be wanted.
+    pub matched: u64,
+    /// Forgotten some time after their end.
+    pub ended: u64,
+    /// Forgotten because nothing was heard of them.
+    pub timed_out: u64,
+    /// Forgotten to make room for others.
+    pub evicted: u64,
+}
+
+/// One list for each state, wanted or not.
+const LISTS: usize = State::ALL.len() * 2;
+
+/// A call that was forgotten while packets of it waited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Orphans {
+    /// The packets.
+    pub chain: Chain,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct Calls {
+    limit: usize,
+    bytes: usize,
+    /// Place 0 is nobody's.
+    places: Vec<Call>,
+    free: Vec<u32>,
+    by_id: HashMap<Box<[u8]>, u32>,
+    endpoints: Endpoints,
+    /// First and last of each list.
+    lists: [(u32, u32); LISTS],
+    now_ns: u64,
+    stamp: u32,
+    counts: Counts,
+}
+
+impl Calls {
+    /// Room for calls of `limit` bytes together.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            bytes: 0,
+            places: vec![Call::default()],
+            free: Vec::new(),
+            by_id: HashMap::new(),
+            endpoints: Endpoints::default(),
+            lists: [(0, 0); LISTS],
+            now_ns: 0,
+            stamp: 0,
+            counts: Counts::default(),
+        }
+    }
+
+    /// What happened.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Bytes that the calls take.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Calls that are known.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.places.len() - 1 - self.free.len()
+    }
+
+    /// Whether none is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A call.
+    #[must_use]
+    #[inline]
+    pub fn get(&self, call: CallRef) -> Option<&Call> {
+        let found = self.places.get(call.place as usize)?;
+        (call.place != 0 && found.stamp == call.stamp).then_some(found)
+    }
+
+    #[inline]
+    fn get_mut(&mut self, call: CallRef) -> Option<&mut Call> {
+        let found = self.places.get_mut(call.place as usize)?;
+        (call.place != 0 && found.stamp == call.stamp).then_some(found)
+    }
+
+    /// The call of a Call-ID.
+    #[must_use]
+    pub fn find(&self, id: &[u8]) -> Option<CallRef> {
+        self.by_id.get(id).map(|place| self.at(*place))
+    }
+
+    /// The call of a Call-ID, which begins if there is none.
+    pub fn find_or_begin(&mut self, id: &[u8], state: State) -> CallRef {
+        if let Some(call) = self.find(id) {
+            return call;
+        }
+        self.stamp += 1;
+        let call = Call {
+            id: id.into(),
+            dialogs: Dialogs::at(state),
+            stamp: self.stamp,
+            ..Call::default()
+        };
+        let place = match self.free.pop() {
+            Some(place) => {
+                self.places[place as usize] = call;
+                place
+            }
+            None => {
+                self.places.push(call);
+                self.places.len() as u32 - 1
+            }
+        };
+        self.by_id.insert(id.into(), place);
+        self.counts.started += 1;
+        self.enlist(place);
+        self.weigh(place);
+        self.at(place)
+    }
+
+    /// Takes note of a message of a call. True if it was the last word on who takes part.
+    pub fn observe(&mut self, call: CallRef, signal: &Signal) -> bool {
+        let Some(found) = self.get_mut(call) else {
+            return false;
+        };
+        let last_word = found.dialogs.observe(signal);
+        self.touch(call);
+        self.weigh(call.place);
+        last_word
+    }
+
+    /// Something of the call was seen: its silence begins anew.
+    #[inline]
+    pub fn touch(&mut self, call: CallRef) {
+        let now = self.now_ns;
+        // Media come many times a second: to the second is exact enough.
+        let is_stale = |call: &Call| {
+            let list = list_of(call.state(), call.standing >= Standing::Passed);
+            call.deadline_ns + SECOND <= now + patience(call.state())
+                || usize::from(call.list) != list
+        };
+        if self.get(call).is_some_and(is_stale) {
+            self.delist(call.place);
+            self.enlist(call.place);
+        }
+    }
+
+    /// Media of the call are expected at `endpoint`.
+    pub fn expect(&mut self, call: CallRef, endpoint: Endpoint, role: Role) {
+        let Some(found) = self.get_mut(call) else {
+            return;
+        };
+        let known = found.endpoints.iter().any(|(known, _)| *known == endpoint);
+        if !known && found.endpoints.len() == MOST_ENDPOINTS {
+            return;
+        }
+        if !known {
+            found.endpoints.push((endpoint, role));
+        }
+        self.endpoints.add(endpoint, call);
+        self.weigh(call.place);
+    }
+
+    /// The call that media between two endpoints belong to, and what is sent to or from its endpoint.
+    #[must_use]
+    pub fn of_media(&self, source: Endpoint, destination: Endpoint) -> Option<(CallRef, Role)> {
+        let call = self.endpoints.find(source, destination)?;
+        let endpoints = &self.get(call)?.endpoints;
+        let role = |wanted| {
+            let found = endpoints.iter().find(|(endpoint, _)| *endpoint == wanted);
+            found.map(|(_, role)| *role)
+        };
+        let role = role(destination).or_else(|| role(source));
+        Some((call, role.unwrap_or(Role::Media)))
+    }
+
+    /// Changes when media may belong to another call than before.
+    #[must_use]
+    #[inline]
+    pub fn expectations(&self) -> u32 {
+        self.endpoints.changes()
+    }
+
+    /// Gives `change` the call, and reckons anew what it takes.
+    pub fn update<T>(&mut self, call: CallRef, change: impl FnOnce(&mut Call) -> T) -> Option<T> {
+        let found = self.get_mut(call)?;
+        let before = found.standing;
+        let result = change(found);
+        let after = found.standing;
+        if before != after && after >= Standing::Passed && before < Standing::Passed {
+            self.counts.matched += 1;
+        }
+        if before != after {
+            self.delist(call.place);
+            self.enlist(call.place);
+        }
+        self.weigh(call.place);
+        Some(result)
+    }
+
+    /// The packets' time has come to `now_ns`.
+    #[inline]
+    pub fn see(&mut self, now_ns: u64) {
+        self.now_ns = match self.now_ns {
+            0 => now_ns,
+            before => before.max(now_ns.min(before + LONGEST_STEP)),
+        };
+    }
+
+    /// Forgets a call that has been silent for too long. Packets of it that wait are the caller's to care for; to be called until
+    /// nothing comes.
+    pub fn expire(&mut self) -> Option<Orphans> {
+        for list in 0..LISTS {
+            let place = self.lists[list].0;
+            let Some(call) = self.places.get(place as usize).filter(|_| place != 0) else {
+                continue;
+            };
+            if call.deadline_ns <= self.now_ns {
+                match call.state() {
+                    State::Over => self.counts.ended += 1,
+                    _ => self.counts.timed_out += 1,
+                }
+                return Some(self.forget(place));
+            }
+        }
+        None
+    }
+
+    /// Forgets a call if all of them take more memory than they may; to be called until nothing comes.
+    pub fn evict(&mut self) -> Option<Orphans> {
+        if self.bytes <= self.limit {
+            return None;
+        }
+        const ORDER: [State; 5] = [
+            State::Over,
+            State::Transaction,
+            State::MediaOnly,
+            State::Setup,
+            State::Established,
+        ];
+        let lists = [false, true]
+            .into_iter()
+            .flat_map(|wanted| ORDER.map(|state| list_of(state, wanted)));
+        let fronts = lists.map(|list| self.lists[list].0);
+        let place = fronts.into_iter().find(|place| *place != 0)?;
+        self.counts.evicted += 1;
+        Some(self.forget(place))
+    }
+
+    /// Forgets a call that has become part of another. Its packets that wait are the other's.
+    pub fn absorb(&mut self, call: CallRef) -> Option<Chain> {
+        self.get(call)?;
+        Some(self.forget(call.place).chain)
+    }
+
+    /// The calls that are known, in no order, from place `start` on.
+    pub fn from_place(&self, start: usize) -> impl Iterator<Item = (usize, CallRef)> {
+        let places = self.places.iter().enumerate().skip(start.max(1));
+        places
+            .filter(|(_, call)| call.stamp != 0)
+            .map(|(place, call)| {
+                let call = CallRef {
+                    place: place as u32,
+                    stamp: call.stamp,
+                };
+                (place, call)
+            })
+    }
+
+    fn at(&self, place: u32) -> CallRef {
+        CallRef {
+            place,
+            stamp: self.places[place as usize].stamp,
+        }
+    }
+
+    fn forget(&mut self, place: u32) -> Orphans {
+        self.delist(place);
+        let call = self.at(place);
+        let gone = std::mem::take(&mut self.places[place as usize]);
+        for (endpoint, _) in &gone.endpoints {
+            self.endpoints.remove(*endpoint, call);
+        }
+        self.by_id.remove(&gone.id);
+        self.bytes -= gone.bytes;
+        self.free.push(place);
+        Orphans { chain: gone.chain }
+    }
+
+    fn weigh(&mut self, place: u32) {
+        let call = &mut self.places[place as usize];
+        let bytes = call.measure();
+        self.bytes = self.bytes - call.bytes + bytes;
+        call.bytes = bytes;
+    }
+
+    /// Puts a call at the end of its list.
+    fn enlist(&mut self, place: u32) {
+        let now = self.now_ns;
+        let call = &mut self.places[place as usize];
+        let state = call.state();
+        let list = list_of(state, call.standing >= Standing::Passed);
+        call.deadline_ns = now + patience(state);
+        call.list = list as u8;
+        let (first, last) = self.lists[list];
+        (call.previous, call.next) = (last, 0);
+        if last == 0 {
+            self.lists[list] = (place, place);
+        } else {
+            self.places[last as usize].next = place;
+            self.lists[list] = (first, place);
+        }
+    }
+
+    fn delist(&mut self, place: u32) {
+        let call = &self.places[place as usize];
+        let (list, previous, next) = (usize::from(call.list), call.previous, call.next);
+        match previous {
+            0 => self.lists[list].0 = next,
+            previous => self.places[previous as usize].next = next,
+        }
+        match next {
+            0 => self.lists[list].1 = previous,
+            next => self.places[next as usize].previous = previous,
+        }
+    }
+}
+
+fn list_of(state: State, wanted: bool) -> usize {
+    state as usize * 2 + usize::from(wanted)
+}
+
+/// How long a call may be silent.
+fn patience(state: State) -> u64 {
+    SECOND
+        * match state {
+            State::Transaction => 32,
+            State::Setup => 5 * 60,
+            State::Established => 2 * 60 * 60,
+            State::Over => 30,
+            State::MediaOnly => 60,
+        }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::signal::{Method, Start};
+    use super::*;
+    use crate::decode::Addr;
+    use proptest::prelude::*;
+
+    fn signal(start: Start) -> Signal {
+        Signal {
+            start,
+            dialog: None,
+        }
+    }
+
+    fn established(calls: &mut Calls, id: &[u8]) -> CallRef {
+        let call = calls.find_or_begin(id, State::Transaction);
+        calls.observe(call, &signal(Start::Request(Method::Invite)));
+        calls.observe(call, &signal(Start::Response(200, Method::Invite)));
+        call
+    }
+
+    fn forget_the_silent(calls: &mut Calls) -> usize {
+        std::iter::from_fn(|| calls.expire()).count()
+    }
+
+    /// Lets time go on as packets do.
+    fn wait(calls: &mut Calls, seconds: u64) {
+        let start = calls.now_ns;
+        for second in 1..=seconds {
+            calls.see(start + second * SECOND);
+        }
+    }
+
+    #[test]
+    fn calls_end_some_time_after_their_last_word() {
+        let mut calls = Calls::new(1 << 20);
+        calls.see(1_700_000_000 * SECOND);
+        let call = established(&mut calls, b"a");
+        let endpoint = (Addr::V4(1), 4000);
+        calls.expect(call, endpoint, Role::Media);
+        for _ in 0..10 {
+            wait(&mut calls, 7_199);
+            calls.touch(call);
+            assert_eq!(forget_the_silent(&mut calls), 0);
+        }
+        calls.observe(call, &signal(Start::Request(Method::Bye)));
+        wait(&mut calls, 29);
+        assert_eq!(forget_the_silent(&mut calls), 0);
+        assert_eq!(
+            calls.of_media((Addr::V4(9), 9), endpoint),
+            Some((call, Role::Media))
+        );
+        wait(&mut calls, 1);
+        assert_eq!(forget_the_silent(&mut calls), 1);
+        assert_eq!((calls.get(call).is_none(), calls.find(b"a")), (true, None));
+        assert_eq!(calls.of_media((Addr::V4(9), 9), endpoint), None);
+        assert_eq!(
+            (
+                calls.bytes(),
+                calls.counts().ended,
+                calls.counts().timed_out
+            ),
+            (0, 1, 0)
+        );
+    }
+
+    #[test]
+    fn a_leap_in_time_ends_nothing_that_goes_on() {
+        let mut calls = Calls::new(1 << 20);
+        calls.see(SECOND);
+        let call = established(&mut calls, b"a");
+        calls.see(1_700_000_000 * SECOND);
+        assert_eq!(forget_the_silent(&mut calls), 0);
+        assert!(calls.get(call).is_some());
+    }
+
+    #[test]
+    fn a_place_that_is_used_again_is_another_call() {
+        let mut calls = Calls::new(1 << 20);
+        let old = calls.find_or_begin(b"old", State::Transaction);
+        assert!(calls.absorb(old).is_some());
+        let new = calls.find_or_begin(b"new", State::Transaction);
+        assert_eq!((old.place, calls.get(old).is_none()), (new.place, true));
+        assert!(calls.absorb(old).is_none());
+        assert_eq!(calls.get(new).map(Call::id), Some(&b"new"[..]));
+    }
+
+    #[test]
+    fn a_flood_displaces_itself() {
+        let mut calls = Calls::new(1 << 20);
+        let wanted = calls.find_or_begin(b"wanted", State::Setup);
+        calls.update(wanted, |call| call.standing = Standing::Matched);
+        let running = established(&mut calls, b"running");
+        for n in 0..100_000u32 {
+            let call = calls.find_or_begin(format!("flood {n}").as_bytes(), State::Setup);
+            calls.expect(call, (Addr::V4(n), 1), Role::Media);
+            while calls.evict().is_some() {}
+            assert!(calls.bytes() <= 1 << 20);
+        }
+        assert!(calls.get(wanted).is_some() && calls.get(running).is_some());
+        assert_eq!(
+            calls.counts().started - calls.counts().evicted,
+            calls.len() as u64
+        );
+        assert!(calls.len() > 1_000, "{} calls in a MiB", calls.len());
+    }
+
+    proptest! {
+        /// Whatever happens, each call stands in one list, and the bytes are those of the calls.
+        #[test]
+        fn lists_and_bytes_stay_right(steps in prop::collection::vec((0..8u8, 0..12u8), 0..200)) {
+            let mut calls = Calls::new(8 << 10);
+            let mut now = SECOND;
+            for (step, which) in steps {
+                let id = [which];
+                let call = calls.find_or_begin(&id, State::Transaction);
+                match step {
+                    0 => drop(calls.observe(call, &signal(Start::Request(Method::Invite)))),
+                    1 => drop(calls.observe(call, &signal(Start::Response(200, Method::Invite)))),
+                    2 => drop(calls.observe(call, &signal(Start::Request(Method::Bye)))),
+                    3 => calls.expect(call, (Addr::V4(which.into()), 1), Role::Media),
+                    4 => drop(calls.update(call, |call| call.standing = Standing::Matched)),
+                    5 => drop(calls.absorb(call)),
+                    6 => now += u64::from(which) * 10 * SECOND,
+                    _ => calls.touch(call),
+                }
+                calls.see(now);
+                while calls.expire().is_some() {}
+                while calls.evict().is_some() {}
+                let mut listed = 0;
+                for (first, last) in calls.lists {
+                    let (mut place, mut previous, mut deadline) = (first, 0, 0);
+                    while place != 0 {
+                        let call = &calls.places[place as usize];
+                        prop_assert!(call.previous == previous && call.deadline_ns >= deadline);
+                        (previous, place, deadline) = (place, call.next, call.deadline_ns);
+                        listed += 1;
+                    }
+                    prop_assert_eq!(previous, last);
+                }
+                prop_assert_eq!(listed, calls.len());
+                let bytes: usize = calls.from_place(1).filter_map(|(_, call)| calls.get(call)).map(Call::measure).sum();
+                prop_assert_eq!(bytes, calls.bytes());
+            }
+        }
+    }
+}

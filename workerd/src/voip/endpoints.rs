@@ -1,0 +1,125 @@
+//! Where media of calls are expected: addresses and ports that session descriptions announce, or that media were seen at.
+//!
+//! An endpoint may belong to several calls: legs that share a media server, or a port that is used again before its old call is forgotten. Media
+//! between two endpoints of one call belong to that call; else to the call that announced the endpoint last.
+
+use std::collections::HashMap;
+
+use super::calls::CallRef;
+use crate::decode::Addr;
+
+/// Address and port.
+pub type Endpoint = (Addr, u16);
+
+/// Most calls that an endpoint may belong to; the oldest gives way.
+const MOST_OWNERS: usize = 4;
+
+/// Whose each endpoint is.
+#[derive(Debug, Default)]
+pub struct Endpoints {
+    owners: HashMap<Endpoint, Vec<CallRef>>,
+    changes: u32,
+}
+
+impl Endpoints {
+    /// `call` expects media at `endpoint`.
+    pub fn add(&mut self, endpoint: Endpoint, call: CallRef) {
+        let owners = self.owners.entry(endpoint).or_default();
+        if owners.last() == Some(&call) {
+            return;
+        }
+        owners.retain(|owner| *owner != call);
+        if owners.len() == MOST_OWNERS {
+            owners.remove(0);
+        }
+        owners.push(call);
+        self.changes = self.changes.wrapping_add(1);
+    }
+
+    /// `call` expects nothing there any more.
+    pub fn remove(&mut self, endpoint: Endpoint, call: CallRef) {
+        let Some(owners) = self.owners.get_mut(&endpoint) else {
+            return;
+        };
+        owners.retain(|owner| *owner != call);
+        if owners.is_empty() {
+            self.owners.remove(&endpoint);
+        }
+        self.changes = self.changes.wrapping_add(1);
+    }
+
+    /// A number that is another after each change: what was found before it may be found otherwise now.
+    #[must_use]
+    #[inline]
+    pub fn changes(&self) -> u32 {
+        self.changes
+    }
+
+    /// The call that media between `source` and `destination` belong to.
+    #[must_use]
+    pub fn find(&self, source: Endpoint, destination: Endpoint) -> Option<CallRef> {
+        let at = |endpoint| self.owners.get(&endpoint).map_or(&[][..], Vec::as_slice);
+        let (from, to) = (at(source), at(destination));
+        let both = to.iter().rev().find(|call| from.contains(call));
+        both.or(to.last()).or(from.last()).copied()
+    }
+
+    /// Endpoints that are known.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.owners.len()
+    }
+
+    /// Whether none is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.owners.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(host: u32, port: u16) -> Endpoint {
+        (Addr::V4(host), port)
+    }
+
+    #[test]
+    fn media_belong_to_the_call_that_announced_both_ends_else_to_the_latest() {
+        let (one, other) = (CallRef::for_tests(1), CallRef::for_tests(2));
+        let mut endpoints = Endpoints::default();
+        let (caller, server, callee) = (endpoint(1, 4000), endpoint(2, 5000), endpoint(3, 6000));
+        endpoints.add(caller, one);
+        endpoints.add(server, one);
+        endpoints.add(server, other);
+        endpoints.add(callee, other);
+        assert_eq!(endpoints.find(caller, server), Some(one));
+        assert_eq!(endpoints.find(server, callee), Some(other));
+        assert_eq!(endpoints.find(endpoint(9, 9), server), Some(other));
+        // Symmetric media to a place that nobody announced.
+        assert_eq!(endpoints.find(caller, endpoint(9, 9)), Some(one));
+        assert_eq!(endpoints.find(endpoint(8, 8), endpoint(9, 9)), None);
+        // The same port at another address is another endpoint.
+        assert_eq!(endpoints.find(endpoint(8, 4000), endpoint(9, 5000)), None);
+        let before = endpoints.changes();
+        endpoints.remove(server, other);
+        assert_ne!(endpoints.changes(), before);
+        assert_eq!(endpoints.find(endpoint(9, 9), server), Some(one));
+        endpoints.remove(server, one);
+        assert_eq!((endpoints.find(server, server), endpoints.len()), (None, 2));
+    }
+
+    #[test]
+    fn owners_are_bounded() {
+        let mut endpoints = Endpoints::default();
+        for n in 0..100 {
+            endpoints.add(endpoint(1, 1), CallRef::for_tests(n));
+        }
+        assert_eq!(
+            endpoints.find(endpoint(1, 1), endpoint(2, 2)),
+            Some(CallRef::for_tests(99))
+        );
+        assert_eq!(endpoints.owners[&endpoint(1, 1)].len(), MOST_OWNERS);
+    }
+}

@@ -1,0 +1,238 @@
+//! Packets that wait for a verdict: which there are, in what order, and whose.
+//!
+//! The packets themselves lie in a log, one behind the other, in the order in which they came; here stands what each is. Those of one owner form a [`Chain`]. When
+//! the log is full, or they have waited for too long, the oldest of all go first, whoever owns them: so the log's oldest byte always moves on.
+
+use std::collections::VecDeque;
+
+/// Where a packet lies in the log, in bytes.
+pub type Position = u64;
+
+/// Number of a packet that waits, from 1 on.
+type Number = u64;
+
+/// The packets of one owner, oldest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Chain {
+    /// 0: there is none.
+    first: Number,
+    last: Number,
+    packets: u32,
+    bytes: u32,
+}
+
+impl Chain {
+    /// Packets in it.
+    #[must_use]
+    pub fn packets(&self) -> u32 {
+        self.packets
+    }
+
+    /// Bytes of its packets.
+    #[must_use]
+    pub fn bytes(&self) -> u32 {
+        self.bytes
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.first == 0
+    }
+}
+
+/// A packet that waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiting<O> {
+    /// Where it lies.
+    pub position: Position,
+    /// When it was captured, in nanoseconds.
+    pub time_ns: u64,
+    /// Its length in bytes.
+    pub bytes: u32,
+    /// Whose it is.
+    pub owner: O,
+}
+
+#[derive(Debug)]
+struct Entry<O> {
+    waiting: Waiting<O>,
+    /// The next of its chain.
+    next: Number,
+    is_done: bool,
+}
+
+/// All packets that wait, in the order of their positions.
+#[derive(Debug)]
+pub struct Held<O> {
+    entries: VecDeque<Entry<O>>,
+    /// Number of the first entry.
+    base: Number,
+}
+
+impl<O> Default for Held<O> {
+    fn default() -> Self {
+        Self {
+            entries: VecDeque::new(),
+            base: 1,
+        }
+    }
+}
+
+impl<O: Copy> Held<O> {
+    /// Adds a packet behind all others, at the end of its owner's chain.
+    pub fn push(&mut self, chain: &mut Chain, waiting: Waiting<O>) {
+        let number = self.base + self.entries.len() as u64;
+        self.entries.push_back(Entry {
+            waiting,
+            next: 0,
+            is_done: false,
+        });
+        match self.entry(chain.last) {
+            Some(last) => last.next = number,
+            None => chain.first = number,
+        }
+        chain.last = number;
+        chain.packets += 1;
+        chain.bytes = chain.bytes.saturating_add(waiting.bytes);
+    }
+
+    /// Takes the oldest packet of a chain.
+    pub fn pop(&mut self, chain: &mut Chain) -> Option<Waiting<O>> {
+        let entry = self.entry(chain.first)?;
+        entry.is_done = true;
+        let (waiting, next) = (entry.waiting, entry.next);
+        chain.first = next;
+        if next == 0 {
+            chain.last = 0;
+        }
+        chain.packets -= 1;
+        chain.bytes = chain.bytes.saturating_sub(waiting.bytes);
+        while self.entries.front().is_some_and(|entry| entry.is_done) {
+            self.entries.pop_front();
+            self.base += 1;
+        }
+        Some(waiting)
+    }
+
+    /// The oldest packet of a chain.
+    #[must_use]
+    pub fn peek(&self, chain: &Chain) -> Option<Waiting<O>> {
+        let index = chain.first.checked_sub(self.base)?;
+        Some(self.entries.get(index as usize)?.waiting)
+    }
+
+    /// The packet that has waited for longest. It is the first of its owner's chain.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Waiting<O>> {
+        Some(self.entries.front()?.waiting)
+    }
+
+    /// Moves the packets of one chain into another, whose `owner` they have from now on; in order.
+    pub fn merge(&mut self, into: &mut Chain, from: &mut Chain, owner: O) {
+        let mut merged = Chain::default();
+        while let Some(number) = self.earlier(into, from) {
+            let chain = if number == into.first {
+                &mut *into
+            } else {
+                &mut *from
+            };
+            let previous = merged.last;
+            let Some(entry) = self.entry(number) else {
+                break;
+            };
+            chain.first = std::mem::take(&mut entry.next);
+            entry.waiting.owner = owner;
+            let bytes = entry.waiting.bytes;
+            match self.entry(previous) {
+                Some(last) => last.next = number,
+                None => merged.first = number,
+            }
+            merged.last = number;
+            merged.packets += 1;
+            merged.bytes = merged.bytes.saturating_add(bytes);
+        }
+        (*into, *from) = (merged, Chain::default());
+    }
+
+    /// The first packet of either chain.
+    fn earlier(&self, one: &Chain, other: &Chain) -> Option<Number> {
+        match (one.first, other.first) {
+            (0, 0) => None,
+            (0, number) | (number, 0) => Some(number),
+            (one, other) => Some(one.min(other)),
+        }
+    }
+
+    fn entry(&mut self, number: Number) -> Option<&mut Entry<O>> {
+        let index = number.checked_sub(self.base)?;
+        self.entries.get_mut(index as usize)
+    }
+
+    /// Packets that wait, and those behind the oldest of them that do not any more.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether none waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn waiting(position: Position, owner: usize) -> Waiting<usize> {
+        Waiting {
+            position,
+            time_ns: position,
+            bytes: 1,
+            owner,
+        }
+    }
+
+    proptest! {
+        /// Against lists: each owner's packets come out in the order in which they came in.
+        #[test]
+        fn chains_are_lists(
+            steps in prop::collection::vec((0..4u8, 0..5usize, 0..5usize), 0..200),
+        ) {
+            let mut held = Held::default();
+            let mut chains = [Chain::default(); 5];
+            let mut model = vec![Vec::new(); 5];
+            for (position, (step, one, other)) in steps.into_iter().enumerate() {
+                match step {
+                    0 | 1 => {
+                        held.push(&mut chains[one], waiting(position as u64, one));
+                        model[one].push(position as u64);
+                    }
+                    2 => {
+                        let expected = (!model[one].is_empty()).then(|| model[one].remove(0));
+                        let found = held.pop(&mut chains[one]);
+                        prop_assert_eq!(found.map(|waiting| waiting.position), expected);
+                        prop_assert!(found.is_none_or(|waiting| waiting.owner == one));
+                    }
+                    _ if one != other => {
+                        let mut from = std::mem::take(&mut chains[other]);
+                        held.merge(&mut chains[one], &mut from, one);
+                        let moved = std::mem::take(&mut model[other]);
+                        model[one].extend(moved);
+                        model[one].sort_unstable();
+                    }
+                    _ => {}
+                }
+                let oldest = model.iter().flatten().min();
+                prop_assert_eq!(held.oldest().map(|waiting| waiting.position), oldest.copied());
+                for (chain, model) in chains.iter().zip(&model) {
+                    prop_assert_eq!(chain.packets() as usize, model.len());
+                    prop_assert_eq!(held.peek(chain).map(|waiting| waiting.position), model.first().copied());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Calls: which there are, whether they are wanted, and which packets are theirs.
+
+pub mod call;
+pub mod calls;
+pub mod dialog;
+pub mod endpoints;
+pub mod held;
+pub mod identities;
+pub mod signal;
+pub mod verdict;
