@@ -70,6 +70,8 @@ pub struct Meta<'a> {
     pub info: &'a str,
     /// More, by name: what [`Details::encoded`](crate::details::Details::encoded) gives.
     pub details: &'a [u8],
+    /// What only some protocols have: what [`voip`](crate::voip) puts.
+    pub blocks: &'a [u8],
 }
 
 /// A packet whose encoded size is known.
@@ -163,6 +165,7 @@ impl Meta<'_> {
             + string_field_len(self.transport)
             + string_field_len(self.info)
             + self.details.len()
+            + self.blocks.len()
     }
 
     #[inline]
@@ -175,6 +178,7 @@ impl Meta<'_> {
         out.string(0x32, self.transport);
         out.string(0x4a, self.info);
         out.raw(self.details);
+        out.raw(self.blocks);
     }
 }
 
@@ -320,6 +324,7 @@ mod tests {
                 transport: &m.transport,
                 info: &m.info,
                 details: details.encoded(),
+                blocks: &[],
             }),
         };
         let sized = emit.measure();
