@@ -37,6 +37,8 @@ pub struct Call {
     pub(super) deadline_ns: u64,
     /// The filters that it was compared with last.
     pub(super) generation: u64,
+    /// Whether it stands in line to have its packets forwarded.
+    pub(super) is_ready: bool,
     /// Packets of it that were lost by our own fault.
     pub(super) incomplete: u32,
     /// What it adds to the bytes of all.

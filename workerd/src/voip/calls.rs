@@ -118,6 +118,12 @@ impl Calls {
         self.bytes
     }
 
+    /// The packets' time, in nanoseconds, as far as it is believed.
+    #[must_use]
+    pub fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+
     /// Calls that are known.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -314,18 +320,20 @@ impl Calls {
         Some(self.forget(call.place).chain)
     }
 
-    /// The calls that are known, in no order, from place `start` on.
-    pub fn from_place(&self, start: usize) -> impl Iterator<Item = (usize, CallRef)> {
-        let places = self.places.iter().enumerate().skip(start.max(1));
-        places
-            .filter(|(_, call)| call.stamp != 0)
-            .map(|(place, call)| {
-                let call = CallRef {
-                    place: place as u32,
-                    stamp: call.stamp,
-                };
-                (place, call)
-            })
+    /// How many places for calls there are, used or not; place 0 never is.
+    #[must_use]
+    pub fn places(&self) -> usize {
+        self.places.len()
+    }
+
+    /// The call at a place.
+    #[must_use]
+    pub fn at_place(&self, place: usize) -> Option<CallRef> {
+        let call = self.places.get(place)?;
+        (call.stamp != 0).then_some(CallRef {
+            place: place as u32,
+            stamp: call.stamp,
+        })
     }
 
     fn at(&self, place: u32) -> CallRef {
@@ -544,7 +552,8 @@ mod tests {
                     prop_assert_eq!(previous, last);
                 }
                 prop_assert_eq!(listed, calls.len());
-                let bytes: usize = calls.from_place(1).filter_map(|(_, call)| calls.get(call)).map(Call::measure).sum();
+                let known = (0..calls.places()).filter_map(|place| calls.at_place(place));
+                let bytes: usize = known.filter_map(|call| calls.get(call)).map(Call::measure).sum();
                 prop_assert_eq!(bytes, calls.bytes());
             }
         }

@@ -15,10 +15,19 @@ pub type Endpoint = (Addr, u16);
 const MOST_OWNERS: usize = 4;
 
 /// Whose each endpoint is.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Endpoints {
     owners: HashMap<Endpoint, Vec<CallRef>>,
     changes: u32,
+}
+
+impl Default for Endpoints {
+    fn default() -> Self {
+        Self {
+            owners: HashMap::new(),
+            changes: 1,
+        }
+    }
 }
 
 impl Endpoints {
@@ -48,7 +57,7 @@ impl Endpoints {
         self.changes = self.changes.wrapping_add(1);
     }
 
-    /// A number that is another after each change: what was found before it may be found otherwise now.
+    /// A number that is another after each change: what was found before it may be found otherwise now. It begins with 1.
     #[must_use]
     #[inline]
     pub fn changes(&self) -> u32 {

@@ -7,4 +7,5 @@ pub mod endpoints;
 pub mod held;
 pub mod identities;
 pub mod signal;
+pub mod switchboard;
 pub mod verdict;

@@ -1,0 +1,952 @@
+//! Which call a packet belongs to, and what becomes of it: forwarded, held until its call is decided, or dropped.
+//!
+//! One verdict holds for all packets of a call:
+//!
+//! | the call | its packets |
+//! |---|---|
+//! | undecided: nothing matched, and the last word on who takes part has not been heard | wait |
+//! | wanted: a message of it, its media's addresses, or the no-filter policy said so | what waited goes first, in the order of capture; then each as it comes, to the end of the call |
+//! | unwanted | dropped, what waited too; a filter that comes later, or a later message that matches, makes it wanted from then on |
+//!
+//! Media whose signalling was not seen are a call of their own, named `rtp-` and the SSRC. It waits a little ([`PATIENCE_NS`]) for signalling that comes late or by another
+//! way; when that comes, its packets are the real call's.
+//!
+//! Nothing here knows packets' bytes: the caller keeps those that wait, and names them by position.
+
+use std::collections::VecDeque;
+
+use super::call::{Call, Role};
+use super::calls::{CallRef, Calls};
+use super::dialog::State;
+use super::endpoints::Endpoint;
+use super::held::{Chain, Held, Position, Waiting};
+use super::signal::Signal;
+use super::verdict::Standing;
+use crate::decode::{Addr, Decoded};
+use crate::matcher::{Fields, FilterSet, Matches, Verdict};
+
+/// How long media without signalling wait for it, in nanoseconds of packet time.
+pub const PATIENCE_NS: u64 = 2_000_000_000;
+/// How long a packet waits at most, in nanoseconds of packet time: longer than most phones ring.
+pub const LONGEST_WAIT_NS: u64 = 180_000_000_000;
+/// Packets and bytes of media that wait for one call at most. Of signalling, as many again.
+pub const MOST_PACKETS: u32 = 1_000;
+/// See [`MOST_PACKETS`].
+pub const MOST_BYTES: u32 = 512 * 1024;
+/// Places for calls that are compared with new filters at a time.
+const COMPARED: usize = 64;
+
+/// What becomes of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It is forwarded now.
+    Forward,
+    /// It waits: [`Switchboard::hold`] wants it.
+    Wait,
+    /// Nobody wants its call.
+    Unwanted,
+    /// Too much waits for its call already.
+    NoRoom,
+}
+
+/// Whose a packet is, and what becomes of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ruling {
+    /// Its call.
+    pub call: CallRef,
+    /// What becomes of it.
+    pub fate: Fate,
+}
+
+/// What a flow remembers of the call that it is media of.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct MediaFlow {
+    call: CallRef,
+    /// What was expected when it was last looked for.
+    expectations: u32,
+}
+
+/// What became of packets that waited, and are not forwarded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Their calls turned out to be unwanted, or ended undecided.
+    pub released: u64,
+    /// There was no room for them, or they waited for too long.
+    pub dropped: u64,
+}
+
+/// A SIP message, as far as its call is concerned.
+#[derive(Debug, Clone, Copy)]
+pub struct Message<'a> {
+    /// Its Call-ID.
+    pub call_id: &'a [u8],
+    /// What it does to the call.
+    pub signal: Signal,
+    /// Where it announces media.
+    pub endpoints: &'a [(Endpoint, Role)],
+}
+
+/// The filters in force.
+#[derive(Clone, Copy)]
+pub struct Judge<'a> {
+    /// The compiled filters.
+    pub filters: &'a FilterSet,
+    /// Whether pushed BPF filters act in the capture.
+    pub bpf_active: bool,
+}
+
+/// Media without signalling that wait for it.
+#[derive(Debug, Clone, Copy)]
+struct Patient {
+    call: CallRef,
+    until_ns: u64,
+    /// What has to be known of other workers by then.
+    mark: u64,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct Switchboard {
+    calls: Calls,
+    held: Held<CallRef>,
+    /// Calls that are wanted and have packets that wait.
+    ready: VecDeque<CallRef>,
+    patients: VecDeque<Patient>,
+    /// Up to which place of the table calls were compared with the latest filters.
+    compared: usize,
+    generation: u64,
+    now_ns: u64,
+    tally: Tally,
+    matches: Matches,
+    fields: Fields,
+}
+
+impl Switchboard {
+    /// Knows calls of `limit` bytes at most.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        Self {
+            calls: Calls::new(limit),
+            held: Held::default(),
+            ready: VecDeque::new(),
+            patients: VecDeque::new(),
+            compared: usize::MAX,
+            generation: 0,
+            now_ns: 0,
+            tally: Tally::default(),
+            matches: Matches::default(),
+            fields: Fields::default(),
+        }
+    }
+
+    /// The calls.
+    #[must_use]
+    pub fn calls(&self) -> &Calls {
+        &self.calls
+    }
+
+    /// What became of packets that waited.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// A SIP message, from `addresses`, with the `fields` that filters are compared with.
+    pub fn message(
+        &mut self,
+        judge: Judge<'_>,
+        message: &Message<'_>,
+        decoded: &Decoded,
+        fields: &Fields,
+        bytes: u32,
+    ) -> Ruling {
+        let call = self
+            .calls
+            .find_or_begin(message.call_id, State::Transaction);
+        let is_last_word = self.calls.observe(call, &message.signal);
+        let addresses = decoded.addresses;
+        self.calls
+            .update(call, |call| call.identities.add(addresses, fields));
+        let verdict = judge
+            .filters
+            .judge(decoded, fields, judge.bpf_active, &mut self.matches);
+        self.stand(call, judge.filters, verdict, is_last_word);
+        for (endpoint, role) in message.endpoints {
+            self.expect(call, *endpoint, *role);
+        }
+        self.settle(call);
+        self.rule(call, bytes, 2)
+    }
+
+    /// A packet of UDP that is not SIP. `is_media` if it looks like RTP or RTCP of source `ssrc`; `mark` as in [`Switchboard::lose_patience`]. None if it is
+    /// not of any call.
+    #[inline]
+    pub fn media(
+        &mut self,
+        judge: Judge<'_>,
+        flow: &mut MediaFlow,
+        decoded: &Decoded,
+        ssrc: Option<u32>,
+        bytes: u32,
+        mark: u64,
+    ) -> Option<Ruling> {
+        let known = self.calls.get(flow.call).map(Call::state);
+        let is_new = flow.expectations != self.calls.expectations();
+        let call = match known {
+            Some(State::Over | State::MediaOnly) if is_new => {
+                self.call_of_flow(judge, flow, decoded, ssrc, mark)?
+            }
+            Some(_) => flow.call,
+            None if is_new || ssrc.is_some() => {
+                self.call_of_flow(judge, flow, decoded, ssrc, mark)?
+            }
+            None => return None,
+        };
+        self.calls.touch(call);
+        Some(self.rule(call, bytes, 1))
+    }
+
+    /// Looks for the call of a flow of media, which begins, or whose call is over.
+    fn call_of_flow(
+        &mut self,
+        judge: Judge<'_>,
+        flow: &mut MediaFlow,
+        decoded: &Decoded,
+        ssrc: Option<u32>,
+        mark: u64,
+    ) -> Option<CallRef> {
+        let (source, destination) = ends(decoded)?;
+        flow.expectations = self.calls.expectations();
+        let call = match self.calls.of_media(source, destination) {
+            Some((call, _)) => call,
+            None => self.begin_alone((source, destination), ssrc?, mark),
+        };
+        if flow.call != call {
+            flow.call = call;
+            let fields = Fields::default();
+            let addresses = decoded.addresses;
+            self.calls
+                .update(call, |call| call.identities.add(addresses, &fields));
+            let verdict =
+                judge
+                    .filters
+                    .judge(decoded, &fields, judge.bpf_active, &mut self.matches);
+            let is_alone = self.is_alone(call);
+            if verdict == Verdict::Matched || !is_alone {
+                self.stand(call, judge.filters, verdict, false);
+            }
+            self.settle(call);
+        }
+        flow.expectations = self.calls.expectations();
+        Some(call)
+    }
+
+    /// A call for media whose signalling was not seen.
+    fn begin_alone(&mut self, ends: (Endpoint, Endpoint), ssrc: u32, mark: u64) -> CallRef {
+        let id = format!("rtp-{ssrc:08x}");
+        let is_new = self.calls.find(id.as_bytes()).is_none();
+        let call = self.calls.find_or_begin(id.as_bytes(), State::MediaOnly);
+        for endpoint in [ends.0, ends.1] {
+            self.calls.expect(call, endpoint, Role::Media);
+        }
+        if is_new {
+            self.patients.push_back(Patient {
+                call,
+                until_ns: self.now_ns + PATIENCE_NS,
+                mark,
+            });
+        }
+        call
+    }
+
+    fn is_alone(&self, call: CallRef) -> bool {
+        let call = self.calls.get(call);
+        call.is_some_and(|call| call.state() == State::MediaOnly)
+    }
+
+    /// Decides on media that have waited for their signalling for long enough: in time, and until all other workers have handled the packets up to
+    /// `mark`, which may announce them.
+    pub fn lose_patience(&mut self, judge: Judge<'_>, mark: u64) {
+        while let Some(patient) = self.patients.front().copied() {
+            if patient.until_ns > self.now_ns || patient.mark > mark {
+                return;
+            }
+            self.patients.pop_front();
+            if self.is_alone(patient.call) {
+                self.compare(judge, patient.call, true);
+            }
+        }
+    }
+
+    /// Whether media have waited for their signalling for long enough in time, but other workers, who may know it, have not come as far as `mark`.
+    #[must_use]
+    pub fn is_ahead_of(&self, mark: u64) -> bool {
+        let due = |patient: &Patient| patient.until_ns <= self.now_ns && patient.mark > mark;
+        self.patients.front().is_some_and(due)
+    }
+
+    /// `call` expects media at `endpoint`. Media that were a call of their own become its.
+    fn expect(&mut self, call: CallRef, endpoint: Endpoint, role: Role) {
+        let owner = self
+            .calls
+            .of_media(endpoint, endpoint)
+            .map(|(owner, _)| owner);
+        if let Some(owner) = owner.filter(|owner| *owner != call && self.is_alone(*owner)) {
+            self.absorb(call, owner);
+        }
+        self.calls.expect(call, endpoint, role);
+    }
+
+    fn absorb(&mut self, into: CallRef, alone: CallRef) {
+        let ids = self.calls.get(alone).map(|alone| alone.ids().clone());
+        let standing = self.calls.get(alone).map(|alone| alone.standing());
+        let Some(mut chain) = self.calls.absorb(alone) else {
+            return;
+        };
+        let held = &mut self.held;
+        self.calls.update(into, |call| {
+            held.merge(&mut call.chain, &mut chain, into);
+            if standing == Some(Standing::Matched) {
+                call.standing = Standing::Matched;
+                ids.iter().flat_map(|ids| ids.iter()).for_each(|id| {
+                    call.ids.add(id);
+                });
+            }
+        });
+    }
+
+    /// What a verdict makes of a call.
+    fn stand(&mut self, call: CallRef, filters: &FilterSet, verdict: Verdict, is_last_word: bool) {
+        let matches = &self.matches;
+        self.calls.update(call, |call| {
+            call.generation = filters.generation();
+            let undecided = call.standing == Standing::Undecided;
+            match verdict {
+                Verdict::Matched => {
+                    call.standing = Standing::Matched;
+                    for filter in matches.filters() {
+                        call.ids.add(filters.id(*filter));
+                    }
+                }
+                Verdict::MatchedByBpf => call.standing = Standing::Matched,
+                Verdict::Passed => call.standing = call.standing.max(Standing::Passed),
+                Verdict::Denied if undecided => call.standing = Standing::Unwanted,
+                Verdict::NoMatch if undecided && is_last_word => {
+                    call.standing = Standing::Unwanted;
+                }
+                Verdict::Denied | Verdict::NoMatch => {}
+            }
+        });
+    }
+
+    /// What waits for a call that has been decided goes its way.
+    fn settle(&mut self, call: CallRef) {
+        let Some(found) = self.calls.get(call) else {
+            return;
+        };
+        if found.chain().is_empty() {
+            return;
+        }
+        match found.standing() {
+            Standing::Undecided => {}
+            Standing::Unwanted => {
+                let chain = self
+                    .calls
+                    .update(call, |call| std::mem::take(&mut call.chain));
+                self.tally.released += self.discard(chain.unwrap_or_default());
+            }
+            Standing::Passed | Standing::Matched => {
+                let was_ready = |call: &mut Call| std::mem::replace(&mut call.is_ready, true);
+                if self.calls.update(call, was_ready) == Some(false) {
+                    self.ready.push_back(call);
+                }
+            }
+        }
+    }
+
+    fn discard(&mut self, mut chain: Chain) -> u64 {
+        std::iter::from_fn(|| self.held.pop(&mut chain)).count() as u64
+    }
+
+    fn rule(&mut self, call: CallRef, bytes: u32, shares: u32) -> Ruling {
+        let fate = match self.calls.get(call) {
+            None => Fate::Unwanted,
+            Some(found) => {
+                let chain = found.chain();
+                let has_room = chain.packets() < MOST_PACKETS * shares
+                    && chain.bytes().saturating_add(bytes) <= MOST_BYTES * shares;
+                match found.standing() {
+                    Standing::Unwanted => Fate::Unwanted,
+                    Standing::Undecided if has_room => Fate::Wait,
+                    Standing::Undecided => Fate::NoRoom,
+                    // What waited goes first.
+                    Standing::Passed | Standing::Matched if !chain.is_empty() => Fate::Wait,
+                    Standing::Passed | Standing::Matched => Fate::Forward,
+                }
+            }
+        };
+        if fate == Fate::NoRoom {
+            self.calls.update(call, |call| call.incomplete += 1);
+        }
+        Ruling { call, fate }
+    }
+
+    /// A packet that shall wait, as [`Fate::Wait`] said, lies at `position`.
+    pub fn hold(&mut self, call: CallRef, position: Position, bytes: u32) {
+        let waiting = Waiting {
+            position,
+            time_ns: self.now_ns,
+            bytes,
+            owner: call,
+        };
+        let held = &mut self.held;
+        self.calls
+            .update(call, |call| held.push(&mut call.chain, waiting));
+    }
+
+    /// The next packet that has waited and is to be forwarded; the same until [`Switchboard::forwarded`] is called.
+    pub fn ready(&mut self) -> Option<Waiting<CallRef>> {
+        loop {
+            let call = *self.ready.front()?;
+            let chain = self.calls.get(call).map(|call| call.chain());
+            if let Some(waiting) = chain.and_then(|chain| self.held.peek(&chain)) {
+                return Some(waiting);
+            }
+            self.calls.update(call, |call| call.is_ready = false);
+            self.ready.pop_front();
+        }
+    }
+
+    /// The packet that [`Switchboard::ready`] gave is forwarded.
+    pub fn forwarded(&mut self, call: CallRef) {
+        let held = &mut self.held;
+        self.calls.update(call, |call| held.pop(&mut call.chain));
+    }
+
+    /// Where the oldest packet that waits lies: what lies before is free.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Position> {
+        self.held.oldest().map(|waiting| waiting.position)
+    }
+
+    /// Gives up the oldest packet that waits, to make room. False if none waits.
+    pub fn drop_oldest(&mut self) -> bool {
+        let Some(waiting) = self.held.oldest() else {
+            return false;
+        };
+        let held = &mut self.held;
+        self.calls.update(waiting.owner, |call| {
+            call.incomplete += 1;
+            held.pop(&mut call.chain)
+        });
+        self.tally.dropped += 1;
+        true
+    }
+
+    /// The packets' time has come to `now_ns`: forgets calls and gives up packets that have waited for too long.
+    pub fn see(&mut self, now_ns: u64) {
+        self.calls.see(now_ns);
+        self.now_ns = self.calls.now_ns();
+        while let Some(orphans) = self.calls.expire() {
+            self.tally.released += self.discard(orphans.chain);
+        }
+        while let Some(orphans) = self.calls.evict() {
+            self.tally.dropped += self.discard(orphans.chain);
+        }
+        let now = self.now_ns;
+        let is_late = |waiting: Waiting<CallRef>| waiting.time_ns + LONGEST_WAIT_NS <= now;
+        while self.held.oldest().is_some_and(is_late) {
+            self.drop_oldest();
+        }
+    }
+
+    /// Compares some of the calls with filters that have come since they were last compared; to be called once a batch.
+    pub fn compare_some(&mut self, judge: Judge<'_>) {
+        if judge.filters.generation() != self.generation {
+            (self.generation, self.compared) = (judge.filters.generation(), 1);
+        }
+        if self.compared == usize::MAX {
+            return;
+        }
+        let until = self.compared + COMPARED;
+        for place in self.compared..until {
+            let call = self.calls.at_place(place);
+            let found = call.and_then(|call| Some((call, self.calls.get(call)?)));
+            if let Some((call, _)) = found.filter(|(_, found)| found.generation != self.generation)
+            {
+                self.compare(judge, call, false);
+            }
+        }
+        self.compared = match until < self.calls.places() {
+            true => until,
+            false => usize::MAX,
+        };
+    }
+
+    /// Compares what is known of a call with the filters.
+    fn compare(&mut self, judge: Judge<'_>, call: CallRef, is_last_word: bool) {
+        let Some(found) = self.calls.get(call) else {
+            return;
+        };
+        let mut fields = std::mem::take(&mut self.fields);
+        fields.clear();
+        for (kind, text) in found.identities.fields() {
+            fields.push(kind, text);
+        }
+        let mut packets: Vec<Decoded> = found.identities.packets().collect();
+        if packets.is_empty() {
+            packets.push(Decoded::default());
+        }
+        let was_passed = found.standing() == Standing::Passed;
+        let Judge {
+            filters,
+            bpf_active,
+        } = judge;
+        for packet in packets {
+            let verdict = filters.judge(&packet, &fields, bpf_active, &mut self.matches);
+            if was_passed && matches!(verdict, Verdict::NoMatch | Verdict::Denied) {
+                self.calls.update(call, |call| {
+                    if call.standing == Standing::Passed {
+                        call.standing = Standing::Unwanted;
+                    }
+                });
+            }
+            self.stand(call, filters, verdict, is_last_word);
+        }
+        self.fields = fields;
+        self.settle(call);
+    }
+}
+
+/// Both ends of a packet.
+fn ends(decoded: &Decoded) -> Option<(Endpoint, Endpoint)> {
+    let (source, destination): (Addr, Addr) = decoded.addresses?;
+    let (from, to) = decoded.ports?;
+    Some(((source, from), (destination, to)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::signal::{Method, Start, Tags};
+    use super::*;
+    use crate::decode::Transport;
+    use crate::matcher::Kind;
+    use lc_daemon::config::NoFilterPolicy;
+    use shm_layout::filters::{Filter, Snapshot};
+
+    const SECOND: u64 = 1_000_000_000;
+    const SIP_USER: u32 = 0;
+
+    /// A switchboard with filters, and the packets it has let through, by number.
+    struct Desk {
+        board: Switchboard,
+        filters: FilterSet,
+        tags: Tags,
+        next: u64,
+        sent: Vec<u64>,
+    }
+
+    impl Desk {
+        fn new(policy: NoFilterPolicy, users: &[&str]) -> Self {
+            Self {
+                board: Switchboard::new(1 << 20),
+                filters: filters(1, policy, users),
+                tags: Tags::default(),
+                next: 0,
+                sent: vec![],
+            }
+        }
+
+        fn with(users: &[&str]) -> Self {
+            Self::new(NoFilterPolicy::Deny, users)
+        }
+
+        /// A message such as `INVITE` or `200 INVITE tag`, of Call-ID `id` from `user`, which announces media at `ports` of host 7.
+        fn message(&mut self, id: &str, line: &str, user: &str, ports: &[u16]) -> Fate {
+            let mut words = line.split(' ').peekable();
+            let code = words.next_if(|word| word.parse::<u16>().is_ok());
+            let method = match words.next().unwrap() {
+                "INVITE" => Method::Invite,
+                "ACK" => Method::Ack,
+                "BYE" => Method::Bye,
+                "CANCEL" => Method::Cancel,
+                _ => Method::Alone,
+            };
+            let start = match code {
+                Some(code) => Start::Response(code.parse().unwrap(), method),
+                None => Start::Request(method),
+            };
+            let dialog = self
+                .tags
+                .dialog(b"caller", words.next().unwrap_or_default().as_bytes());
+            let endpoints: Vec<_> = ports
+                .iter()
+                .map(|port| ((Addr::V4(7), *port), Role::Media))
+                .collect();
+            let message = Message {
+                call_id: id.as_bytes(),
+                signal: Signal { start, dialog },
+                endpoints: &endpoints,
+            };
+            let mut fields = Fields::default();
+            fields.push(Kind::SipUser, user.as_bytes());
+            let decoded = packet((1, 5060), (2, 5060));
+            let judge = Judge {
+                filters: &self.filters,
+                bpf_active: false,
+            };
+            let ruling = self.board.message(judge, &message, &decoded, &fields, 100);
+            self.follow(Some(ruling)).unwrap()
+        }
+
+        fn media(
+            &mut self,
+            flow: &mut MediaFlow,
+            source: (u32, u16),
+            destination: (u32, u16),
+            ssrc: u32,
+        ) -> Option<Fate> {
+            let decoded = packet(source, destination);
+            let judge = Judge {
+                filters: &self.filters,
+                bpf_active: false,
+            };
+            let ruling = self.board.media(judge, flow, &decoded, Some(ssrc), 100, 0);
+            self.follow(ruling)
+        }
+
+        fn follow(&mut self, ruling: Option<Ruling>) -> Option<Fate> {
+            let number = self.next;
+            self.next += 1;
+            let Ruling { call, fate } = ruling?;
+            match fate {
+                Fate::Forward => self.sent.push(number),
+                Fate::Wait => self.board.hold(call, number, 100),
+                Fate::Unwanted | Fate::NoRoom => {}
+            }
+            self.flush();
+            Some(fate)
+        }
+
+        fn flush(&mut self) {
+            while let Some(waiting) = self.board.ready() {
+                self.sent.push(waiting.position);
+                self.board.forwarded(waiting.owner);
+            }
+        }
+
+        fn wait(&mut self, seconds: u64) {
+            let start = self.board.calls.now_ns().max(SECOND);
+            for second in 1..=seconds {
+                self.board.see(start + second * SECOND);
+            }
+        }
+    }
+
+    fn filters(generation: u64, policy: NoFilterPolicy, users: &[&str]) -> FilterSet {
+        let filters = users.iter().map(|user| Filter {
+            id: format!("f-{user}"),
+            filter_type: SIP_USER,
+            pattern: (*user).to_owned(),
+            enabled: true,
+        });
+        let snapshot = Snapshot {
+            generation,
+            filters: filters.collect(),
+        };
+        FilterSet::compile(&snapshot, policy).0
+    }
+
+    fn packet(source: (u32, u16), destination: (u32, u16)) -> Decoded {
+        Decoded {
+            addresses: Some((Addr::V4(source.0), Addr::V4(destination.0))),
+            ports: Some((source.1, destination.1)),
+            transport: Some(Transport::Udp),
+            ..Decoded::default()
+        }
+    }
+
+    #[test]
+    fn a_wanted_call_is_forwarded_whole_and_in_order() {
+        let mut desk = Desk::with(&["bob"]);
+        let mut flow = MediaFlow::default();
+        assert_eq!(desk.message("c", "INVITE", "alice", &[4000]), Fate::Wait);
+        assert_eq!(
+            desk.message("c", "183 INVITE a", "alice", &[5000]),
+            Fate::Wait
+        );
+        assert_eq!(
+            desk.media(&mut flow, (9, 9), (7, 4000), 1),
+            Some(Fate::Wait)
+        );
+        // Only the answer tells that it is wanted.
+        assert_eq!(
+            desk.message("c", "200 INVITE a", "bob", &[5000]),
+            Fate::Wait
+        );
+        assert_eq!(desk.sent, [0, 1, 2, 3]);
+        assert_eq!(
+            desk.media(&mut flow, (9, 9), (7, 4000), 1),
+            Some(Fate::Forward)
+        );
+        assert_eq!(desk.message("c", "BYE a", "alice", &[]), Fate::Forward);
+        // Media go on a little after the end.
+        assert_eq!(
+            desk.media(&mut flow, (7, 4000), (9, 9), 1),
+            Some(Fate::Forward)
+        );
+        assert_eq!(desk.sent, [0, 1, 2, 3, 4, 5, 6]);
+        desk.wait(30);
+        assert!(desk.board.calls().is_empty());
+    }
+
+    #[test]
+    fn media_go_on_for_as_long_as_the_call() {
+        let mut desk = Desk::with(&["alice"]);
+        let mut flow = MediaFlow::default();
+        desk.message("c", "INVITE", "alice", &[4000]);
+        desk.message("c", "200 INVITE a", "", &[]);
+        for _ in 0..1_000 {
+            desk.wait(60);
+            assert_eq!(
+                desk.media(&mut flow, (9, 9), (7, 4000), 1),
+                Some(Fate::Forward)
+            );
+        }
+    }
+
+    #[test]
+    fn an_unwanted_call_leaves_nothing() {
+        let mut desk = Desk::with(&["carol"]);
+        let mut flow = MediaFlow::default();
+        for line in ["INVITE", "100 INVITE"] {
+            assert_eq!(desk.message("j4", line, "alice", &[4000]), Fate::Wait);
+        }
+        assert_eq!(
+            desk.message("j4", "486 INVITE x", "alice", &[]),
+            Fate::Unwanted
+        );
+        assert_eq!(
+            desk.media(&mut flow, (9, 9), (7, 4000), 1),
+            Some(Fate::Unwanted)
+        );
+        assert_eq!((desk.sent.len(), desk.board.tally().released), (0, 2));
+        assert_eq!(desk.board.oldest(), None);
+    }
+
+    #[test]
+    fn without_filters_the_policy_decides() {
+        let mut desk = Desk::new(NoFilterPolicy::Deny, &[]);
+        assert_eq!(desk.message("c", "INVITE", "alice", &[]), Fate::Unwanted);
+        let mut desk = Desk::new(NoFilterPolicy::Allow, &[]);
+        assert_eq!(desk.message("c", "OPTIONS", "alice", &[]), Fate::Forward);
+        // Filters that come later end what only the policy let through.
+        desk.filters = filters(2, NoFilterPolicy::Allow, &["bob"]);
+        desk.board.compare_some(Judge {
+            filters: &desk.filters,
+            bpf_active: false,
+        });
+        assert_eq!(
+            desk.message("c", "200 OPTIONS", "alice", &[]),
+            Fate::Unwanted
+        );
+    }
+
+    #[test]
+    fn a_filter_that_comes_later_catches_calls_that_run_and_loses_none() {
+        let mut desk = Desk::with(&["carol"]);
+        let mut flow = MediaFlow::default();
+        desk.message("c", "INVITE", "alice", &[4000]);
+        desk.message("c", "200 INVITE a", "alice", &[]);
+        assert_eq!(
+            desk.media(&mut flow, (9, 9), (7, 4000), 1),
+            Some(Fate::Unwanted)
+        );
+        desk.filters = filters(2, NoFilterPolicy::Deny, &["alice"]);
+        desk.board.compare_some(Judge {
+            filters: &desk.filters,
+            bpf_active: false,
+        });
+        assert_eq!(
+            desk.media(&mut flow, (9, 9), (7, 4000), 1),
+            Some(Fate::Forward)
+        );
+        let call = desk.board.calls().find(b"c").unwrap();
+        let ids: Vec<_> = desk.board.calls().get(call).unwrap().ids().iter().collect();
+        assert_eq!(ids, ["f-alice"]);
+        // It stays wanted without the filter.
+        desk.filters = filters(3, NoFilterPolicy::Deny, &["carol"]);
+        desk.board.compare_some(Judge {
+            filters: &desk.filters,
+            bpf_active: false,
+        });
+        assert_eq!(
+            desk.media(&mut flow, (9, 9), (7, 4000), 1),
+            Some(Fate::Forward)
+        );
+    }
+
+    #[test]
+    fn transactions_match_by_themselves() {
+        let mut desk = Desk::with(&["31600000000"]);
+        let fates = ["mt-1 31600000000", "oth 31699999999", "mo-2 31600000000"].map(|text| {
+            let (id, user) = text.split_once(' ').unwrap();
+            desk.message(id, "MESSAGE", user, &[])
+        });
+        assert_eq!(fates, [Fate::Forward, Fate::Wait, Fate::Forward]);
+        assert_eq!(desk.message("oth", "200 MESSAGE", "", &[]), Fate::Unwanted);
+        assert_eq!(desk.message("mt-1", "200 MESSAGE", "", &[]), Fate::Forward);
+    }
+
+    #[test]
+    fn media_without_signalling_wait_for_it_a_little() {
+        let mut desk = Desk::with(&["alice"]);
+        let mut flow = MediaFlow::default();
+        desk.wait(1);
+        assert_eq!(
+            desk.media(&mut flow, (7, 4000), (8, 6000), 0xabcd),
+            Some(Fate::Wait)
+        );
+        // Late signalling: the media were its.
+        desk.message("c", "INVITE", "alice", &[4000]);
+        assert_eq!(
+            desk.media(&mut flow, (7, 4000), (8, 6000), 0xabcd),
+            Some(Fate::Forward)
+        );
+        assert_eq!(desk.sent, [0, 1, 2]);
+        assert_eq!(desk.board.calls().find(b"rtp-0000abcd"), None);
+
+        // Without it, nobody wants them.
+        let mut flow = MediaFlow::default();
+        assert_eq!(
+            desk.media(&mut flow, (7, 4002), (8, 6002), 0xef),
+            Some(Fate::Wait)
+        );
+        desk.wait(2);
+        let filters = filters(1, NoFilterPolicy::Deny, &["alice"]);
+        let judge = Judge {
+            filters: &filters,
+            bpf_active: false,
+        };
+        desk.board.lose_patience(judge, 0);
+        assert_eq!(
+            desk.media(&mut flow, (7, 4002), (8, 6002), 0xef),
+            Some(Fate::Unwanted)
+        );
+        assert_eq!((desk.sent.len(), desk.board.tally().released), (3, 1));
+
+        // Or everybody.
+        let mut desk = Desk::new(NoFilterPolicy::Allow, &[]);
+        let mut flow = MediaFlow::default();
+        desk.wait(1);
+        assert_eq!(
+            desk.media(&mut flow, (7, 4002), (8, 6002), 0xef),
+            Some(Fate::Wait)
+        );
+        desk.wait(2);
+        let filters = FilterSet::none(NoFilterPolicy::Allow);
+        desk.board.lose_patience(
+            Judge {
+                filters: &filters,
+                bpf_active: false,
+            },
+            0,
+        );
+        desk.flush();
+        assert_eq!(
+            desk.media(&mut flow, (7, 4002), (8, 6002), 0xef),
+            Some(Fate::Forward)
+        );
+        assert_eq!(desk.sent, [0, 1]);
+    }
+
+    #[test]
+    fn media_of_other_workers_calls_wait_until_those_have_come_as_far() {
+        let mut desk = Desk::with(&["alice"]);
+        let mut flow = MediaFlow::default();
+        desk.wait(1);
+        let decoded = packet((7, 4000), (8, 6000));
+        let filters = filters(1, NoFilterPolicy::Deny, &["alice"]);
+        let judge = Judge {
+            filters: &filters,
+            bpf_active: false,
+        };
+        let ruling = desk
+            .board
+            .media(judge, &mut flow, &decoded, Some(1), 100, 77);
+        desk.follow(ruling);
+        desk.wait(50);
+        desk.board.lose_patience(judge, 76);
+        assert!(desk.board.is_ahead_of(76) && !desk.board.is_ahead_of(77));
+        assert_eq!(desk.board.tally().released, 0);
+        desk.board.lose_patience(judge, 77);
+        assert_eq!(desk.board.tally().released, 1);
+    }
+
+    #[test]
+    fn neither_a_bare_port_nor_other_traffic_is_media() {
+        let mut desk = Desk::with(&["alice"]);
+        desk.message("c", "INVITE", "alice", &[16400]);
+        let decoded = packet((9, 1111), (8, 16400));
+        let mut flow = MediaFlow::default();
+        let judge = Judge {
+            filters: &desk.filters,
+            bpf_active: false,
+        };
+        let ruling = desk.board.media(judge, &mut flow, &decoded, None, 100, 0);
+        assert_eq!(ruling, None);
+        // X2, X4: anything from or to the endpoint is.
+        for (source, destination) in [((7, 16400), (9, 1)), ((9, 1), (7, 16400))] {
+            let decoded = packet(source, destination);
+            let judge = Judge {
+                filters: &desk.filters,
+                bpf_active: false,
+            };
+            let mut flow = MediaFlow::default();
+            let ruling = desk.board.media(judge, &mut flow, &decoded, None, 100, 0);
+            assert_eq!(ruling.map(|ruling| ruling.fate), Some(Fate::Forward));
+        }
+    }
+
+    #[test]
+    fn what_waits_is_bounded_and_signalling_outlives_media() {
+        let mut desk = Desk::with(&["bob"]);
+        let mut flow = MediaFlow::default();
+        desk.message("c", "INVITE", "alice", &[4000]);
+        let fates: Vec<_> = (0..2 * MOST_PACKETS)
+            .filter_map(|_| desk.media(&mut flow, (9, 9), (7, 4000), 1))
+            .collect();
+        let waiting = fates.iter().filter(|fate| **fate == Fate::Wait).count();
+        assert_eq!(waiting as u32, MOST_PACKETS - 1);
+        assert_eq!(desk.message("c", "180 INVITE a", "alice", &[]), Fate::Wait);
+        desk.message("c", "200 INVITE a", "bob", &[]);
+        let call = desk.board.calls().find(b"c").unwrap();
+        let incomplete = desk.board.calls().get(call).unwrap().incomplete();
+        assert_eq!(
+            (desk.sent.len() as u32, incomplete),
+            (MOST_PACKETS + 2, MOST_PACKETS + 1)
+        );
+    }
+
+    #[test]
+    fn what_rings_for_ever_is_given_up() {
+        let mut desk = Desk::with(&["bob"]);
+        desk.wait(1);
+        desk.message("c", "INVITE", "alice", &[]);
+        desk.wait(LONGEST_WAIT_NS / SECOND);
+        assert_eq!((desk.board.tally().dropped, desk.board.oldest()), (1, None));
+    }
+
+    #[test]
+    fn the_oldest_packet_gives_way() {
+        let mut desk = Desk::with(&["bob"]);
+        desk.message("a", "INVITE", "alice", &[]);
+        desk.message("b", "INVITE", "alice", &[]);
+        assert_eq!(desk.board.oldest(), Some(0));
+        assert!(desk.board.drop_oldest());
+        assert_eq!(desk.board.oldest(), Some(1));
+        assert!(desk.board.drop_oldest() && !desk.board.drop_oldest());
+        desk.message("a", "200 INVITE x", "bob", &[]);
+        assert_eq!(desk.sent, [2]);
+    }
+}
