@@ -51,6 +51,11 @@ impl Identities {
         })
     }
 
+    /// The pairs of addresses.
+    pub fn pairs(&self) -> impl Iterator<Item = (Addr, Addr)> {
+        self.pairs.iter().copied()
+    }
+
     /// The addresses, as packets to be judged.
     pub fn packets(&self) -> impl Iterator<Item = Decoded> {
         self.pairs.iter().map(|pair| Decoded {

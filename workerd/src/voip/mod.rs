@@ -7,5 +7,6 @@ pub mod endpoints;
 pub mod held;
 pub mod identities;
 pub mod signal;
+pub mod snapshot;
 pub mod switchboard;
 pub mod verdict;

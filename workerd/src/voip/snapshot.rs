@@ -1,0 +1,223 @@
+//! A call as it stands in the calls log: for the worker's successor, for the other workers, and for steering.
+//!
+//! Protobuf, so that workers of different versions understand each other while one after the other is replaced: fields may be added, and what is not known is
+//! passed over. A snapshot may come from a worker that was taken over: any bytes give a call or none, within the bounds of [`Call`].
+
+use prost::Message;
+
+use super::call::{Call, Role};
+use super::dialog::State;
+use super::endpoints::Endpoint;
+use super::verdict::Standing;
+use crate::decode::Addr;
+use crate::matcher::Kind;
+
+/// What a worker tells of a call.
+#[derive(Clone, PartialEq, Message)]
+pub struct Snapshot {
+    /// Call-ID.
+    #[prost(bytes = "vec", tag = "1")]
+    pub id: Vec<u8>,
+    /// Number of a [`State`].
+    #[prost(uint32, tag = "2")]
+    state: u32,
+    /// Number of a [`Standing`].
+    #[prost(uint32, tag = "3")]
+    standing: u32,
+    /// Ids of the filters that match.
+    #[prost(string, repeated, tag = "4")]
+    pub ids: Vec<String>,
+    #[prost(message, repeated, tag = "5")]
+    endpoints: Vec<ExpectedAt>,
+    #[prost(message, repeated, tag = "6")]
+    fields: Vec<Said>,
+    #[prost(message, repeated, tag = "7")]
+    pairs: Vec<Pair>,
+    /// Packets that were lost by our own fault.
+    #[prost(uint32, tag = "8")]
+    pub incomplete: u32,
+    /// Whether it is forgotten.
+    #[prost(bool, tag = "9")]
+    pub is_gone: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ExpectedAt {
+    #[prost(bytes = "vec", tag = "1")]
+    address: Vec<u8>,
+    #[prost(uint32, tag = "2")]
+    port: u32,
+    #[prost(uint32, tag = "3")]
+    role: u32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Said {
+    #[prost(uint32, tag = "1")]
+    kind: u32,
+    #[prost(bytes = "vec", tag = "2")]
+    text: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Pair {
+    #[prost(bytes = "vec", tag = "1")]
+    source: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    destination: Vec<u8>,
+}
+
+impl Snapshot {
+    /// A call as it is now.
+    #[must_use]
+    pub fn of(call: &Call) -> Self {
+        let endpoints = call.endpoints.iter();
+        Self {
+            id: call.id.to_vec(),
+            state: call.state() as u32,
+            standing: call.standing as u32,
+            ids: call.ids.iter().map(str::to_owned).collect(),
+            endpoints: endpoints
+                .map(|((address, port), role)| ExpectedAt {
+                    address: octets(*address),
+                    port: u32::from(*port),
+                    role: *role as u32,
+                })
+                .collect(),
+            fields: (call.identities.fields())
+                .map(|(kind, text)| Said {
+                    kind: kind as u32,
+                    text: text.to_vec(),
+                })
+                .collect(),
+            pairs: (call.identities.pairs())
+                .map(|(source, destination)| Pair {
+                    source: octets(source),
+                    destination: octets(destination),
+                })
+                .collect(),
+            incomplete: call.incomplete,
+            is_gone: false,
+        }
+    }
+
+    /// That a call is forgotten.
+    #[must_use]
+    pub fn gone(id: &[u8]) -> Self {
+        Self {
+            id: id.to_vec(),
+            is_gone: true,
+            ..Self::default()
+        }
+    }
+
+    /// How far the call has come.
+    #[must_use]
+    pub fn state(&self) -> State {
+        let state = State::ALL.get(self.state as usize);
+        state.copied().unwrap_or_default()
+    }
+
+    /// Whether it is wanted.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        let all = [
+            Standing::Undecided,
+            Standing::Unwanted,
+            Standing::Passed,
+            Standing::Matched,
+        ];
+        let standing = all.get(self.standing as usize);
+        standing.copied().unwrap_or_default()
+    }
+
+    /// Where its media are expected.
+    pub fn endpoints(&self) -> impl Iterator<Item = (Endpoint, Role)> {
+        self.endpoints.iter().filter_map(|expected| {
+            let role = match expected.role {
+                0 => Role::Media,
+                1 => Role::Control,
+                _ => Role::Other,
+            };
+            let port = u16::try_from(expected.port).ok()?;
+            Some(((address(&expected.address)?, port), role))
+        })
+    }
+
+    /// What its messages said that filters are compared with.
+    pub fn fields(&self) -> impl Iterator<Item = (Kind, &[u8])> {
+        let fields = self.fields.iter();
+        fields.filter_map(|said| Some((*Kind::ALL.get(said.kind as usize)?, &*said.text)))
+    }
+
+    /// The addresses that its packets went between.
+    pub fn pairs(&self) -> impl Iterator<Item = (Addr, Addr)> {
+        let pairs = self.pairs.iter();
+        pairs.filter_map(|pair| Some((address(&pair.source)?, address(&pair.destination)?)))
+    }
+}
+
+fn octets(address: Addr) -> Vec<u8> {
+    match address {
+        Addr::V4(address) => address.to_be_bytes().to_vec(),
+        Addr::V6(address) => address.to_be_bytes().to_vec(),
+    }
+}
+
+fn address(octets: &[u8]) -> Option<Addr> {
+    match octets.len() {
+        4 => Some(Addr::V4(u32::from_be_bytes(*octets.first_chunk()?))),
+        16 => Some(Addr::V6(u128::from_be_bytes(*octets.first_chunk()?))),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::matcher::Fields;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_call_is_told_whole() {
+        let mut call = Call {
+            id: (*b"a@b").into(),
+            standing: Standing::Matched,
+            endpoints: vec![
+                ((Addr::V4(7), 4000), Role::Media),
+                ((Addr::V6(7), 4001), Role::Control),
+            ],
+            ..Call::default()
+        };
+        call.ids.add("f1");
+        let mut fields = Fields::default();
+        fields.push(Kind::Codec, b"pcma");
+        let pair = (Addr::V4(1), Addr::V6(2));
+        call.identities.add(Some(pair), &fields);
+        let told = Snapshot::decode(&*Snapshot::of(&call).encode_to_vec()).unwrap();
+        assert_eq!(
+            (&told.id[..], &told.ids[..]),
+            (&b"a@b"[..], &["f1".to_owned()][..])
+        );
+        assert_eq!(
+            (told.state(), told.standing()),
+            (call.state(), Standing::Matched)
+        );
+        assert_eq!(told.endpoints().collect::<Vec<_>>(), call.endpoints);
+        assert_eq!(
+            told.fields().collect::<Vec<_>>(),
+            [(Kind::Codec, &b"pcma"[..])]
+        );
+        assert_eq!(told.pairs().collect::<Vec<_>>(), [pair]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_give_a_call_or_none(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            if let Ok(told) = Snapshot::decode(&*bytes) {
+                let _ = (told.state(), told.standing());
+                prop_assert!(told.endpoints().count() <= bytes.len());
+            }
+        }
+    }
+}
