@@ -1,4 +1,5 @@
-//! Detection: packets of decided flows, first packets of flows, noise, and descriptions.
+//! Detection: packets of decided flows, first packets of flows, noise, and descriptions; and all that is done for a forwarded packet
+//! between decoding and encoding, over generated traffic.
 
 #![allow(
     clippy::expect_used,
@@ -8,10 +9,17 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use lc_bench::generate::{Kind, Length, Memory, Mix, Settings, Traffic};
+use lc_workerd::decode::{Decoded, decode};
+use lc_workerd::describe::Describer;
 use lc_workerd::detect::{Context, Details, Detector, Flow, Layer};
+use shm_layout::packet::PacketHeader;
+use shm_layout::worker::InProgress;
 
 /// Flows at hand at a time.
 const FLOWS: usize = 64;
+const ETHERNET: u16 = 1;
+const FLOW_TABLE_BYTES: usize = 16 << 20;
 
 const INVITE: &[u8] = b"INVITE sip:bob@biloxi.example SIP/2.0\r\n\
     Via: SIP/2.0/UDP 192.0.2.10:5060;branch=z9hG4bKa1\r\n\
@@ -21,8 +29,7 @@ const INVITE: &[u8] = b"INVITE sip:bob@biloxi.example SIP/2.0\r\n\
     v=0\r\no=alice 1 1 IN IP4 192.0.2.10\r\ns=-\r\nc=IN IP4 192.0.2.10\r\nt=0 0\r\n\
     m=audio 49170 RTP/AVP 0 8\r\n";
 
-/// A name, the layer, the ports and the payload of a flow's first packet.
-/// Name, layer, ports, payload.
+/// A flow's first packet: its name, layer, ports and payload.
 type FirstPacket = (&'static str, Layer, (u16, u16), Vec<u8>);
 
 fn first_packets() -> Vec<FirstPacket> {
@@ -87,5 +94,66 @@ fn detection(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, detection);
+/// Packets in the order of their capture, again and again.
+fn description(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("describe");
+    let kinds = Kind::ALL.map(|kind| format!("{}=1", kind.name()).parse::<Mix>());
+    let kinds = kinds.map(|mix| mix.expect("a sound mix"));
+    let names = Kind::ALL.map(Kind::name);
+    let all = [("mix", Mix::default())];
+    for (name, mix) in all.into_iter().chain(names.into_iter().zip(kinds)) {
+        let memory = traffic(mix);
+        let packets: Vec<_> = memory
+            .iter()
+            .map(|packet| (header(packet.time_ns, packet.bytes), packet.bytes))
+            .map(|(header, bytes)| (header, decode(ETHERNET, bytes), bytes))
+            .collect();
+        let mut describer = Describer::new(FLOW_TABLE_BYTES).expect("memory for a flow table");
+        let mut sequence = 0;
+        group.throughput(Throughput::Elements(packets.len() as u64));
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                for packet in &packets {
+                    sequence += 1;
+                    describe(&mut describer, sequence, packet);
+                }
+            });
+        });
+    }
+    group.finish();
+}
+
+#[inline]
+fn describe(
+    describer: &mut Describer,
+    sequence: u64,
+    (header, decoded, frame): &(PacketHeader, Decoded, &[u8]),
+) {
+    let identity = InProgress::new(0, sequence);
+    let followed = describer.follow(decoded, frame);
+    black_box(describer.describe(identity, header, decoded, followed.as_ref(), || frame));
+}
+
+fn traffic(mix: Mix) -> Memory {
+    let settings = Settings {
+        length: Length::Packets(4_096),
+        mix,
+        ..Settings::default()
+    };
+    Memory::collect(&mut Traffic::new(settings).expect("sound settings"))
+}
+
+fn header(timestamp_ns: u64, frame: &[u8]) -> PacketHeader {
+    PacketHeader {
+        sequence: 0,
+        timestamp_ns,
+        captured_len: frame.len() as u32,
+        original_len: frame.len() as u32,
+        link_type: ETHERNET,
+        interface: 0,
+        flow_hash: 0,
+    }
+}
+
+criterion_group!(benches, detection, description);
 criterion_main!(benches);

@@ -103,7 +103,7 @@ mod wireguard;
 
 pub use confidence::Confidence;
 pub use context::{Context, FIN, Layer, RST};
-pub use details::{Details, Text};
+pub use details::{Details, Text, Value, Writer};
 pub use protocol::Protocol;
 pub use signature::{Notes, Signature, Verdict};
 pub use sip::METHODS as SIP_METHODS;

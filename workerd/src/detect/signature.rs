@@ -16,7 +16,6 @@ pub struct Verdict {
 }
 
 /// What is remembered between packets.
-#[derive(Debug)]
 pub struct Notes<'a> {
     /// What the flow was until now.
     pub protocol: Protocol,
