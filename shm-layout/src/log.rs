@@ -10,6 +10,22 @@
 //! Records are framed as in [`crate::ring`], and like there they never wrap. What differs: nobody holds the writer up. It
 //! moves its tail when it wants room, and appends what is still of use again at the head. So a log is its own snapshot:
 //! what lies between tail and head is all that matters, and whoever reads it from tail to head knows everything.
+//! Since it is appended again before its old place is free, a writer begins with it long before the log is full:
+//!
+//! ```no_run
+//! # fn is_of_use(_: &[u8]) -> bool { true }
+//! # fn tidy(log: &mut shm_layout::log::LogWriter, scratch: &mut Vec<u8>) -> Result<(), Box<dyn std::error::Error>> {
+//! while log.used() > log.capacity() / 2 {
+//!     let Some(oldest) = log.read(log.tail(), scratch)? else { break };
+//!     let end = oldest.end;
+//!     if is_of_use(oldest.body) {
+//!         log.append(oldest.kind, &[oldest.body])?;
+//!     }
+//!     log.release_to(end);
+//! }
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! Guarantees:
 //! - [`LogWriter::append`] overwrites nothing from the *published* tail on. The order of a batch is: append, move the
