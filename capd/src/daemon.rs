@@ -122,6 +122,8 @@ pub fn run(
         queues: u16::try_from(sources.len()).unwrap_or(u16::MAX),
         rx_bytes: config.rx_ring_bytes() as u64,
         tx_bytes: config.tx_ring_bytes() as u64,
+        calls_bytes: config.calls_log_bytes as u64,
+        held_bytes: config.held_log_bytes as u64,
     };
     let pages = if config.require_hugepages {
         Pages::RequireHuge

@@ -182,6 +182,8 @@ fn sizes(geometry: &Geometry) -> Vec<(RegionId, u64)> {
         list.push((id(Kind::Worker), Worker::BYTES));
         list.push((id(Kind::Tx), geometry.tx_bytes));
         list.push((id(Kind::TxCursor), NONE));
+        list.push((id(Kind::Calls), geometry.calls_bytes));
+        list.push((id(Kind::Held), geometry.held_bytes));
         for queue in 0..geometry.queues {
             let id = |kind| RegionId::of_queue(kind, worker, queue);
             list.push((id(Kind::Rx), geometry.rx_bytes));

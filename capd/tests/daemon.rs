@@ -417,6 +417,8 @@ fn regions(config: &Config) -> Vec<(String, OwnedFd)> {
         (of_worker(Kind::Worker), SharedWorker::BYTES),
         (of_worker(Kind::Tx), tx),
         (of_worker(Kind::TxCursor), 0),
+        (of_worker(Kind::Calls), config.calls_log_bytes as u64),
+        (of_worker(Kind::Held), config.held_log_bytes as u64),
         (of_queue(Kind::Rx), rx),
         (of_queue(Kind::RxCursor), 0),
     ];
@@ -432,6 +434,8 @@ fn regions(config: &Config) -> Vec<(String, OwnedFd)> {
         queues: 1,
         rx_bytes: rx,
         tx_bytes: tx,
+        calls_bytes: config.calls_log_bytes as u64,
+        held_bytes: config.held_log_bytes as u64,
     });
     // A predecessor has taken ten packets.
     let mut commit = QueueCommit::new(1);

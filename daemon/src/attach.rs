@@ -23,6 +23,7 @@ use rustix::net::{
 use serde::{Deserialize, Serialize};
 use shm_layout::forwarder::Forwarder;
 use shm_layout::layout::{Geometry, Kind, RegionId};
+use shm_layout::log::{LogReader, LogWriter};
 use shm_layout::region::{OwnedRegion, Region, RegionError};
 use shm_layout::ring::{RingReader, RingWriter};
 use shm_layout::session::Session;
@@ -47,7 +48,7 @@ const LONGEST: usize = 64 << 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// A worker: writes its rx cursors, its own region and its tx ring.
+    /// A worker: writes its rx cursors, its own region, its tx ring and its logs; reads the calls of the other workers.
     Worker,
     /// The forwarder: writes its own region and the tx cursors.
     Forwarder,
@@ -363,6 +364,11 @@ impl Regions {
         Ok(Region::attach(self.get(id)?, id)?)
     }
 
+    fn calls(&self, worker: u16) -> Result<LogReader, AttachError> {
+        let id = RegionId::of_worker(Kind::Calls, worker);
+        Ok(LogReader::attach(id, self.get(id)?)?)
+    }
+
     fn workers(&self, geometry: &Geometry) -> Result<Vec<Region<Worker>>, AttachError> {
         (0..geometry.workers)
             .map(|worker| {
@@ -389,7 +395,10 @@ pub fn regions_of(role: Role, worker: u16, geometry: &Geometry) -> Vec<(RegionId
                 (RegionId::of_worker(Kind::Worker, worker), true),
                 (RegionId::of_worker(Kind::Tx, worker), true),
                 (RegionId::of_worker(Kind::TxCursor, worker), false),
+                (RegionId::of_worker(Kind::Held, worker), true),
             ];
+            // Its own to write, those of the others to read.
+            list.extend((0..workers).map(|n| (RegionId::of_worker(Kind::Calls, n), n == worker)));
             for queue in 0..queues {
                 list.push((RegionId::of_queue(Kind::Rx, worker, queue), false));
                 list.push((RegionId::of_queue(Kind::RxCursor, worker, queue), true));
@@ -408,6 +417,7 @@ pub fn regions_of(role: Role, worker: u16, geometry: &Geometry) -> Vec<(RegionId
         Role::Observer => {
             let mut list = vec![session, forwarder(false)];
             list.extend((0..workers).map(|n| (RegionId::of_worker(Kind::Worker, n), false)));
+            list.extend((0..workers).map(|n| (RegionId::of_worker(Kind::Calls, n), false)));
             list
         }
     }
@@ -417,7 +427,7 @@ pub fn regions_of(role: Role, worker: u16, geometry: &Geometry) -> Vec<(RegionId
 pub struct WorkerRegions {
     /// Geometry, interfaces, capture state.
     pub session: Region<Session>,
-    /// Number and sizes of the rings.
+    /// Number and sizes of the rings and logs.
     pub geometry: Geometry,
     /// Current filter generation.
     pub forwarder: Region<Forwarder>,
@@ -427,8 +437,22 @@ pub struct WorkerRegions {
     pub rx: Vec<RingReader>,
     /// The tx ring.
     pub tx: RingWriter,
+    /// What the worker knows of calls.
+    pub calls: LogWriter,
+    /// Packets that wait for a verdict.
+    pub held: LogWriter,
+    /// What the other workers know of calls.
+    pub peers: Vec<Peer>,
     /// For filter snapshots.
     pub broker: Broker,
+}
+
+/// Another worker, as a worker sees it.
+pub struct Peer {
+    /// Its index.
+    pub worker: u16,
+    /// What it knows of calls.
+    pub calls: LogReader,
 }
 
 impl WorkerRegions {
@@ -457,11 +481,23 @@ impl WorkerRegions {
                 )?)
             })
             .collect::<Result<_, AttachError>>()?;
+        let calls = RegionId::of_worker(Kind::Calls, index);
+        let held = RegionId::of_worker(Kind::Held, index);
+        let others = (0..geometry.workers).filter(|worker| *worker != index);
+        let peers = others
+            .map(|worker| {
+                let calls = regions.calls(worker)?;
+                Ok(Peer { worker, calls })
+            })
+            .collect::<Result<_, AttachError>>()?;
         Ok(Self {
             forwarder: regions.forwarder()?,
             worker: OwnedRegion::attach(regions.get(own)?, own)?,
             rx,
             tx: RingWriter::attach(tx, regions.get(tx)?, regions.get(tx_cursor)?)?,
+            calls: LogWriter::attach(calls, regions.get(calls)?)?,
+            held: LogWriter::attach(held, regions.get(held)?)?,
+            peers,
             session,
             geometry,
             broker,
@@ -473,7 +509,7 @@ impl WorkerRegions {
 pub struct ForwarderRegions {
     /// Geometry, capture state and counters.
     pub session: Region<Session>,
-    /// Number and sizes of the rings.
+    /// Number and sizes of the rings and logs.
     pub geometry: Geometry,
     /// The forwarder's own state.
     pub forwarder: OwnedRegion<Forwarder>,
@@ -524,12 +560,14 @@ impl ForwarderRegions {
 pub struct Observer {
     /// Geometry, interfaces, capture state and counters.
     pub session: Region<Session>,
-    /// Number and sizes of the rings.
+    /// Number and sizes of the rings and logs.
     pub geometry: Geometry,
     /// State and counters of the forwarder.
     pub forwarder: Region<Forwarder>,
     /// State and counters of the workers.
     pub workers: Vec<Region<Worker>>,
+    /// What each worker knows of calls.
+    pub calls: Vec<LogReader>,
 }
 
 impl Observer {
@@ -544,6 +582,9 @@ impl Observer {
         Ok(Self {
             forwarder: regions.forwarder()?,
             workers: regions.workers(&geometry)?,
+            calls: (0..geometry.workers)
+                .map(|worker| regions.calls(worker))
+                .collect::<Result<_, _>>()?,
             session,
             geometry,
         })

@@ -59,6 +59,10 @@ pub struct Config {
     pub buffer_packets: usize,
     /// Memory of each worker's flow table.
     pub flow_table_bytes: usize,
+    /// Bytes of each worker's log of calls: a power of two, [`MIN_LOG_BYTES`] in modes that follow none.
+    pub calls_log_bytes: usize,
+    /// Bytes of each worker's log of packets that wait for a verdict on their call; the same.
+    pub held_log_bytes: usize,
     /// Batches that can wait for the processor's acknowledgement.
     pub queue_batches: usize,
     /// Where packets wait while the processor can't take them and memory is short.
@@ -407,6 +411,9 @@ pub const MAX_PROCESSORS: usize = shm_layout::forwarder::MAX_PROCESSORS;
 /// Smallest size of a ring: one huge page.
 pub const MIN_RING_BYTES: usize = 2 << 20;
 
+/// Smallest size of a log. Every mode has logs, so that there is one set of regions.
+pub const MIN_LOG_BYTES: usize = *RING_BYTES.start() as usize;
+
 /// The settings that mean nothing without TLS.
 const TLS_KEYS: &[&str] = &[
     "hunter.tls.ca_file",
@@ -479,6 +486,8 @@ impl Config {
             batch_timeout: milliseconds(values, "hunter.batch_timeout_ms", 100),
             buffer_packets: integer(values, "hunter.buffer_size").unwrap_or(10_000),
             flow_table_bytes: integer(values, "hunter.flow_table_mb").unwrap_or(128) << 20,
+            calls_log_bytes: log_bytes(values, "hunter.voip.calls_mb"),
+            held_log_bytes: log_bytes(values, "hunter.voip.held_mb"),
             queue_batches: nonzero(values, "hunter.batch_queue_size", 1000),
             disk_buffer: disk_buffer(values)?,
             no_filter_policy: match choice(values, "hunter.no_filter_policy") {
@@ -1028,6 +1037,14 @@ fn ring_bytes(count: usize, item_bytes: usize, rings: usize) -> usize {
         .max(MIN_RING_BYTES)
         .checked_next_power_of_two()
         .unwrap_or(1 << (usize::BITS - 1))
+}
+
+/// The size of a log that only calls need.
+fn log_bytes(values: &Values, key: &str) -> usize {
+    match mode(values) {
+        Mode::Voip => (integer(values, key).unwrap_or(64) << 20).next_power_of_two(),
+        _ => MIN_LOG_BYTES,
+    }
 }
 
 impl Secret {

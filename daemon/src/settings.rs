@@ -251,6 +251,8 @@ pub static SETTINGS: &[Setting] = &[
     row("hunter.voip.sip_ports", Kind::Ports, "SIP ports").flag("sip-port", 'S').default("").on(&[Mode::Voip]),
     row("hunter.voip.rtp_port_ranges", Kind::PortRanges, "RTP port ranges").flag("rtp-port-range", 'R').default("").on(&[Mode::Voip]),
     row("hunter.voip.udp_only", Kind::Switch, "Leave out TCP, and so SIP over TCP").flag("udp-only", 'U').default("false").on(&[Mode::Voip]).hidden(),
+    row("hunter.voip.calls_mb", integer(1, 1024), "Memory of each worker for calls that its successor and the other workers have to know, in MiB, rounded up to a power of two").long("calls-mb").default("64").on(&[Mode::Voip]),
+    row("hunter.voip.held_mb", integer(1, 1024), "Memory of each worker for packets that wait for a verdict on their call, in MiB, rounded up to a power of two").long("held-mb").default("64").on(&[Mode::Voip]),
     row("voip.pattern_algorithm", Kind::Choice(&["auto", "linear", "aho-corasick"]), "How SIP patterns are matched").long("pattern-algorithm").default("auto").on(&[Mode::Voip]),
     row("voip.pattern_buffer_mb", integer(0, 1 << 20), "Memory for SIP patterns in MiB").long("pattern-buffer-mb").default("64").on(&[Mode::Voip]),
     row("voip.tcp_sip_idle_timeout", Kind::Duration, "SIP streams over TCP end after this long without a packet; 0: 120s").long("tcp-sip-idle-timeout").default("0s").on(&[Mode::Voip]),

@@ -7,7 +7,9 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-use lc_daemon::config::{Config, EmbeddedSink, Files, Live, LogLevel, Source, Transport};
+use lc_daemon::config::{
+    Config, EmbeddedSink, Files, Live, LogLevel, MIN_RING_BYTES, Source, Transport,
+};
 use lc_daemon::exit::Exit;
 use lc_daemon::logging;
 use lc_daemon::pinning::{self, Place};
@@ -241,7 +243,14 @@ fn filter_expression(expression: &str, findings: &mut Findings) {
 
 fn huge_pages(config: &Config, findings: &mut Findings) {
     let threads = config.capture_threads();
-    let needed_bytes = config.workers * (threads * config.rx_ring_bytes() + config.tx_ring_bytes());
+    let logs = [config.calls_log_bytes, config.held_log_bytes];
+    // A small region lies on ordinary pages in any case.
+    let logs: usize = logs
+        .into_iter()
+        .filter(|bytes| *bytes >= MIN_RING_BYTES)
+        .sum();
+    let rings = threads * config.rx_ring_bytes() + config.tx_ring_bytes();
+    let needed_bytes = config.workers * (rings + logs);
     let (free, page_bytes) = free_huge_pages().unwrap_or((0, 2 << 20));
     let needed = needed_bytes.div_ceil(page_bytes.max(1));
     if free >= needed {

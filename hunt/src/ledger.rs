@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | kernel | received | dropped, lost with the socket of a capd that died, filtered here, captured |
 //! | capture | captured | rx ring full, too long, steered |
-//! | workers | steered | forwarded, filtered by reason, lost by reason, waiting in rx rings |
+//! | workers | steered | forwarded, filtered by reason, lost by reason, waiting in rx rings, or held until there is a verdict on their call |
 //! | forwarder | forwarded | acknowledged, written to disk, dropped, waiting in tx rings or for an acknowledgement |
 //! | disk buffer | written to disk, found there at the start | acknowledged, dropped, lost by damage, waiting |
 //!
@@ -42,6 +42,8 @@ pub struct Stage {
     pub outcomes: Vec<Outcome>,
     /// Packets that came in and have no outcome yet.
     pub waiting: u64,
+    /// Those of them that wait for a verdict on their call.
+    pub held: u64,
     /// Whether the numbers can be true.
     pub balanced: bool,
 }
@@ -125,19 +127,34 @@ impl Ledger {
                 ("steered", steered),
             ],
         ));
-        stages.push(Stage::new(
-            "steered",
-            steered,
-            vec![
-                ("forwarded", worker(WorkerCounter::Forwarded)),
-                ("no match", worker(WorkerCounter::FilteredNoMatch)),
-                ("by policy", worker(WorkerCounter::FilteredByPolicy)),
-                ("too long", worker(WorkerCounter::LostTooLong)),
-                ("quarantined", worker(WorkerCounter::Quarantined)),
-                ("corrupt", worker(WorkerCounter::CorruptRecords)),
-                ("shed", worker(WorkerCounter::Shed)),
-            ],
-        ));
+        let mut outcomes = vec![
+            ("forwarded", worker(WorkerCounter::Forwarded)),
+            ("no match", worker(WorkerCounter::FilteredNoMatch)),
+            ("by policy", worker(WorkerCounter::FilteredByPolicy)),
+            ("too long", worker(WorkerCounter::LostTooLong)),
+            ("quarantined", worker(WorkerCounter::Quarantined)),
+            ("corrupt", worker(WorkerCounter::CorruptRecords)),
+            ("shed", worker(WorkerCounter::Shed)),
+        ];
+        // Only where calls are followed.
+        for (name, counter) in [
+            ("shed by call", WorkerCounter::ShedByCall),
+            ("dropped while held", WorkerCounter::HeldDropped),
+        ] {
+            let packets = worker(counter);
+            if packets > 0 {
+                outcomes.push((name, packets));
+            }
+        }
+        let settled = [
+            WorkerCounter::HeldForwarded,
+            WorkerCounter::HeldReleased,
+            WorkerCounter::HeldDropped,
+        ];
+        let settled = settled.into_iter().map(worker).sum();
+        stages.push(
+            Stage::new("steered", steered, outcomes).holding(worker(WorkerCounter::Held), settled),
+        );
         let forward = |counter| forwarder.get(counter);
         let acknowledged = forward(ForwardCounter::Acked);
         let from_disk = forward(ForwardCounter::DiskDelivered);
@@ -173,12 +190,13 @@ impl Ledger {
                     .all(|(queue, capture)| capture.head(worker) == commit.rx_tail(queue))
         });
         let balanced = stages.iter().all(|stage| stage.balanced);
+        let none_held = stages.iter().all(|stage| stage.held == 0);
         let quiet = rings_empty && stages.iter().all(|stage| stage.waiting == 0);
         Ok(Self {
             stages,
             balanced,
             quiet,
-            complete: ended && rings_empty && forwarder.on_disk() == 0,
+            complete: ended && rings_empty && none_held && forwarder.on_disk() == 0,
         })
     }
 
@@ -217,8 +235,16 @@ impl Stage {
             incoming,
             outcomes,
             waiting,
+            held: 0,
             balanced: outgoing <= incoming,
         }
+    }
+
+    /// The same with `held` packets put aside so far, of which `settled` have an outcome.
+    fn holding(mut self, held: u64, settled: u64) -> Self {
+        self.held = held.saturating_sub(settled);
+        self.balanced &= settled <= held && self.held <= self.waiting;
+        self
     }
 
     /// The kernel's counters are read about once a second, so that capture may be ahead of them.
@@ -238,6 +264,9 @@ impl fmt::Display for Ledger {
             }
             if stage.waiting > 0 {
                 write!(f, " + {} waiting", stage.waiting)?;
+            }
+            if stage.held > 0 {
+                write!(f, " ({} of them for a verdict on their call)", stage.held)?;
             }
             writeln!(
                 f,

@@ -2,6 +2,7 @@
 
 use crate::ledger::Ledger;
 use lc_daemon::attach::{AttachError, Observer, SOCKET};
+use lc_daemon::config::MIN_LOG_BYTES;
 use serde::Serialize;
 use shm_layout::counters::{CaptureCounter, ForwardCounter, WorkerCounter};
 use shm_layout::forwarder::{Breaker, Connection, DiskState};
@@ -34,6 +35,8 @@ pub struct Status {
     pub disk: Disk,
     /// Its filters.
     pub filters: Filters,
+    /// The calls that it follows.
+    pub calls: Calls,
     /// Where its rings lie: `huge`, `collapsed` or `ordinary` pages.
     pub ring_memory: &'static str,
     /// Where its packets went.
@@ -133,6 +136,33 @@ pub struct Filters {
     pub bpf_refused: u64,
 }
 
+/// The calls that a node follows.
+#[derive(Debug, Serialize)]
+pub struct Calls {
+    /// Calls begun and not over.
+    pub under_way: u64,
+    /// What each worker keeps in shared memory of them.
+    pub logs: Vec<CallLogs>,
+}
+
+/// What one worker keeps in shared memory of calls.
+#[derive(Debug, Serialize)]
+pub struct CallLogs {
+    /// What it knows of them.
+    pub calls: Log,
+    /// Their packets that wait for a verdict.
+    pub held: Log,
+}
+
+/// A log in shared memory.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Log {
+    /// Bytes in use.
+    pub bytes: u64,
+    /// Its size.
+    pub limit: u64,
+}
+
 /// The disk buffer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Disk {
@@ -197,6 +227,7 @@ impl Status {
             session,
             forwarder,
             workers,
+            calls,
             geometry,
         } = observer;
         let ledger = Ledger::read(observer)?;
@@ -232,11 +263,17 @@ impl Status {
                 counters: own,
             });
         }
-        for worker in workers {
+        let mut logs = Vec::new();
+        for (worker, calls) in workers.iter().zip(calls) {
             let commit = worker.commit()?;
             for counter in WorkerCounter::ALL {
                 *counters.entry(counter.metric()).or_default() += commit.get(*counter);
             }
+            let log = |bytes, limit| Log { bytes, limit };
+            logs.push(CallLogs {
+                calls: log(calls.used(), calls.capacity()),
+                held: log(commit.held().used(), geometry.held_bytes),
+            });
         }
         let away = session.workers_away();
         let share = |worker| Share {
@@ -294,6 +331,10 @@ impl Status {
                 bpf_active: bpf.active,
                 bpf_refused: bpf.refused,
             },
+            calls: Calls {
+                under_way: calls_under_way(&counters),
+                logs,
+            },
             ring_memory: match session.ring_backing() {
                 Backing::Huge => "huge",
                 Backing::Collapsed => "collapsed",
@@ -302,6 +343,31 @@ impl Status {
             ledger,
             counters,
         })
+    }
+}
+
+fn calls_under_way(counters: &BTreeMap<&'static str, u64>) -> u64 {
+    let count = |counter: WorkerCounter| counters.get(counter.metric()).copied().unwrap_or(0);
+    let over = [
+        WorkerCounter::CallsEnded,
+        WorkerCounter::CallsEvicted,
+        WorkerCounter::CallsTimedOut,
+    ];
+    let over = over.into_iter().map(count).sum();
+    count(WorkerCounter::CallsStarted).saturating_sub(over)
+}
+
+impl Calls {
+    /// Whether the node follows calls at all.
+    fn are_followed(&self) -> bool {
+        self.under_way > 0 || self.fullest(|logs| logs.calls).limit > MIN_LOG_BYTES as u64
+    }
+
+    /// The log with the least room, of one kind.
+    fn fullest(&self, kind: impl Fn(&CallLogs) -> Log) -> Log {
+        let logs = self.logs.iter().map(kind);
+        logs.max_by_key(|log| log.bytes)
+            .unwrap_or(Log { bytes: 0, limit: 0 })
     }
 }
 
@@ -382,6 +448,13 @@ fn breaker_name(breaker: Breaker) -> &'static str {
         Breaker::Closed => "closed",
         Breaker::Open => "open",
         Breaker::HalfOpen => "half-open",
+    }
+}
+
+impl fmt::Display for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mib = self.bytes.div_ceil(1 << 20);
+        write!(f, "{mib} of {} MiB", self.limit.div_ceil(1 << 20))
     }
 }
 
@@ -498,6 +571,19 @@ impl fmt::Display for Status {
             "  {:<14} generation {generation}, {enabled} enabled, BPF {bpf_active} in force, {bpf_refused} refused",
             "filters"
         )?;
+        if self.calls.are_followed() {
+            let count = |counter: WorkerCounter| self.counters.get(counter.metric()).unwrap_or(&0);
+            writeln!(
+                f,
+                "  {:<14} {} under way; {} begun, {} of them matched; memory of the fullest worker: {}, for packets that wait {}",
+                "calls",
+                self.calls.under_way,
+                count(WorkerCounter::CallsStarted),
+                count(WorkerCounter::CallsMatched),
+                self.calls.fullest(|logs| logs.calls),
+                self.calls.fullest(|logs| logs.held),
+            )?;
+        }
         writeln!(f, "  {:<14} {} pages", "rings", self.ring_memory)?;
         write!(f, "{}", self.ledger)
     }

@@ -115,6 +115,48 @@ counters! {
         FlowsEvicted = "worker_flows_evicted_total",
         /// Flows forgotten because the worker died or was replaced.
         FlowsLost = "worker_flows_lost_total",
+        /// Calls begun: dialogs, requests that stand by themselves, and media without signalling.
+        CallsStarted = "worker_calls_started_total",
+        /// Calls that a filter matched, or that are forwarded by policy; each once.
+        CallsMatched = "worker_calls_matched_total",
+        /// Calls forgotten after their signalling had ended them.
+        CallsEnded = "worker_calls_ended_total",
+        /// Calls forgotten to make room for others.
+        CallsEvicted = "worker_calls_evicted_total",
+        /// Calls forgotten because nothing was heard of them for too long.
+        CallsTimedOut = "worker_calls_timed_out_total",
+        /// Packets put aside until there is a verdict on their call. Those that still wait: these, less the three below.
+        Held = "worker_held_packets_total",
+        /// Packets put aside and then forwarded; they count as forwarded too.
+        HeldForwarded = "worker_held_forwarded_packets_total",
+        /// Packets put aside that no verdict asked for; they count as not matched, or as refused by policy, too.
+        HeldReleased = "worker_held_released_packets_total",
+        /// Packets put aside and then dropped without a verdict, for want of room or because they were too old.
+        HeldDropped = "worker_held_dropped_packets_total",
+        /// SIP messages.
+        SipMessages = "worker_sip_messages_total",
+        /// SIP messages that cannot be understood.
+        SipMalformed = "worker_sip_malformed_messages_total",
+        /// RTP and RTCP packets of calls.
+        RtpPackets = "worker_rtp_packets_total",
+        /// RTP packets that never came, by their sequence numbers.
+        RtpLost = "worker_rtp_lost_packets_total",
+        /// RTP packets that came after one with a higher sequence number.
+        RtpReordered = "worker_rtp_reordered_packets_total",
+        /// Packets that look like media and belong to no known call.
+        MediaUnknown = "worker_media_unknown_packets_total",
+        /// Gaps in TCP streams: places where segments were never seen.
+        TcpSegmentsLost = "worker_tcp_gaps_total",
+        /// TCP segments that were not put in order because memory for them was short.
+        TcpOutOfMemory = "worker_tcp_out_of_memory_segments_total",
+        /// IP datagrams put together from fragments.
+        FragmentsCompleted = "worker_fragments_completed_datagrams_total",
+        /// IP fragments given up: too old, contradictory, or too many.
+        FragmentsDropped = "worker_fragments_dropped_packets_total",
+        /// Packets dropped under overload together with the rest of their call; they do not count as shed.
+        ShedByCall = "worker_shed_by_call_packets_total",
+        /// Filter ids left out of forwarded packets because too many filters matched.
+        FiltersIdsDropped = "worker_filter_ids_dropped_total",
     }
 }
 

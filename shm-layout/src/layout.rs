@@ -3,7 +3,8 @@
 //! ```text
 //!   0      magic, layout version, kind, backing, features, sizes   (written once, by capd)
 //!   64     identity, version, heartbeat, protection of the writer  (written by that process)
-//!   128    cursor line, sleeping flag line                         (rings and their cursors)
+//!   128    cursor line, sleeping flag line                         (rings and their cursors, logs)
+//!   384    tail line                                               (logs)
 //!   4096   body
 //! ```
 //!
@@ -13,15 +14,16 @@
 //!
 //! | major | changed |
 //! |---|---|
+//! | 3 | each worker has two logs, `calls` and `held`; the session tells their sizes, a worker's commit their bounds and more counters |
 //! | 2 | the forwarder's body holds batches under way, the session's the shares of the workers; a worker's counters stand in another order than in early 1.x |
 
 use crate::ring::Side;
-use crate::sync::{AtomicU32, AtomicU64};
+use crate::sync::{AtomicU32, AtomicU64, Line};
 
 /// First eight bytes of each region.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"LCHUNT\x00\x01");
 /// A reader and a writer of different majors can't meet.
-pub const LAYOUT_MAJOR: u16 = 2;
+pub const LAYOUT_MAJOR: u16 = 3;
 /// Additions that an older reader may ignore.
 pub const LAYOUT_MINOR: u16 = 0;
 /// Feature bits that this build understands; a region with others is refused.
@@ -38,7 +40,7 @@ pub const MAX_INTERFACES: usize = 1024;
 pub const HEADER_BYTES: usize = 4096;
 /// Size of a huge page.
 pub const HUGE_PAGE: usize = 2 << 20;
-/// Smallest and largest ring, in bytes. The largest keeps the low halves of two live cursors
+/// Smallest and largest ring or log, in bytes. The largest keeps the low halves of two live cursors
 /// apart, which is what the futex compares.
 pub const RING_BYTES: std::ops::RangeInclusive<u64> = 4096..=1 << 30;
 
@@ -64,13 +66,17 @@ pub enum Kind {
     Filters = 8,
     /// Frames that a card writes in place; written by capd and the kernel.
     Frames = 9,
+    /// What one worker knows of calls; written by it.
+    Calls = 10,
+    /// Packets of one worker that wait for a verdict; written by it.
+    Held = 11,
 }
 
 impl Kind {
     /// The kind of a number from outside.
     #[must_use]
     pub fn from_number(number: u16) -> Option<Self> {
-        const ALL: [Kind; 9] = [
+        const ALL: [Kind; 11] = [
             Kind::Session,
             Kind::Rx,
             Kind::RxCursor,
@@ -80,12 +86,15 @@ impl Kind {
             Kind::Forwarder,
             Kind::Filters,
             Kind::Frames,
+            Kind::Calls,
+            Kind::Held,
         ];
         ALL.into_iter().find(|kind| *kind as u16 == number)
     }
 
+    /// Whether the body is records in a power of two of bytes.
     pub(crate) fn is_ring(self) -> bool {
-        matches!(self, Self::Rx | Self::Tx)
+        matches!(self, Self::Rx | Self::Tx | Self::Calls | Self::Held)
     }
 }
 
@@ -155,6 +164,8 @@ impl std::fmt::Display for RegionId {
             Kind::Forwarder => write!(f, "forwarder"),
             Kind::Filters => write!(f, "filters"),
             Kind::Frames => write!(f, "frames.{queue}"),
+            Kind::Calls => write!(f, "calls.{worker}"),
+            Kind::Held => write!(f, "held.{worker}"),
         }
     }
 }
@@ -170,6 +181,10 @@ pub struct Geometry {
     pub rx_bytes: u64,
     /// Bytes of each tx ring: a power of two within [`RING_BYTES`].
     pub tx_bytes: u64,
+    /// Bytes of each worker's log of calls: a power of two within [`RING_BYTES`].
+    pub calls_bytes: u64,
+    /// Bytes of each worker's log of packets that wait for a verdict: a power of two within [`RING_BYTES`].
+    pub held_bytes: u64,
 }
 
 impl Geometry {
@@ -181,6 +196,8 @@ impl Geometry {
             && (1..=MAX_QUEUES).contains(&usize::from(self.queues))
             && ring(self.rx_bytes)
             && ring(self.tx_bytes)
+            && ring(self.calls_bytes)
+            && ring(self.held_bytes)
     }
 }
 
@@ -208,7 +225,9 @@ pub(crate) struct Header {
     /// What protects the writing process bits of [`crate::protection`], and its capabilities.
     pub(crate) protection: AtomicU64,
     pub(crate) capabilities: AtomicU64,
+    /// Of a log: its head in the cursor.
     pub(crate) ring: Side,
+    pub(crate) log_tail: Line<AtomicU64>,
 }
 
 #[cfg(not(loom))]

@@ -8,6 +8,7 @@
 //! | [`layout`] | header, kinds and limits of regions |
 //! | [`region`] | making, checking and mapping them |
 //! | [`ring`] | the single-producer, single-consumer byte ring, and waiting for it |
+//! | [`log`] | the append log of one writer and many readers, which its writer's successor goes on with |
 //! | [`packet`], [`wire`] | what rx and tx rings carry |
 //! | [`frames`] | memory that packets stay in when they are not copied |
 //! | [`session`], [`worker`], [`forwarder`] | state and counters of each process |
@@ -30,6 +31,7 @@ pub mod forwarder;
 pub mod frames;
 pub mod inherited;
 pub mod layout;
+pub mod log;
 pub mod packet;
 pub mod peer;
 pub mod prefetch;

@@ -33,10 +33,10 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Bytes in front of each record's body.
-pub const PREAMBLE: usize = 8;
-/// Kind of the record that fills the end of the ring; all other kinds belong to the ring's user.
-const PAD: u8 = 0xff;
+pub(crate) mod framing;
+
+pub use framing::PREAMBLE;
+use framing::{PAD, Preamble, Space};
 
 /// One side's shared words: its cursor, and whether it sleeps until the other side moves.
 #[repr(C)]
@@ -140,7 +140,7 @@ impl Record<'_> {
 /// Space for one record that is not visible yet.
 pub struct Reservation<'a> {
     writer: &'a mut RingWriter,
-    len: usize,
+    len: u64,
     body_len: usize,
 }
 
@@ -199,18 +199,12 @@ impl RingWriter {
     /// [`Full`]; whatever was reserved and committed before is untouched.
     #[inline]
     pub fn reserve(&mut self, body_len: usize) -> Result<Reservation<'_>, Full> {
-        let len = (PREAMBLE + body_len).next_multiple_of(8);
-        if len as u64 > self.ring.capacity / 2 {
-            return Err(Full::Always);
-        }
-        let to_end = self.ring.capacity - (self.head & self.ring.mask());
-        let pad = if len as u64 > to_end { to_end } else { 0 };
-        if !self.has_room(pad + len as u64) {
+        let Space { pad, len } = framing::space(self.head, body_len, self.ring.capacity)?;
+        if !self.has_room(pad + len) {
             return Err(Full::Now);
         }
         if pad > 0 {
-            self.ring
-                .put_preamble(self.head, preamble(pad as u32, PAD, 0, 0));
+            self.ring.put_preamble(self.head, Preamble::of_pad(pad));
             self.head += pad;
         }
         Ok(Reservation {
@@ -279,9 +273,14 @@ impl Reservation<'_> {
     #[inline]
     pub fn commit(self, kind: u8, flags: u8, aux: u16) {
         debug_assert_ne!(kind, PAD);
-        let word = preamble(self.len as u32, kind, flags, aux);
-        self.writer.ring.put_preamble(self.writer.head, word);
-        self.writer.head += self.len as u64;
+        let preamble = Preamble {
+            len: self.len as u32,
+            kind,
+            flags,
+            aux,
+        };
+        self.writer.ring.put_preamble(self.writer.head, preamble);
+        self.writer.head += self.len;
     }
 }
 
@@ -480,11 +479,6 @@ impl<'a> Iterator for Records<'a> {
     }
 }
 
-#[inline]
-fn preamble(len: u32, kind: u8, flags: u8, aux: u16) -> u64 {
-    u64::from(len) | u64::from(kind) << 32 | u64::from(flags) << 40 | u64::from(aux) << 48
-}
-
 /// Both sides' words and the bytes, wherever they live: two regions, or the heap in models.
 #[derive(Clone)]
 struct Ring {
@@ -530,60 +524,31 @@ impl Ring {
     /// The record at `position` and the position behind it; what lies before `head` is published.
     /// `None`: only padding up to `head`.
     #[inline]
-    fn record(&self, mut position: u64, head: u64) -> Result<Option<(Record<'_>, u64)>, RingError> {
-        // At most one pad, at the end of the ring, comes before a record.
-        for _ in 0..2 {
-            if position >= head {
-                return Ok(None);
-            }
-            let offset = position & self.mask();
-            let word = self.get_preamble(position);
-            let (len, kind) = (word as u32, (word >> 32) as u8);
-            let to_end = self.capacity - offset;
-            let available = to_end.min(head - position);
-            if len < PREAMBLE as u32 || !len.is_multiple_of(8) || u64::from(len) > available {
-                return Err(RingError::Length {
-                    position,
-                    len,
-                    available,
-                });
-            }
-            let end = position + u64::from(len);
-            if kind == PAD {
-                if u64::from(len) != to_end {
-                    return Err(RingError::Malformed { position, kind });
-                }
-                position = end;
-                continue;
-            }
-            let body = self.body(position, len as usize - PREAMBLE);
-            let (flags, aux) = ((word >> 40) as u8, (word >> 48) as u16);
-            return Ok(Some((
-                Record {
-                    kind,
-                    flags,
-                    aux,
-                    body,
-                    position,
-                    end,
-                },
-                end,
-            )));
-        }
-        Err(RingError::Malformed {
+    fn record(&self, position: u64, head: u64) -> Result<Option<(Record<'_>, u64)>, RingError> {
+        let found = framing::find(position, head, self.capacity, |at| self.get_preamble(at))?;
+        let Some((preamble, position)) = found else {
+            return Ok(None);
+        };
+        let end = position + u64::from(preamble.len);
+        let record = Record {
+            kind: preamble.kind,
+            flags: preamble.flags,
+            aux: preamble.aux,
+            body: self.body(position, preamble.body_len()),
             position,
-            kind: PAD,
-        })
+            end,
+        };
+        Ok(Some((record, end)))
     }
 
     #[inline]
-    fn put_preamble(&mut self, position: u64, word: u64) {
+    fn put_preamble(&mut self, position: u64, preamble: Preamble) {
         let offset = (position & self.mask()) as usize;
         #[cfg(loom)]
         self.shadow.write(offset, PREAMBLE);
         // SAFETY: positions are multiples of 8, so the 8 bytes at `offset` lie within the data
         // and are aligned. The space was reserved: no reader looks at it before `publish`.
-        unsafe { self.data.add(offset).cast::<u64>().write(word) }
+        unsafe { self.data.add(offset).cast::<u64>().write(preamble.word()) }
     }
 
     #[inline]

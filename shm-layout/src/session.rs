@@ -18,6 +18,8 @@ pub struct Session {
     rings: AtomicU64,
     rx_bytes: AtomicU64,
     tx_bytes: AtomicU64,
+    calls_bytes: AtomicU64,
+    held_bytes: AtomicU64,
     stopping: AtomicU64,
     bpf: CommitSlots<4>,
     ring_backing: AtomicU64,
@@ -192,7 +194,7 @@ pub struct InterfaceInfo {
 }
 
 impl Region<Session> {
-    /// Number and sizes of the rings.
+    /// Number and sizes of the rings and logs.
     ///
     /// # Errors
     /// [`RegionError::Geometry`] when the numbers are outside the layout's limits.
@@ -204,6 +206,8 @@ impl Region<Session> {
             queues: (rings >> 16) as u16,
             rx_bytes: body.rx_bytes.load(Ordering::Relaxed),
             tx_bytes: body.tx_bytes.load(Ordering::Relaxed),
+            calls_bytes: body.calls_bytes.load(Ordering::Relaxed),
+            held_bytes: body.held_bytes.load(Ordering::Relaxed),
         };
         if geometry.is_valid() {
             Ok(geometry)
@@ -282,11 +286,14 @@ impl Region<Session> {
 }
 
 impl OwnedRegion<Session> {
-    /// Sets number and sizes of the rings. Once, before the region is handed out.
+    /// Sets number and sizes of the rings and logs. Once, before the region is handed out.
     pub fn set_geometry(&self, geometry: &Geometry) {
         let body = self.body();
         body.rx_bytes.store(geometry.rx_bytes, Ordering::Relaxed);
         body.tx_bytes.store(geometry.tx_bytes, Ordering::Relaxed);
+        let (calls, held) = (geometry.calls_bytes, geometry.held_bytes);
+        body.calls_bytes.store(calls, Ordering::Relaxed);
+        body.held_bytes.store(held, Ordering::Relaxed);
         let rings = u64::from(geometry.workers) | u64::from(geometry.queues) << 16;
         body.rings.store(rings, Ordering::Release);
     }

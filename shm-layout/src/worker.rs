@@ -3,13 +3,16 @@
 use crate::commit::{CommitSlots, Torn};
 use crate::counters::WorkerCounter;
 use crate::layout::{Kind, MAX_QUEUES};
+use crate::log::LogBounds;
 use crate::region::{Body, OwnedRegion, Region};
 use crate::sync::{AtomicU64, Ordering};
 
-const COUNTERS: usize = 48;
+const COUNTERS: usize = 96;
 const _: () = assert!(WorkerCounter::ALL.len() <= COUNTERS);
 const TX_HEAD: usize = COUNTERS;
-const RX_TAILS: usize = COUNTERS + 1;
+const CALLS: usize = TX_HEAD + 1;
+const HELD: usize = CALLS + 2;
+const RX_TAILS: usize = HELD + 2;
 const WORDS: usize = RX_TAILS + MAX_QUEUES;
 
 /// Body of a worker's region.
@@ -70,6 +73,39 @@ impl WorkerCommit {
     #[inline]
     pub fn set_tx_head(&mut self, head: u64) {
         self.words[TX_HEAD] = head;
+    }
+
+    /// Where the log of calls begins and ends.
+    #[must_use]
+    pub fn calls(&self) -> LogBounds {
+        self.log(CALLS)
+    }
+
+    /// Notes where the log of calls begins and ends.
+    #[inline]
+    pub fn set_calls(&mut self, bounds: LogBounds) {
+        self.set_log(CALLS, bounds);
+    }
+
+    /// Where the log of packets that wait for a verdict begins and ends.
+    #[must_use]
+    pub fn held(&self) -> LogBounds {
+        self.log(HELD)
+    }
+
+    /// Notes where the log of packets that wait for a verdict begins and ends.
+    #[inline]
+    pub fn set_held(&mut self, bounds: LogBounds) {
+        self.set_log(HELD, bounds);
+    }
+
+    fn log(&self, at: usize) -> LogBounds {
+        let [head, tail] = [self.words[at], self.words[at + 1]];
+        LogBounds { head, tail }
+    }
+
+    fn set_log(&mut self, at: usize, LogBounds { head, tail }: LogBounds) {
+        self.words[at..at + 2].copy_from_slice(&[head, tail]);
     }
 
     /// How far the rx ring of capture thread `queue` is done.

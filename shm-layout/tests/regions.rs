@@ -8,6 +8,7 @@ use shm_layout::counters::{CaptureCounter, ForwardCounter, WorkerCounter};
 use shm_layout::filters::{Filter, Snapshot, SnapshotError};
 use shm_layout::forwarder::{Endpoints, Forwarder, ForwarderCommit};
 use shm_layout::layout::{Geometry, HEADER_BYTES, Kind, LAYOUT_MAJOR, LAYOUT_MINOR, RegionId};
+use shm_layout::log::LogBounds;
 use shm_layout::peer::Identity;
 use shm_layout::region::{OwnedRegion, Pages, Region, RegionError, create, read_only};
 use shm_layout::session::{InterfaceInfo, QueueCommit, QueueState, Session};
@@ -82,6 +83,7 @@ fn bodies_keep_their_sizes_and_counters_are_only_appended() {
         CaptureCounter::ALL[11].metric(),
         WorkerCounter::ALL[23].metric(),
         WorkerCounter::ALL[28].metric(),
+        WorkerCounter::ALL[49].metric(),
         ForwardCounter::ALL[22].metric(),
     ];
     assert_eq!(
@@ -90,6 +92,7 @@ fn bodies_keep_their_sizes_and_counters_are_only_appended() {
             "capture_lost_with_socket_packets_total",
             "worker_shed_packets_total",
             "worker_flows_lost_total",
+            "worker_filter_ids_dropped_total",
             "forward_disk_errors_total"
         ]
     );
@@ -177,6 +180,8 @@ fn a_session_reads_as_it_was_written() {
         queues: 3,
         rx_bytes: 1 << 23,
         tx_bytes: 1 << 24,
+        calls_bytes: 1 << 12,
+        held_bytes: 1 << 26,
     };
     owned.set_geometry(&geometry);
     assert_eq!(view.geometry().unwrap(), geometry);
@@ -228,6 +233,14 @@ fn worker_and_forwarder_read_as_they_were_written() {
     commit.add(WorkerCounter::Fragments, 3);
     commit.set_tx_head(99);
     commit.set_rx_tail(31, 1234);
+    let (calls, held) = (
+        LogBounds { head: 16, tail: 8 },
+        LogBounds { head: 24, tail: 0 },
+    );
+    commit.set_calls(calls);
+    commit.set_held(held);
+    assert_eq!((commit.calls(), commit.held()), (calls, held));
+    assert_eq!((commit.tx_head(), commit.rx_tail(0)), (99, 0));
     owned.publish(&commit);
     assert_eq!(owned.commit().unwrap(), commit);
     assert_eq!(owned.in_progress(), None);

@@ -26,6 +26,8 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 
 pub const TX_BYTES: u64 = 64 << 10;
+/// The forwarder does not see the logs.
+const LOG_BYTES: u64 = 4096;
 
 pub struct Node {
     pub dir: TempDir,
@@ -52,6 +54,8 @@ impl Node {
             queues: 1,
             rx_bytes: 4096,
             tx_bytes: TX_BYTES,
+            calls_bytes: LOG_BYTES,
+            held_bytes: LOG_BYTES,
         };
         let fds: Arc<Vec<(RegionId, OwnedFd)>> = Arc::new(
             regions_of_all(&geometry)
@@ -237,11 +241,14 @@ pub fn until(what: &str, mut done: impl FnMut() -> bool) {
 }
 
 fn regions_of_all(geometry: &Geometry) -> Vec<RegionId> {
-    let mut ids: Vec<RegionId> = attach::regions_of(Role::Forwarder, 0, geometry)
-        .into_iter()
-        .map(|(id, _)| id)
-        .collect();
-    ids.dedup();
+    let mut ids = Vec::new();
+    for role in [Role::Forwarder, Role::Observer] {
+        for (id, _) in attach::regions_of(role, 0, geometry) {
+            if !ids.contains(&id) {
+                ids.push(id);
+            }
+        }
+    }
     ids
 }
 
@@ -251,6 +258,7 @@ fn size_of_region(id: RegionId) -> u64 {
         Kind::Worker => Worker::BYTES,
         Kind::Tx => TX_BYTES,
         Kind::Forwarder => Forwarder::BYTES,
+        Kind::Calls => LOG_BYTES,
         _ => 0,
     }
 }
