@@ -31,6 +31,7 @@ pub mod extract;
 pub mod flows;
 pub mod matcher;
 pub mod quarantine;
+pub mod sip;
 pub mod start;
 pub mod worker;
 
