@@ -34,6 +34,7 @@ pub mod flows;
 pub mod matcher;
 pub mod quarantine;
 pub mod rtp;
+pub mod sip;
 pub mod start;
 pub mod voip;
 pub mod worker;
