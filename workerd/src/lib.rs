@@ -14,6 +14,7 @@
 //! | [`matcher`] | the compiled filters and the verdict |
 //! | [`emit`], [`address_text`] | the packet as it will stand in a batch |
 //! | [`quarantine`] | packets that kill workers |
+//! | [`reassembly`] | the byte streams of TCP connections |
 //! | [`start`] | from the start of the process to its sandbox |
 //! | [`worker`] | the loop, its commits and what recovery relies on |
 //!
@@ -31,6 +32,7 @@ pub mod extract;
 pub mod flows;
 pub mod matcher;
 pub mod quarantine;
+pub mod reassembly;
 pub mod start;
 pub mod worker;
 
