@@ -1,8 +1,8 @@
 //! One direction of a connection: where its stream stands.
 
 use super::ledger::Chain;
-use super::pieces::{NONE, Queue};
-use crate::flows::clock::Tick;
+use super::lists::Link;
+use super::pieces::Queue;
 
 /// Shift of windows whose scale was not seen.
 const USUAL_SCALE: u8 = 8;
@@ -62,16 +62,8 @@ pub(super) struct Half {
     pub(super) heard: bool,
     pub(super) waiting: Queue,
     pub(super) notes: Chain,
+    /// Its place among the directions that wait.
     pub(super) link: Link,
-}
-
-/// Its place among the directions that wait.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Link {
-    pub(super) before: u32,
-    pub(super) after: u32,
-    pub(super) since: Tick,
-    pub(super) wait: Option<Wait>,
 }
 
 /// For what a direction waits.
@@ -99,12 +91,7 @@ impl Default for Half {
             heard: false,
             waiting: Queue::default(),
             notes: Chain::default(),
-            link: Link {
-                before: NONE,
-                after: NONE,
-                since: Tick::default(),
-                wait: None,
-            },
+            link: Link::default(),
         }
     }
 }

@@ -31,7 +31,8 @@
 //! [`Streams::advance`], once per batch, sees to connections that have no packets.
 //!
 //! **Bounds.** All memory is reserved by [`Streams::new`] and touched when it is first used: places for connections, 2 KiB pages for bytes out of order, and
-//! ledger entries ([`Limits`]); each direction may take a part of them. If there is no place left, the least of eight connections gives way: over, half-open, one-sided, or silent for longest. If there is no page left,
+//! ledger entries ([`Limits`]); each direction may take a part of them. If there is no place left, a connection gives way: one that is over or half-open, else a
+//! one-sided one, the oldest first; else of eight the one that has been silent for longest. If there is no page left,
 //! whoever has waited for longest gives up a gap, so that its bytes are delivered and not lost. A segment costs at most a walk over its own direction's pieces.
 //! Only the consumer's [`Consumer::State`] may allocate, and has to bound itself.
 //!
@@ -118,10 +119,10 @@ mod event;
 mod half;
 mod ledger;
 mod limits;
+mod lists;
 mod pieces;
 mod segment;
 mod streams;
-mod waiting;
 
 pub use counts::Counts;
 pub use event::{Consumer, End, Event, Interest, Stream};

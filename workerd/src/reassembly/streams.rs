@@ -9,9 +9,9 @@ use super::event::{Consumer, End, Event, Interest, Stream};
 use super::half::{Half, Phase, START_BACK, Wait, ahead};
 use super::ledger::{Ledger, Notes};
 use super::limits::Limits;
+use super::lists::{Link, Linked, Lists};
 use super::pieces::{NONE, PAGE, Pieces};
 use super::segment::{Fate, Outcome, Refusal, Segment};
-use super::waiting::{HalfNumber, Halves, WaitingLists};
 use crate::flows::Direction;
 use crate::flows::clock::{Clock, Tick, ticks};
 
@@ -62,7 +62,10 @@ pub struct Streams<S> {
     /// Most pieces of one direction.
     most_pieces: u32,
     notes: Notes,
-    waiting: WaitingLists,
+    /// Directions that wait, by [`Wait`]. Each kind of wait has one length, so whose time has come stands in front.
+    waiting: Lists<2>,
+    /// Connections that are worth little, by [`Worth`].
+    cheap: Lists<2>,
     clock: Clock,
     hand: Hand,
     counts: Counts,
@@ -79,7 +82,18 @@ struct Slot<S> {
     /// A SYN that may be forged, or that of the next connection.
     reopen: Option<(Direction, u32)>,
     next_free: u32,
+    /// Its place among those that are worth little.
+    link: Link,
     state: S,
+}
+
+/// Connections that give way to others before conversations do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Worth {
+    /// Over, or nobody has answered yet.
+    Nothing,
+    /// One side alone is heard of.
+    Little,
 }
 
 /// How far a connection is in its life.
@@ -123,8 +137,9 @@ impl<S: Default> Streams<S> {
     /// [`NoMemory`]
     pub fn new(limits: &Limits) -> Result<Self, NoMemory> {
         let connections = limits.connections.clamp(1, Limits::MOST_CONNECTIONS);
-        let of_one = limits.waiting_bytes_of_one.max(Limits::LEAST_WAITING);
-        let waiting_bytes = limits.waiting_bytes.max(of_one);
+        let waiting_bytes = limits.waiting_bytes.max(Limits::LEAST_WAITING);
+        let of_one = limits.waiting_bytes_of_one;
+        let of_one = of_one.clamp(Limits::LEAST_WAITING, waiting_bytes);
         let none = NoMemory {
             connections,
             waiting_bytes,
@@ -145,7 +160,8 @@ impl<S: Default> Streams<S> {
             pieces: Pieces::new(waiting_bytes / PAGE).ok_or(none)?,
             most_pieces: u32::try_from(of_one / PAGE).unwrap_or(u32::MAX),
             notes: Notes::new(limits.packets, packets_of_one).ok_or(none)?,
-            waiting: WaitingLists::default(),
+            waiting: Lists::default(),
+            cheap: Lists::default(),
             clock: Clock::default(),
             hand: Hand::default(),
             counts: Counts::default(),
@@ -192,7 +208,7 @@ impl<S: Default> Streams<S> {
         let now = self.clock.now();
         for wait in [Wait::Short, Wait::Long] {
             for _ in 0..MOST_GIVEN_UP {
-                match self.waiting.front(wait) {
+                match self.waiting.front(wait as usize) {
                     Some(number) if self.is_due(At::numbered(number)) => {
                         self.give_up(At::numbered(number), consumer);
                     }
@@ -301,13 +317,18 @@ impl<S: Default> Streams<S> {
             }
         } else if slot.life == Life::Opening {
             slot.life = Life::Established;
+            self.value(at.slot);
         }
-        if self.half(at).link.wait.is_some() && self.is_due(at) {
+        if self.half(at).link.list().is_some() && self.is_due(at) {
             self.give_up(at, consumer);
         }
-        let scale = self.half(at).scale;
         let half = self.half_mut(at);
-        half.heard = true;
+        let scale = half.scale;
+        if !half.heard {
+            half.heard = true;
+            self.value(at.slot);
+        }
+        let half = self.half(at);
         if half.is_live() && !half.reaches(segment.first()) {
             return self.take_far(at, segment, consumer);
         }
@@ -346,6 +367,7 @@ impl<S: Default> Streams<S> {
         }
         if self.slots[at.slot].life == Life::Opening {
             self.slots[at.slot].life = Life::Established;
+            self.value(at.slot);
         }
         None
     }
@@ -409,9 +431,7 @@ impl<S: Default> Streams<S> {
         });
         let was_ended = matches!(slot.life, Life::Closing | Life::Over);
         let answers = match (answered, other.isn) {
-            (Some(answered), Some(isn)) => {
-                (0..=other.reach as i32).contains(&ahead(answered, isn))
-            }
+            (Some(answered), Some(isn)) => (0..=other.reach as i32).contains(&ahead(answered, isn)),
             _ => false,
         };
         let before_seen = ahead(half.next, segment.first());
@@ -485,7 +505,7 @@ impl<S: Default> Streams<S> {
                 let news = half.acked.is_none_or(|acked| ahead(segment.ack, acked) > 0);
                 if believed && news {
                     half.acked = Some(segment.ack);
-                    if half.link.wait == Some(Wait::Long) {
+                    if half.link.list() == Some(Wait::Long as usize) {
                         self.settle(at, false, consumer);
                     }
                 }
@@ -587,7 +607,7 @@ impl<S: Default> Streams<S> {
             false => self.take_payload(at, seq, payload, consumer),
         };
         let half = self.half(at);
-        if half.waits() || half.link.wait.is_some() {
+        if half.waits() || half.link.list().is_some() {
             self.settle(at, fate == Fate::New, consumer);
         }
         Outcome { range, fate, noted }
@@ -838,30 +858,26 @@ impl<S: Default> Streams<S> {
                 Some(if received { Wait::Short } else { Wait::Long })
             }
         };
-        if wait == half.link.wait && !moved {
-            return;
-        }
-        let Self { slots, waiting, .. } = self;
-        waiting.remove(slots.as_mut_slice(), at.number());
-        if let Some(wait) = wait {
-            let now = self.clock.now();
-            waiting.add(slots.as_mut_slice(), at.number(), wait, now);
+        let list = wait.map(|wait| wait as usize);
+        if list != half.link.list() || moved {
+            let (halves, now) = (Halves(&mut self.slots), self.clock.now());
+            self.waiting.put(halves, at.number(), list, now);
         }
     }
 
     fn is_due(&self, at: At) -> bool {
         let link = &self.half(at).link;
-        link.wait.is_some_and(|wait| {
-            let length = self.patience.gaps[wait as usize];
-            link.since.plus(length).has_come(self.clock.now())
+        link.list().is_some_and(|wait| {
+            let length = self.patience.gaps[wait];
+            link.since().plus(length).has_come(self.clock.now())
         })
     }
 
     /// Whose turn it is to give up when memory is short.
     fn longest_waiting(&self) -> Option<At> {
-        let first = self.waiting.front(Wait::Long);
+        let first = self.waiting.front(Wait::Long as usize);
         first
-            .or(self.waiting.front(Wait::Short))
+            .or(self.waiting.front(Wait::Short as usize))
             .map(At::numbered)
     }
 
@@ -885,6 +901,9 @@ impl<S: Default> Streams<S> {
         self.half_mut(at).phase = Phase::Ended;
         self.release(at);
         self.age(at.slot);
+        if self.slots[at.slot].halves.iter().all(Half::is_done) {
+            self.forget_packets(at.slot);
+        }
     }
 
     /// Both directions end, and a new connection begins between the same ports.
@@ -900,46 +919,66 @@ impl<S: Default> Streams<S> {
                 ..Half::default()
             };
         }
-        self.leave(slot);
-        let slot = &mut self.slots[slot];
-        slot.begin();
-        self.followed += 1;
-        self.counts.opened += 1;
+        self.forget_packets(slot);
+        if self.slots[slot].life != Life::Over {
+            self.leave(slot);
+            self.counts.over += 1;
+        }
+        self.begin(slot);
     }
 
     /// Says how far the connection is in its life.
     fn age(&mut self, slot: usize) {
         let place = &mut self.slots[slot];
+        if place.halves.iter().all(Half::is_done) {
+            place.state = S::default();
+        }
         let gone = |half: &Half| match half.phase {
             Phase::Ended => true,
             Phase::Ignored => half.fin.is_some(),
             Phase::Unseen | Phase::Starting | Phase::Open => false,
         };
-        let [one, other] = &place.halves;
-        if gone(one) && gone(other) {
-            self.leave(slot);
-        } else if place.doubted || place.halves.iter().any(|half| half.fin.is_some() || gone(half))
-        {
-            place.life = Life::Closing;
+        let closing = |half: &Half| half.fin.is_some() || gone(half);
+        if place.life == Life::Over {
+            return;
         }
-        let place = &mut self.slots[slot];
-        if place.halves.iter().all(Half::is_done) {
-            place.state = S::default();
+        if place.halves.iter().all(gone) {
+            self.leave(slot);
+            self.counts.over += 1;
+        } else if place.doubted || place.halves.iter().any(closing) {
+            place.life = Life::Closing;
+            self.value(slot);
         }
     }
 
     /// A connection is over.
     fn leave(&mut self, slot: usize) {
-        let place = &mut self.slots[slot];
-        if place.life == Life::Over {
-            return;
-        }
-        place.life = Life::Over;
+        self.slots[slot].life = Life::Over;
         self.followed -= 1;
-        self.counts.over += 1;
-        for direction in [Direction::Request, Direction::Response] {
-            let chain = &mut self.slots[slot].halves[index(direction)].notes;
-            self.notes.clear(chain);
+        self.value(slot);
+    }
+
+    /// Puts a connection where it belongs among those that are worth little.
+    #[cold]
+    fn value(&mut self, slot: usize) {
+        let place = &self.slots[slot];
+        let both = place.halves.iter().all(|half| half.heard);
+        let worth = match place.life {
+            Life::Over | Life::Opening => Some(Worth::Nothing),
+            Life::Established | Life::Closing if !both => Some(Worth::Little),
+            Life::Free | Life::Established | Life::Closing => None,
+        };
+        let list = worth.map(|worth| worth as usize);
+        if place.link.list() != list {
+            let now = self.clock.now();
+            let connections = Connections(&mut self.slots);
+            self.cheap.put(connections, slot as u32, list, now);
+        }
+    }
+
+    fn forget_packets(&mut self, slot: usize) {
+        for half in &mut self.slots[slot].halves {
+            self.notes.clear(&mut half.notes);
         }
     }
 
@@ -949,57 +988,61 @@ impl<S: Default> Streams<S> {
             let slot = self.least_valuable();
             self.close_slot(slot, End::Evicted, consumer);
         }
-        self.counts.opened += 1;
-        self.followed += 1;
-        if self.first_free == NONE {
-            self.slots.push(Slot::default());
-            return self.slots.len() - 1;
-        }
-        let slot = self.first_free as usize;
-        self.first_free = self.slots[slot].next_free;
-        self.slots[slot].begin();
+        let slot = match self.slots.get(self.first_free as usize) {
+            None => {
+                self.slots.push(Slot::default());
+                self.slots.len() - 1
+            }
+            Some(place) => {
+                let slot = self.first_free as usize;
+                self.first_free = place.next_free;
+                slot
+            }
+        };
+        self.begin(slot);
         slot
     }
 
-    /// Of some connections, the first to give way: those that are over, then those that nobody has answered yet, then those that one side is heard of,
-    /// then the one that has been silent for longest.
+    /// A connection begins in a place.
+    fn begin(&mut self, slot: usize) {
+        self.slots[slot].begin();
+        self.value(slot);
+        self.followed += 1;
+        self.counts.opened += 1;
+    }
+
+    /// The first to give way: one that is worth little, or of some the one that has been silent for longest.
     #[cold]
     fn least_valuable(&mut self) -> usize {
-        let now = self.clock.now();
-        let count = CANDIDATES.min(self.slots.len());
-        let mut least = (u8::MAX, i32::MAX, 0);
-        for _ in 0..count {
-            let slot = self.hand.next(self.slots.len());
-            let place = &self.slots[slot];
-            let both = place.halves.iter().all(|half| half.heard);
-            let value = match place.life {
-                Life::Free | Life::Over => 0,
-                Life::Opening => 1,
-                Life::Established | Life::Closing => 2 + u8::from(both),
-            };
-            least = least.min((value, place.deadline.after(now), slot));
+        let cheap = self.cheap.front(Worth::Nothing as usize);
+        if let Some(slot) = cheap.or(self.cheap.front(Worth::Little as usize)) {
+            return slot as usize;
         }
-        least.2
+        let now = self.clock.now();
+        let mut least = (i32::MAX, 0);
+        for _ in 0..CANDIDATES.min(self.slots.len()) {
+            let slot = self.hand.next(self.slots.len());
+            least = least.min((self.slots[slot].deadline.after(now), slot));
+        }
+        least.1
     }
 
     fn close_slot<C: Consumer<State = S>>(&mut self, slot: usize, reason: End, consumer: &mut C) {
+        if self.slots[slot].life != Life::Over {
+            self.leave(slot);
+            match reason {
+                End::TimedOut => self.counts.timed_out += 1,
+                End::Evicted => self.counts.evicted += 1,
+                End::Finished | End::Reset | End::Reused | End::Closed => self.counts.closed += 1,
+            }
+        }
         for direction in [Direction::Request, Direction::Response] {
             let at = At { slot, direction };
             self.finish(at, reason, consumer);
             self.release(at);
-            let chain = &mut self.slots[slot].halves[index(direction)].notes;
-            self.notes.clear(chain);
         }
+        self.forget_packets(slot);
         let place = &mut self.slots[slot];
-        let count = match reason {
-            End::TimedOut => &mut self.counts.timed_out,
-            End::Evicted => &mut self.counts.evicted,
-            End::Finished | End::Reset | End::Reused | End::Closed => &mut self.counts.closed,
-        };
-        if place.life != Life::Over {
-            *count += 1;
-            self.followed -= 1;
-        }
         place.life = Life::Free;
         place.halves = <[Half; 2]>::default();
         place.state = S::default();
@@ -1007,6 +1050,7 @@ impl<S: Default> Streams<S> {
         place.generation = place.generation % GENERATIONS + 1;
         place.next_free = self.first_free;
         self.first_free = slot as u32;
+        self.value(slot);
     }
 
     /// Gives back what a direction keeps of bytes and waits.
@@ -1015,20 +1059,16 @@ impl<S: Default> Streams<S> {
             slots,
             waiting,
             pieces,
+            clock,
             ..
         } = self;
         pieces.clear(&mut slots[at.slot].halves[index(at.direction)].waiting);
-        waiting.remove(slots.as_mut_slice(), at.number());
+        waiting.put(Halves(slots), at.number(), None, clock.now());
     }
 
     /// Gives the consumer bytes that are next. Says whether it wants more.
     #[inline]
-    fn deliver<C: Consumer<State = S>>(
-        &mut self,
-        at: At,
-        bytes: &[u8],
-        consumer: &mut C,
-    ) -> bool {
+    fn deliver<C: Consumer<State = S>>(&mut self, at: At, bytes: &[u8], consumer: &mut C) -> bool {
         let half = self.half_mut(at);
         let offset = half.offset;
         half.offset += bytes.len() as u64;
@@ -1065,12 +1105,7 @@ impl<S: Default> Streams<S> {
     }
 
     #[inline]
-    fn tell<C: Consumer<State = S>>(
-        &mut self,
-        at: At,
-        event: Event<'_>,
-        consumer: &mut C,
-    ) -> bool {
+    fn tell<C: Consumer<State = S>>(&mut self, at: At, event: Event<'_>, consumer: &mut C) -> bool {
         let connection = self.id_of(at.slot);
         let slot = &mut self.slots[at.slot];
         let interest = slot.tell(connection, at.direction, &mut self.notes, event, consumer);
@@ -1123,10 +1158,22 @@ impl<S: Default> Streams<S> {
     }
 }
 
-impl<S> Halves for [Slot<S>] {
-    fn half(&mut self, number: HalfNumber) -> &mut Half {
+/// The directions, by number: that of their connection's place, doubled, and one more for responses.
+struct Halves<'a, S>(&'a mut [Slot<S>]);
+
+impl<S> Linked for Halves<'_, S> {
+    fn link(&mut self, number: u32) -> &mut Link {
         let at = At::numbered(number);
-        &mut self[at.slot].halves[index(at.direction)]
+        &mut self.0[at.slot].halves[index(at.direction)].link
+    }
+}
+
+/// The connections, by their places' numbers.
+struct Connections<'a, S>(&'a mut [Slot<S>]);
+
+impl<S> Linked for Connections<'_, S> {
+    fn link(&mut self, number: u32) -> &mut Link {
+        &mut self.0[number as usize].link
     }
 }
 
@@ -1171,6 +1218,7 @@ impl<S: Default> Default for Slot<S> {
             doubted: false,
             reopen: None,
             next_free: NONE,
+            link: Link::default(),
             state: S::default(),
         }
     }
@@ -1212,11 +1260,11 @@ impl At {
         [self, self.other()]
     }
 
-    fn number(self) -> HalfNumber {
+    fn number(self) -> u32 {
         (self.slot * 2 + index(self.direction)) as u32
     }
 
-    fn numbered(number: HalfNumber) -> Self {
+    fn numbered(number: u32) -> Self {
         let direction = match number % 2 {
             0 => Direction::Request,
             _ => Direction::Response,
@@ -1245,7 +1293,8 @@ impl Patience {
         silence[Life::Closing as usize] = ticks(timeouts.closing);
         Self {
             silence,
-            gaps: [ticks(limits.reordering), ticks(limits.retransmission)],
+            // A wait begins somewhere in a tick and lasts a part of one: never shorter than it should be.
+            gaps: [limits.reordering, limits.retransmission].map(|time| ticks(time) + 2),
         }
     }
 }
