@@ -15,6 +15,7 @@
 //! | [`batch`] | packets taken, judged and forwarded, in two passes |
 //! | [`emit`], [`address_text`] | the packet as it will stand in a batch |
 //! | [`quarantine`] | packets that kill workers |
+//! | [`reassembly`] | the byte streams of TCP connections |
 //! | [`start`] | from the start of the process to its sandbox |
 //! | [`worker`] | the loop, its commits and what recovery relies on |
 //!
@@ -35,6 +36,7 @@ pub mod matcher;
 pub mod quarantine;
 pub mod rtp;
 pub mod sip;
+pub mod reassembly;
 pub mod start;
 pub mod voip;
 pub mod worker;

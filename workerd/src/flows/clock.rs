@@ -20,36 +20,36 @@ const TICK_BITS: u32 = 26;
 
 /// A point on the clock. Ticks wrap around: only their differences have a meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Tick(pub(super) u32);
+pub(crate) struct Tick(pub(super) u32);
 
 impl Tick {
     /// Whether `now` has come to this tick.
     #[inline]
-    pub(super) fn has_come(self, now: Tick) -> bool {
+    pub(crate) fn has_come(self, now: Tick) -> bool {
         self.after(now) <= 0
     }
 
     /// Ticks from `now` to this one; negative if it is past.
     #[inline]
-    pub(super) fn after(self, now: Tick) -> i32 {
+    pub(crate) fn after(self, now: Tick) -> i32 {
         self.0.wrapping_sub(now.0) as i32
     }
 
     #[inline]
-    pub(super) fn plus(self, ticks: u32) -> Tick {
+    pub(crate) fn plus(self, ticks: u32) -> Tick {
         Tick(self.0.wrapping_add(ticks))
     }
 }
 
 /// Whole ticks that a time lasts, at least one and at most four years.
-pub(super) fn ticks(time: std::time::Duration) -> u32 {
+pub(crate) fn ticks(time: std::time::Duration) -> u32 {
     let ticks = (time.as_nanos() >> TICK_BITS).clamp(1, 1 << 30);
     ticks as u32
 }
 
 /// See the module.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Clock {
+pub(crate) struct Clock {
     passed_ns: u64,
     /// The latest packet time that counted; none before the first packet.
     latest: Option<u64>,
@@ -60,7 +60,7 @@ pub(super) struct Clock {
 impl Clock {
     /// Takes in the time of a packet.
     #[inline]
-    pub(super) fn see(&mut self, packet_ns: u64) {
+    pub(crate) fn see(&mut self, packet_ns: u64) {
         let latest = *self.latest.get_or_insert(packet_ns);
         match packet_ns.checked_sub(latest) {
             Some(progress) => {
@@ -89,7 +89,7 @@ impl Clock {
 
     /// Now.
     #[inline]
-    pub(super) fn now(&self) -> Tick {
+    pub(crate) fn now(&self) -> Tick {
         Tick((self.passed_ns >> TICK_BITS) as u32)
     }
 }

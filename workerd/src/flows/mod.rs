@@ -80,7 +80,7 @@
 //! Once per batch [`FlowTable::report`] adds what happened to the worker's counters. The table dies with its worker: a successor
 //! begins with an empty one and counts what is lost ([`Counts::succeed`]).
 
-mod clock;
+pub(crate) mod clock;
 mod key;
 mod life;
 mod table;
