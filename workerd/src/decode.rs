@@ -2,11 +2,18 @@
 //!
 //! Decoding never fails as a whole: it goes as far as the bytes allow, keeps what it found, and says
 //! what stopped it ([`Fault`]). Link types: Ethernet with VLAN tags (IEEE 802.1Q, 802.1ad), Linux
-//! cooked v1 and v2, raw IP, null and loop; PPPoE sessions (RFC 2516) and MPLS (RFC 3032). Network:
-//! IPv4 with options (RFC 791), IPv6 with extension headers (RFC 8200), one within the other (RFC
-//! 2003, RFC 4213) or in GRE (RFC 2784, RFC 2890): the transport header is then the innermost, the
-//! addresses are the outermost. Transport: TCP (RFC 9293), UDP (RFC 768), SCTP (RFC 9260), ICMP.
-//! A transport header is looked for in unfragmented packets and first fragments only.
+//! cooked v1 and v2, PPP, raw IP, null and loop; PPPoE sessions (RFC 2516) and MPLS (RFC 3032).
+//! Network: IPv4 with options (RFC 791), IPv6 with extension headers (RFC 8200). Transport: TCP (RFC
+//! 9293), UDP (RFC 768), SCTP (RFC 9260), ICMP.
+//!
+//! Tunnels are opened where they stand (see [`tunnel`]): what is told of a packet (addresses, ports,
+//! transport, payload) is told of the innermost one, and the outermost addresses are kept beside it.
+//!
+//! A transport header is looked for in unfragmented packets and first fragments only, and a fragment
+//! is never taken for a tunnel: [`crate::fragments`] completes the datagram first, whose bytes
+//! [`decode_datagram`] then decodes.
+
+mod tunnel;
 
 use shm_layout::counters::WorkerCounter;
 
@@ -14,7 +21,7 @@ use shm_layout::counters::WorkerCounter;
 const MOST_TAGS: usize = 8;
 /// Most labels of an MPLS stack; more are taken for an attack.
 const MOST_LABELS: usize = 16;
-/// Most IP headers within each other; more are taken for an attack.
+/// Most tunnels within each other; more are taken for an attack.
 const MOST_TUNNELS: u8 = 4;
 /// Most extension headers of an IPv6 packet; more are taken for an attack.
 const MOST_EXTENSIONS: usize = 16;
@@ -107,19 +114,30 @@ impl Fault {
 /// What a frame's headers say. Offsets count from the first byte of the frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Decoded {
-    /// Source and destination of the outermost IP header.
+    /// Source and destination of the innermost IP header.
     pub addresses: Option<(Addr, Addr)>,
-    /// Whether the packet is a fragment.
+    /// Source and destination of the outermost IP header, of a packet in a tunnel.
+    pub outer: Option<(Addr, Addr)>,
+    /// Whether the innermost packet is a fragment.
     pub fragment: bool,
     /// Transport protocol, if it is one that is decoded.
     pub transport: Option<Transport>,
     /// Source and destination port, where the transport has ports.
     pub ports: Option<(u16, u16)>,
-    /// How many headers of tunnels (IP in IP, GRE) stand before the innermost IP header.
+    /// How many tunnels the innermost IP header stands in.
     pub tunnels: u8,
-    /// IPv4's type of service or IPv6's traffic class, of the outermost header.
+    /// IPv4's type of service or IPv6's traffic class.
     pub traffic_class: u8,
-    /// Where the transport header starts; 0 without one.
+    /// IP's number of what follows the IP header and its extensions; 0 in later fragments, which only
+    /// their first can tell.
+    pub protocol: u8,
+    /// What the packet is marked with on its way: VLAN tags, the interface of Linux cooked v2, PPPoE
+    /// sessions and identifiers of tunnels, mixed into one number; 0 without. All fragments of a
+    /// datagram have the same, while the two directions of a flow need not.
+    pub marks: u32,
+    /// Where the innermost IP header starts.
+    pub network: usize,
+    /// Where starts what follows the IP header and its extensions; 0 in later fragments.
     pub header: usize,
     /// Where the packet ends by its own lengths, which may lie beyond the bytes; 0 where they say
     /// nothing. What stands behind it pads the frame.
@@ -147,19 +165,98 @@ impl Decoded {
     }
 }
 
+impl Decoded {
+    /// The packet ends at `end` by its own lengths, 0 where they say nothing, but never behind what carries it.
+    #[inline]
+    fn bound(&mut self, end: usize) {
+        self.end = match (self.end, end) {
+            (0, end) => end,
+            (carrier, 0) => carrier,
+            (carrier, end) => end.min(carrier),
+        };
+    }
+}
+
 /// Decodes the frame `bytes` of libpcap link type `link_type`.
 #[must_use]
 #[inline]
 pub fn decode(link_type: u16, bytes: &[u8]) -> Decoded {
     let mut decoded = Decoded::default();
-    decoded.fault = link(link_type, bytes)
+    decoded.fault = link(link_type, bytes, &mut decoded.marks)
         .and_then(|at| network(bytes, at, &mut decoded))
         .err();
     decoded
 }
 
+/// Decodes `bytes`, the whole payload of a datagram that came in fragments, as what follows an IP
+/// header: `protocol` is the first fragment's. `carrier` is what was decoded of any of the
+/// fragments. Offsets count from the first byte of `bytes`.
+#[must_use]
+pub fn decode_datagram(carrier: &Decoded, protocol: u8, bytes: &[u8]) -> Decoded {
+    let mut decoded = Decoded {
+        addresses: carrier.addresses,
+        outer: carrier.outer,
+        tunnels: carrier.tunnels,
+        traffic_class: carrier.traffic_class,
+        marks: carrier.marks,
+        end: bytes.len(),
+        ..Decoded::default()
+    };
+    decoded.fault = match carrier.addresses {
+        Some((Addr::V6(_), _) | (_, Addr::V6(_))) => extensions(protocol, bytes, 0, &mut decoded),
+        _ => transport(protocol, bytes, 0, &mut decoded),
+    }
+    .err();
+    decoded
+}
+
+/// Decodes the IP packet at `at` of `bytes`, which is all there is of it, as the content of a tunnel that was opened by other
+/// means than its headers; `carrier` is what was decoded of the headers before it. `None` unless it is sound IP as a whole.
+#[must_use]
+pub(crate) fn decode_inner(carrier: &Decoded, bytes: &[u8], at: usize) -> Option<Decoded> {
+    let mut decoded = *carrier;
+    decoded.end = bytes.len();
+    tunnel::enter(bytes, at, &mut decoded).ok()?;
+    Some(decoded)
+}
+
+/// Decodes what stands at `at` of `bytes`, a header of IP's `protocol`, in place of what `carrier` has there.
+#[must_use]
+pub(crate) fn decode_transport(
+    carrier: &Decoded,
+    protocol: u8,
+    bytes: &[u8],
+    at: usize,
+) -> Option<Decoded> {
+    let mut decoded = Decoded {
+        transport: None,
+        ports: None,
+        payload: 0,
+        end: bytes.len(),
+        fault: None,
+        ..*carrier
+    };
+    transport(protocol, bytes, at, &mut decoded).ok()?;
+    decoded.transport.is_some().then_some(decoded)
+}
+
+/// Mixes another mark into `marks`.
+#[inline]
+fn mark(marks: &mut u32, kind: u32, value: u32) {
+    *marks = (*marks ^ value ^ kind << 24)
+        .wrapping_mul(0x9e37_79b1)
+        .rotate_left(15);
+}
+
+/// Kinds of marks.
+const TAG: u32 = 1;
+const INTERFACE: u32 = 2;
+const SESSION: u32 = 3;
+const TUNNEL: u32 = 4;
+
 const NULL: u16 = 0;
 const ETHERNET: u16 = 1;
+const PPP: u16 = 9;
 const RAW: [u16; 2] = [12, 101];
 const FRAME_RELAY: u16 = 107;
 const LOOP: u16 = 108;
@@ -170,11 +267,12 @@ const COOKED_V2: u16 = 276;
 
 /// Where the IP header starts.
 #[inline]
-fn link(link_type: u16, bytes: &[u8]) -> Result<usize, Fault> {
+fn link(link_type: u16, bytes: &[u8], marks: &mut u32) -> Result<usize, Fault> {
     match link_type {
-        ETHERNET => ethertype(bytes, 12),
-        COOKED_V1 => ethertype(bytes, 14),
-        COOKED_V2 => cooked_v2(bytes),
+        ETHERNET => ethertype(bytes, 12, marks),
+        COOKED_V1 => ethertype(bytes, 14, marks),
+        COOKED_V2 => cooked_v2(bytes, marks),
+        PPP => ppp(bytes, 0),
         NULL | LOOP => family(bytes),
         RAW_V4 | RAW_V6 => Ok(0),
         _ if RAW.contains(&link_type) => Ok(0),
@@ -184,12 +282,20 @@ fn link(link_type: u16, bytes: &[u8]) -> Result<usize, Fault> {
 
 /// Follows the chain of tags that starts with the EtherType at `at`.
 #[inline]
-fn ethertype(bytes: &[u8], mut at: usize) -> Result<usize, Fault> {
+fn ethertype(bytes: &[u8], mut at: usize, marks: &mut u32) -> Result<usize, Fault> {
     for _ in 0..=MOST_TAGS {
         match be16(bytes, at).ok_or(Fault::TruncatedLink)? {
             0x0800 | 0x86dd => return Ok(at + 2),
-            0x8100 | 0x88a8 | 0x9100 | 0x9200 => at += 4,
-            0x8864 => return ppp(bytes, at + 8),
+            0x8100 | 0x88a8 | 0x9100 | 0x9200 => {
+                let tag = be16(bytes, at + 2).ok_or(Fault::TruncatedLink)?;
+                mark(marks, TAG, u32::from(tag & 0xfff));
+                at += 4;
+            }
+            0x8864 => {
+                let session = be16(bytes, at + 4).ok_or(Fault::TruncatedLink)?;
+                mark(marks, SESSION, session.into());
+                return ppp(bytes, at + 8);
+            }
             0x8847 | 0x8848 => return labels(bytes, at + 2),
             // IEEE 802.3 length: an LLC header follows, and with SNAP another EtherType.
             0..0x600 => {
@@ -205,10 +311,17 @@ fn ethertype(bytes: &[u8], mut at: usize) -> Result<usize, Fault> {
     Err(Fault::MalformedLink)
 }
 
-/// The protocol of PPP (RFC 1661 section 2, RFC 1332, RFC 5072), behind a PPPoE header.
-fn ppp(bytes: &[u8], at: usize) -> Result<usize, Fault> {
-    match be16(bytes, at).ok_or(Fault::TruncatedLink)? {
+/// The protocol of PPP (RFC 1661 section 2, RFC 1332, RFC 5072), compressed or not, with or without
+/// the address and control bytes of HDLC (RFC 1662 section 3.1).
+fn ppp(bytes: &[u8], mut at: usize) -> Result<usize, Fault> {
+    let mut protocol = be16(bytes, at).ok_or(Fault::TruncatedLink)?;
+    if protocol == 0xff03 {
+        at += 2;
+        protocol = be16(bytes, at).ok_or(Fault::TruncatedLink)?;
+    }
+    match protocol {
         0x0021 | 0x0057 => Ok(at + 2),
+        0x2100..0x2200 | 0x5700..0x5800 => Ok(at + 1),
         _ => Err(Fault::NotIp),
     }
 }
@@ -248,10 +361,16 @@ pub fn arp(link_type: u16, bytes: &[u8]) -> Option<&[u8]> {
 }
 
 /// LINKTYPE_LINUX_SLL2: the protocol stands first, and tags are gone or follow the header.
-fn cooked_v2(bytes: &[u8]) -> Result<usize, Fault> {
-    match be16(bytes, 0).ok_or(Fault::TruncatedLink)? {
+fn cooked_v2(bytes: &[u8], marks: &mut u32) -> Result<usize, Fault> {
+    let protocol = be16(bytes, 0).ok_or(Fault::TruncatedLink)?;
+    mark(
+        marks,
+        INTERFACE,
+        be32(bytes, 4).ok_or(Fault::TruncatedLink)?,
+    );
+    match protocol {
         0x0800 | 0x86dd => Ok(20),
-        0x8100 | 0x88a8 => ethertype(bytes, 22),
+        0x8100 | 0x88a8 => ethertype(bytes, 22, marks),
         _ => Err(Fault::NotIp),
     }
 }
@@ -286,18 +405,19 @@ fn ipv4(bytes: &[u8], at: usize, decoded: &mut Decoded) -> Result<(), Fault> {
     let word = |at: usize| {
         u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
     };
-    decoded.end = if total_len == 0 { 0 } else { at + total_len };
-    if decoded.addresses.is_none() {
-        decoded.traffic_class = header[1];
-    }
-    let outer = decoded.addresses;
-    decoded.addresses = outer.or(Some((Addr::V4(word(12)), Addr::V4(word(16)))));
+    decoded.network = at;
+    decoded.bound(match total_len {
+        0 => 0,
+        len => at + len,
+    });
+    decoded.traffic_class = header[1];
+    decoded.addresses = Some((Addr::V4(word(12)), Addr::V4(word(16))));
     // A total length of 0 is what segmentation offload leaves in captured packets.
     if header_len < 20 || total_len != 0 && total_len < header_len {
         return Err(Fault::MalformedIp);
     }
     let fragment = u16::from_be_bytes([header[6], header[7]]);
-    decoded.fragment |= fragment & 0x3fff != 0;
+    decoded.fragment = fragment & 0x3fff != 0;
     if fragment & 0x1fff != 0 {
         return Ok(());
     }
@@ -319,17 +439,25 @@ fn ipv6(bytes: &[u8], at: usize, decoded: &mut Decoded) -> Result<(), Fault> {
         Addr::of_v6(u128::from_be_bytes(bytes))
     };
     let payload_len = usize::from(u16::from_be_bytes([header[4], header[5]]));
-    decoded.end = if payload_len == 0 {
-        0
-    } else {
-        at + 40 + payload_len
-    };
-    if decoded.addresses.is_none() {
-        decoded.traffic_class = header[0] << 4 | header[1] >> 4;
-    }
-    let outer = decoded.addresses;
-    decoded.addresses = outer.or_else(|| Some((address(8), address(24))));
-    let (mut next, mut at) = (header[6], at + 40);
+    decoded.network = at;
+    decoded.bound(match payload_len {
+        0 => 0,
+        len => at + 40 + len,
+    });
+    decoded.traffic_class = header[0] << 4 | header[1] >> 4;
+    decoded.addresses = Some((address(8), address(24)));
+    decoded.fragment = false;
+    extensions(header[6], bytes, at + 40, decoded)
+}
+
+/// IPv6's extension headers, and what follows them.
+#[inline]
+fn extensions(
+    mut next: u8,
+    bytes: &[u8],
+    mut at: usize,
+    decoded: &mut Decoded,
+) -> Result<(), Fault> {
     for _ in 0..MOST_EXTENSIONS {
         let len = match next {
             // Hop-by-hop, routing, destination options, mobility, HIP, shim6.
@@ -358,17 +486,19 @@ fn ipv6(bytes: &[u8], at: usize, decoded: &mut Decoded) -> Result<(), Fault> {
 
 #[inline]
 fn transport(protocol: u8, bytes: &[u8], at: usize, decoded: &mut Decoded) -> Result<(), Fault> {
+    decoded.protocol = protocol;
+    decoded.header = at;
     let (transport, header_len) = match protocol {
         6 => (Transport::Tcp, 20),
         17 => (Transport::Udp, 8),
         132 => (Transport::Sctp, 12),
         1 => (Transport::Icmp, 8),
         58 => (Transport::IcmpV6, 8),
-        4 | 41 | 47 => return tunnel(protocol, bytes, at, decoded),
+        4 | 41 | 47 if !decoded.fragment => return tunnel::of_ip(protocol, bytes, at, decoded),
+        51 => return authenticated(bytes, at, decoded),
         _ => return Ok(()),
     };
     decoded.transport = Some(transport);
-    decoded.header = at;
     if !matches!(transport, Transport::Icmp | Transport::IcmpV6) {
         let source = be16(bytes, at).ok_or(Fault::TruncatedTransport)?;
         let destination = be16(bytes, at + 2).ok_or(Fault::TruncatedTransport)?;
@@ -392,26 +522,22 @@ fn transport(protocol: u8, bytes: &[u8], at: usize, decoded: &mut Decoded) -> Re
         return Err(Fault::TruncatedTransport);
     }
     decoded.payload = at + header_len;
-    Ok(())
+    match decoded.ports {
+        Some((_, port)) if tunnel::is_port(port) && transport == Transport::Udp => {
+            tunnel::of_udp(port, bytes, decoded)
+        }
+        _ => Ok(()),
+    }
 }
 
-/// The IP packet within another, or within GRE.
-fn tunnel(protocol: u8, bytes: &[u8], at: usize, decoded: &mut Decoded) -> Result<(), Fault> {
-    if decoded.tunnels == MOST_TUNNELS {
-        return Err(Fault::MalformedIp);
+/// What follows an authentication header (RFC 4302) of IPv4.
+#[cold]
+fn authenticated(bytes: &[u8], at: usize, decoded: &mut Decoded) -> Result<(), Fault> {
+    let [next, len] = be16(bytes, at).ok_or(Fault::TruncatedIp)?.to_be_bytes();
+    match next {
+        51 => Err(Fault::MalformedIp),
+        _ => transport(next, bytes, at + (usize::from(len) + 2) * 4, decoded),
     }
-    decoded.tunnels += 1;
-    if protocol != 47 {
-        return network(bytes, at, decoded);
-    }
-    let flags = be16(bytes, at).ok_or(Fault::TruncatedTransport)?;
-    let kind = be16(bytes, at + 2).ok_or(Fault::TruncatedTransport)?;
-    // Checksum, key and sequence number are four bytes each; other flags and versions are not IP's.
-    if flags & !0xb000 != 0 || !matches!(kind, 0x0800 | 0x86dd) {
-        return Ok(());
-    }
-    let optional = (flags & 0xb000).count_ones() as usize;
-    network(bytes, at + 4 + optional * 4, decoded)
 }
 
 impl Addr {
@@ -431,6 +557,12 @@ impl Addr {
 fn be16(bytes: &[u8], at: usize) -> Option<u16> {
     let bytes = bytes.get(at..at.checked_add(2)?)?;
     Some(u16::from_be_bytes([bytes[0], bytes[1]]))
+}
+
+#[inline]
+fn be32(bytes: &[u8], at: usize) -> Option<u32> {
+    let bytes = bytes.get(at..)?.first_chunk()?;
+    Some(u32::from_be_bytes(*bytes))
 }
 
 #[cfg(test)]
