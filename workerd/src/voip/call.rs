@@ -5,9 +5,13 @@ use super::endpoints::Endpoint;
 use super::held::Chain;
 use super::identities::Identities;
 use super::verdict::{Ids, Standing};
+use crate::rtp::Stream;
 
 /// Most endpoints of a call.
 pub const MOST_ENDPOINTS: usize = 64;
+
+/// Most sources of media of a call that are followed.
+pub const MOST_STREAMS: usize = 32;
 
 /// What is sent to an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +41,10 @@ pub struct Call {
     pub(super) deadline_ns: u64,
     /// The filters that it was compared with last.
     pub(super) generation: u64,
+    /// Whether its media are media for sure, and not noise that looks like it.
+    pub(super) is_media: bool,
+    /// The sources of its media.
+    pub(super) streams: Vec<Stream>,
     /// Whether it stands in line to have its packets forwarded.
     pub(super) is_ready: bool,
     /// Packets of it that were lost by our own fault.
@@ -89,6 +97,12 @@ impl Call {
         &self.endpoints
     }
 
+    /// The sources of its media.
+    #[must_use]
+    pub fn streams(&self) -> &[Stream] {
+        &self.streams
+    }
+
     /// Packets of it that were lost by our own fault.
     #[must_use]
     pub fn incomplete(&self) -> u32 {
@@ -105,6 +119,7 @@ impl Call {
             + self.dialogs.bytes()
             + self.ids.bytes()
             + self.identities.bytes()
+            + self.streams.capacity() * size_of::<Stream>()
             + self.endpoints.capacity() * size_of::<(Endpoint, Role)>()
             + ENTRY * (1 + self.endpoints.len())
     }

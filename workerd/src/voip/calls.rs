@@ -16,12 +16,13 @@
 
 use std::collections::HashMap;
 
-use super::call::{Call, MOST_ENDPOINTS, Role};
+use super::call::{Call, MOST_ENDPOINTS, MOST_STREAMS, Role};
 use super::dialog::{Dialogs, State};
 use super::endpoints::{Endpoint, Endpoints};
 use super::held::Chain;
 use super::signal::Signal;
 use super::verdict::Standing;
+use crate::rtp::{Header, Stream, static_clock_rate};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -59,6 +60,10 @@ pub struct Counts {
     pub timed_out: u64,
     /// Forgotten to make room for others.
     pub evicted: u64,
+    /// RTP packets that never came, of calls that are forgotten.
+    pub lost: u64,
+    /// RTP packets that came after later ones, of calls that are forgotten.
+    pub reordered: u64,
 }
 
 /// One list for each state, wanted or not.
@@ -212,6 +217,23 @@ impl Calls {
         }
     }
 
+    /// A packet of RTP of the call was captured at `time_ns`.
+    #[inline]
+    pub fn hear(&mut self, call: CallRef, header: &Header, time_ns: u64) {
+        let Some(found) = self.get_mut(call) else {
+            return;
+        };
+        let of_source = |stream: &&mut Stream| stream.ssrc() == header.ssrc;
+        if let Some(stream) = found.streams.iter_mut().find(of_source) {
+            stream.observe(header, time_ns);
+        } else if found.streams.len() < MOST_STREAMS {
+            let clock_rate = static_clock_rate(header.payload_type).unwrap_or(0);
+            let stream = Stream::begin(header, clock_rate, time_ns);
+            found.streams.push(stream);
+            self.weigh(call.place);
+        }
+    }
+
     /// Media of the call are expected at `endpoint`.
     pub fn expect(&mut self, call: CallRef, endpoint: Endpoint, role: Role) {
         let Some(found) = self.get_mut(call) else {
@@ -351,6 +373,10 @@ impl Calls {
             self.endpoints.remove(*endpoint, call);
         }
         self.by_id.remove(&gone.id);
+        for stream in &gone.streams {
+            self.counts.lost += stream.lost();
+            self.counts.reordered += u64::from(stream.reordered());
+        }
         self.bytes -= gone.bytes;
         self.free.push(place);
         Orphans { chain: gone.chain }

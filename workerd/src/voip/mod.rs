@@ -1,5 +1,6 @@
 //! Calls: which there are, whether they are wanted, and which packets are theirs.
 
+pub mod analyser;
 pub mod call;
 pub mod calls;
 pub mod dialog;

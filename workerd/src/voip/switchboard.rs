@@ -24,15 +24,21 @@ use super::signal::Signal;
 use super::verdict::Standing;
 use crate::decode::{Addr, Decoded};
 use crate::matcher::{Fields, FilterSet, Matches, Verdict};
+use crate::rtp::Header;
 
 /// How long media without signalling wait for it, in nanoseconds of packet time.
 pub const PATIENCE_NS: u64 = 2_000_000_000;
+/// How long a call whose last word was heard waits for other workers, in nanoseconds of packet time.
+pub const GRACE_NS: u64 = 200_000_000;
 /// How long a packet waits at most, in nanoseconds of packet time: longer than most phones ring.
 pub const LONGEST_WAIT_NS: u64 = 180_000_000_000;
 /// Packets and bytes of media that wait for one call at most. Of signalling, as many again.
 pub const MOST_PACKETS: u32 = 1_000;
 /// See [`MOST_PACKETS`].
 pub const MOST_BYTES: u32 = 512 * 1024;
+/// The lists of doubts: last words were heard, media without signalling.
+const WORDS: usize = 0;
+const MEDIA: usize = 1;
 /// Places for calls that are compared with new filters at a time.
 const COMPARED: usize = 64;
 
@@ -95,13 +101,24 @@ pub struct Judge<'a> {
     pub bpf_active: bool,
 }
 
-/// Media without signalling that wait for it.
+/// What may be known of a call elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Elsewhere {
+    /// Nothing: there is one worker.
+    Nothing,
+    /// What comes to other workers within [`GRACE_NS`] may still match.
+    Soon,
+    /// What other workers have not come to yet may still match. Packets wait for that, however long it takes.
+    Exactly,
+}
+
+/// A call without a match that is about to become unwanted.
 #[derive(Debug, Clone, Copy)]
-struct Patient {
+struct Doubt {
     call: CallRef,
     until_ns: u64,
-    /// What has to be known of other workers by then.
-    mark: u64,
+    /// Number of the last packet that was seen when that time had come, once it has.
+    sequence: Option<u64>,
 }
 
 /// See the [module](self).
@@ -111,11 +128,15 @@ pub struct Switchboard {
     held: Held<CallRef>,
     /// Calls that are wanted and have packets that wait.
     ready: VecDeque<CallRef>,
-    patients: VecDeque<Patient>,
+    elsewhere: Elsewhere,
+    /// Calls whose last word was heard here, and media without signalling.
+    doubts: [VecDeque<Doubt>; 2],
     /// Up to which place of the table calls were compared with the latest filters.
     compared: usize,
     generation: u64,
     now_ns: u64,
+    /// Number of the packet at hand.
+    sequence: u64,
     tally: Tally,
     matches: Matches,
     fields: Fields,
@@ -124,15 +145,17 @@ pub struct Switchboard {
 impl Switchboard {
     /// Knows calls of `limit` bytes at most.
     #[must_use]
-    pub fn new(limit: usize) -> Self {
+    pub fn new(limit: usize, elsewhere: Elsewhere) -> Self {
         Self {
             calls: Calls::new(limit),
             held: Held::default(),
             ready: VecDeque::new(),
-            patients: VecDeque::new(),
+            elsewhere,
+            doubts: Default::default(),
             compared: usize::MAX,
             generation: 0,
             now_ns: 0,
+            sequence: 0,
             tally: Tally::default(),
             matches: Matches::default(),
             fields: Fields::default(),
@@ -170,7 +193,15 @@ impl Switchboard {
         let verdict = judge
             .filters
             .judge(decoded, fields, judge.bpf_active, &mut self.matches);
-        self.stand(call, judge.filters, verdict, is_last_word);
+        let is_alone = self.elsewhere == Elsewhere::Nothing;
+        self.stand(call, judge.filters, verdict, is_last_word && is_alone);
+        if is_last_word && !is_alone && self.is_undecided(call) {
+            let patience_ns = match self.elsewhere {
+                Elsewhere::Soon => GRACE_NS,
+                Elsewhere::Nothing | Elsewhere::Exactly => 0,
+            };
+            self.doubt(WORDS, call, patience_ns);
+        }
         for (endpoint, role) in message.endpoints {
             self.expect(call, *endpoint, *role);
         }
@@ -178,31 +209,32 @@ impl Switchboard {
         self.rule(call, bytes, 2)
     }
 
-    /// A packet of UDP that is not SIP. `is_media` if it looks like RTP or RTCP of source `ssrc`; `mark` as in [`Switchboard::lose_patience`]. None if it is
-    /// not of any call.
+    /// A packet of UDP that is not SIP. `source` of RTP or RTCP, if it looks like that, and whether the flow is known to be media. None if it is not of any call.
     #[inline]
     pub fn media(
         &mut self,
         judge: Judge<'_>,
         flow: &mut MediaFlow,
         decoded: &Decoded,
-        ssrc: Option<u32>,
+        source: Option<(u32, bool)>,
         bytes: u32,
-        mark: u64,
     ) -> Option<Ruling> {
         let known = self.calls.get(flow.call).map(Call::state);
         let is_new = flow.expectations != self.calls.expectations();
         let call = match known {
             Some(State::Over | State::MediaOnly) if is_new => {
-                self.call_of_flow(judge, flow, decoded, ssrc, mark)?
+                self.call_of_flow(judge, flow, decoded, source)?
             }
             Some(_) => flow.call,
-            None if is_new || ssrc.is_some() => {
-                self.call_of_flow(judge, flow, decoded, ssrc, mark)?
+            None if is_new || source.is_some() => {
+                self.call_of_flow(judge, flow, decoded, source)?
             }
             None => return None,
         };
         self.calls.touch(call);
+        if matches!(source, Some((_, true))) && known == Some(State::MediaOnly) {
+            self.calls.update(call, |call| call.is_media = true);
+        }
         Some(self.rule(call, bytes, 1))
     }
 
@@ -212,14 +244,13 @@ impl Switchboard {
         judge: Judge<'_>,
         flow: &mut MediaFlow,
         decoded: &Decoded,
-        ssrc: Option<u32>,
-        mark: u64,
+        source: Option<(u32, bool)>,
     ) -> Option<CallRef> {
-        let (source, destination) = ends(decoded)?;
+        let (from, to) = ends(decoded)?;
         flow.expectations = self.calls.expectations();
-        let call = match self.calls.of_media(source, destination) {
+        let call = match self.calls.of_media(from, to) {
             Some((call, _)) => call,
-            None => self.begin_alone((source, destination), ssrc?, mark),
+            None => self.begin_alone((from, to), source?.0),
         };
         if flow.call != call {
             flow.call = call;
@@ -242,7 +273,7 @@ impl Switchboard {
     }
 
     /// A call for media whose signalling was not seen.
-    fn begin_alone(&mut self, ends: (Endpoint, Endpoint), ssrc: u32, mark: u64) -> CallRef {
+    fn begin_alone(&mut self, ends: (Endpoint, Endpoint), ssrc: u32) -> CallRef {
         let id = format!("rtp-{ssrc:08x}");
         let is_new = self.calls.find(id.as_bytes()).is_none();
         let call = self.calls.find_or_begin(id.as_bytes(), State::MediaOnly);
@@ -250,13 +281,22 @@ impl Switchboard {
             self.calls.expect(call, endpoint, Role::Media);
         }
         if is_new {
-            self.patients.push_back(Patient {
-                call,
-                until_ns: self.now_ns + PATIENCE_NS,
-                mark,
-            });
+            self.doubt(MEDIA, call, PATIENCE_NS);
         }
         call
+    }
+
+    fn doubt(&mut self, list: usize, call: CallRef, patience_ns: u64) {
+        self.doubts[list].push_back(Doubt {
+            call,
+            until_ns: self.now_ns + patience_ns,
+            sequence: None,
+        });
+    }
+
+    fn is_undecided(&self, call: CallRef) -> bool {
+        let call = self.calls.get(call);
+        call.is_some_and(|call| call.standing() == Standing::Undecided)
     }
 
     fn is_alone(&self, call: CallRef) -> bool {
@@ -264,25 +304,32 @@ impl Switchboard {
         call.is_some_and(|call| call.state() == State::MediaOnly)
     }
 
-    /// Decides on media that have waited for their signalling for long enough: in time, and until all other workers have handled the packets up to
-    /// `mark`, which may announce them.
-    pub fn lose_patience(&mut self, judge: Judge<'_>, mark: u64) {
-        while let Some(patient) = self.patients.front().copied() {
-            if patient.until_ns > self.now_ns || patient.mark > mark {
-                return;
-            }
-            self.patients.pop_front();
-            if self.is_alone(patient.call) {
-                self.compare(judge, patient.call, true);
+    /// Decides on calls that may have been matched elsewhere, or later, but were not. `passed` says whether all other workers have handled the packets up to a number; it counts if
+    /// verdicts are to be exact.
+    pub fn decide(&mut self, judge: Judge<'_>, passed: impl Fn(u64) -> bool) {
+        for list in [WORDS, MEDIA] {
+            while let Some(doubt) = self.doubts[list].front_mut() {
+                if doubt.until_ns > self.now_ns {
+                    break;
+                }
+                let sequence = *doubt.sequence.get_or_insert(self.sequence);
+                if self.elsewhere == Elsewhere::Exactly && !passed(sequence) {
+                    break;
+                }
+                let call = doubt.call;
+                self.doubts[list].pop_front();
+                if list == WORDS || self.is_alone(call) {
+                    self.compare(judge, call, true);
+                }
             }
         }
     }
 
-    /// Whether media have waited for their signalling for long enough in time, but other workers, who may know it, have not come as far as `mark`.
+    /// The number of the packet that other workers have to come past before the next call can be decided.
     #[must_use]
-    pub fn is_ahead_of(&self, mark: u64) -> bool {
-        let due = |patient: &Patient| patient.until_ns <= self.now_ns && patient.mark > mark;
-        self.patients.front().is_some_and(due)
+    pub fn waits_for(&self) -> Option<u64> {
+        let waiting = self.doubts.iter().filter_map(|list| list.front()?.sequence);
+        waiting.min()
     }
 
     /// `call` expects media at `endpoint`. Media that were a call of their own become its.
@@ -423,6 +470,12 @@ impl Switchboard {
         self.calls.update(call, |call| held.pop(&mut call.chain));
     }
 
+    /// A packet of RTP of the call was seen.
+    #[inline]
+    pub fn hear(&mut self, call: CallRef, header: &Header, time_ns: u64) {
+        self.calls.hear(call, header, time_ns);
+    }
+
     /// Where the oldest packet that waits lies: what lies before is free.
     #[must_use]
     pub fn oldest(&self) -> Option<Position> {
@@ -443,8 +496,9 @@ impl Switchboard {
         true
     }
 
-    /// The packets' time has come to `now_ns`: forgets calls and gives up packets that have waited for too long.
-    pub fn see(&mut self, now_ns: u64) {
+    /// The packet at hand has number `sequence`, and was captured at `now_ns`: forgets calls and gives up packets that have waited for too long.
+    pub fn see(&mut self, sequence: u64, now_ns: u64) {
+        self.sequence = sequence;
         self.calls.see(now_ns);
         self.now_ns = self.calls.now_ns();
         while let Some(orphans) = self.calls.expire() {
@@ -496,6 +550,12 @@ impl Switchboard {
         let mut packets: Vec<Decoded> = found.identities.packets().collect();
         if packets.is_empty() {
             packets.push(Decoded::default());
+        }
+        let is_noise = found.state() == State::MediaOnly && !found.is_media;
+        if is_noise && is_last_word {
+            self.calls
+                .update(call, |call| call.standing = Standing::Unwanted);
+            return self.settle(call);
         }
         let was_passed = found.standing() == Standing::Passed;
         let Judge {
@@ -549,7 +609,7 @@ mod tests {
     impl Desk {
         fn new(policy: NoFilterPolicy, users: &[&str]) -> Self {
             Self {
-                board: Switchboard::new(1 << 20),
+                board: Switchboard::new(1 << 20, Elsewhere::Nothing),
                 filters: filters(1, policy, users),
                 tags: Tags::default(),
                 next: 0,
@@ -611,7 +671,9 @@ mod tests {
                 filters: &self.filters,
                 bpf_active: false,
             };
-            let ruling = self.board.media(judge, flow, &decoded, Some(ssrc), 100, 0);
+            let ruling = self
+                .board
+                .media(judge, flow, &decoded, Some((ssrc, true)), 100);
             self.follow(ruling)
         }
 
@@ -638,7 +700,7 @@ mod tests {
         fn wait(&mut self, seconds: u64) {
             let start = self.board.calls.now_ns().max(SECOND);
             for second in 1..=seconds {
-                self.board.see(start + second * SECOND);
+                self.board.see(self.next, start + second * SECOND);
             }
         }
     }
@@ -828,7 +890,7 @@ mod tests {
             filters: &filters,
             bpf_active: false,
         };
-        desk.board.lose_patience(judge, 0);
+        desk.board.decide(judge, |_| true);
         assert_eq!(
             desk.media(&mut flow, (7, 4002), (8, 6002), 0xef),
             Some(Fate::Unwanted)
@@ -845,12 +907,12 @@ mod tests {
         );
         desk.wait(2);
         let filters = FilterSet::none(NoFilterPolicy::Allow);
-        desk.board.lose_patience(
+        desk.board.decide(
             Judge {
                 filters: &filters,
                 bpf_active: false,
             },
-            0,
+            |_| true,
         );
         desk.flush();
         assert_eq!(
@@ -861,26 +923,61 @@ mod tests {
     }
 
     #[test]
-    fn media_of_other_workers_calls_wait_until_those_have_come_as_far() {
+    fn calls_wait_until_other_workers_have_come_as_far() {
         let mut desk = Desk::with(&["alice"]);
+        desk.board = Switchboard::new(1 << 20, Elsewhere::Exactly);
         let mut flow = MediaFlow::default();
         desk.wait(1);
-        let decoded = packet((7, 4000), (8, 6000));
+        desk.message("c", "INVITE", "bob", &[]);
+        assert_eq!(desk.message("c", "486 INVITE x", "bob", &[]), Fate::Wait);
+        assert_eq!(
+            desk.media(&mut flow, (7, 4000), (8, 6000), 1),
+            Some(Fate::Wait)
+        );
+        assert_eq!(desk.board.waits_for(), None);
+        desk.wait(2);
         let filters = filters(1, NoFilterPolicy::Deny, &["alice"]);
         let judge = Judge {
             filters: &filters,
             bpf_active: false,
         };
+        desk.board.decide(judge, |_| false);
+        assert_eq!(
+            (desk.board.waits_for(), desk.board.tally().released),
+            (Some(3), 0)
+        );
+        desk.board.decide(judge, |sequence| sequence < 3);
+        assert_eq!(desk.board.tally().released, 0);
+        desk.board.decide(judge, |sequence| sequence <= 3);
+        assert_eq!(
+            (desk.board.waits_for(), desk.board.tally().released),
+            (None, 3)
+        );
+    }
+
+    #[test]
+    fn noise_that_looks_like_media_is_no_call() {
+        let mut desk = Desk::new(NoFilterPolicy::Allow, &[]);
+        let mut flow = MediaFlow::default();
+        desk.wait(1);
+        let decoded = packet((7, 4000), (8, 6000));
+        let judge = Judge {
+            filters: &desk.filters,
+            bpf_active: false,
+        };
         let ruling = desk
             .board
-            .media(judge, &mut flow, &decoded, Some(1), 100, 77);
-        desk.follow(ruling);
-        desk.wait(50);
-        desk.board.lose_patience(judge, 76);
-        assert!(desk.board.is_ahead_of(76) && !desk.board.is_ahead_of(77));
-        assert_eq!(desk.board.tally().released, 0);
-        desk.board.lose_patience(judge, 77);
-        assert_eq!(desk.board.tally().released, 1);
+            .media(judge, &mut flow, &decoded, Some((1, false)), 100);
+        assert_eq!(desk.follow(ruling), Some(Fate::Wait));
+        desk.wait(2);
+        let filters = FilterSet::none(NoFilterPolicy::Allow);
+        let judge = Judge {
+            filters: &filters,
+            bpf_active: false,
+        };
+        desk.board.decide(judge, |_| true);
+        desk.flush();
+        assert_eq!((desk.sent.len(), desk.board.tally().released), (0, 1));
     }
 
     #[test]
@@ -893,7 +990,7 @@ mod tests {
             filters: &desk.filters,
             bpf_active: false,
         };
-        let ruling = desk.board.media(judge, &mut flow, &decoded, None, 100, 0);
+        let ruling = desk.board.media(judge, &mut flow, &decoded, None, 100);
         assert_eq!(ruling, None);
         // X2, X4: anything from or to the endpoint is.
         for (source, destination) in [((7, 16400), (9, 1)), ((9, 1), (7, 16400))] {
@@ -903,7 +1000,7 @@ mod tests {
                 bpf_active: false,
             };
             let mut flow = MediaFlow::default();
-            let ruling = desk.board.media(judge, &mut flow, &decoded, None, 100, 0);
+            let ruling = desk.board.media(judge, &mut flow, &decoded, None, 100);
             assert_eq!(ruling.map(|ruling| ruling.fate), Some(Fate::Forward));
         }
     }
