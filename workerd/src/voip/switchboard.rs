@@ -232,7 +232,8 @@ impl Switchboard {
             None => return None,
         };
         self.calls.touch(call);
-        if matches!(source, Some((_, true))) && known == Some(State::MediaOnly) {
+        let is_sure = matches!(source, Some((_, true)));
+        if is_sure && self.calls.get(call).is_some_and(|call| !call.is_media) {
             self.calls.update(call, |call| call.is_media = true);
         }
         Some(self.rule(call, bytes, 1))
