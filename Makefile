@@ -113,7 +113,7 @@ fuzz: setup
 corpus: setup
 	for target in $(FUZZ_TARGETS); do \
 	  mkdir -p target/fuzz/$$target && \
-	  $(FUZZ) $$target fuzz/corpus/$$target target/fuzz/$$target -- -merge=1 -max_len=2048 || exit 1; \
+	  $(FUZZ) $$target fuzz/corpus/$$target target/fuzz/$$target -- -set_cover_merge=1 -use_counters=0 -max_len=2048 || exit 1; \
 	done
 
 # Installing. Nothing is built: `make build` first, or name another folder of programs.
