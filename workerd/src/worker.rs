@@ -257,39 +257,46 @@ impl Worker {
         end
     }
 
-    /// Takes packets of an rx ring into the batch.
+    /// Takes packets of an rx ring into the batch. What is none, or condemned, is counted when it is the first that is met, and ends the
+    /// batch before it otherwise: a full tx ring may make the packets before it come again.
     fn take(&mut self, queue: usize) -> Took {
         self.batch.clear();
-        let mut took = Took::Nothing;
+        let rx = &mut self.regions.rx[queue];
         for number in 0..batch::MOST {
-            let record = match self.regions.rx[queue].read() {
+            let is_first = number == 0;
+            let before = rx.position();
+            let record = match rx.read() {
                 Ok(Some(record)) => record,
+                Ok(None) if is_first => return Took::Nothing,
                 Ok(None) => break,
+                Err(_) if !is_first => break,
                 Err(error) => {
-                    let skipped = self.regions.rx[queue].skip_published();
+                    let skipped = rx.skip_published();
                     self.commit.add(Counter::CorruptRecords, 1);
                     self.commit.add(Counter::CorruptSkips, 1);
                     tracing::error!(%error, queue, skipped, "the rx ring is corrupt; what it held is skipped");
-                    return Took::Some;
+                    break;
                 }
             };
-            took = Took::Some;
             let place = record.position..record.end;
             let Ok(packet) = Packet::read(&record, None) else {
-                self.commit.add(Counter::CorruptRecords, 1);
-                continue;
+                match is_first {
+                    true => self.commit.add(Counter::CorruptRecords, 1),
+                    false => rx.unread(before),
+                }
+                break;
             };
             let identity = InProgress::new(queue, packet.header.sequence);
             if self.condemned == Some(identity) {
-                if number > 0 {
-                    self.regions.rx[queue].unread(place.start);
+                if !is_first {
+                    rx.unread(before);
                     break;
                 }
                 let bytes = u64::from(packet.header.captured_len);
                 self.commit.add(Counter::Received, 1);
                 self.commit.add(Counter::ReceivedBytes, bytes);
                 self.commit.add(Counter::Quarantined, 1);
-                // The batch ends here: the next packet may kill too, and this one shall stay done.
+                // The next packet may kill too, and this one shall stay done.
                 return Took::Condemned;
             }
             self.regions.worker.set_in_progress(Some(identity));
@@ -301,20 +308,11 @@ impl Worker {
                 self.bpf_active,
                 &self.describer,
             );
-            if self.is_doubtful(identity) {
+            if is_doubtful(self.suspect, identity) {
                 break;
             }
         }
-        took
-    }
-
-    /// Whether the packet, or one behind it, killed a predecessor. Then each packet is a batch of its own: of two that
-    /// kill, the earlier must always kill first, or neither would ever be condemned.
-    fn is_doubtful(&self, identity: InProgress) -> bool {
-        let suspect = self
-            .suspect
-            .filter(|suspect| suspect.queue == identity.queue);
-        suspect.is_some_and(|suspect| identity.sequence <= suspect.sequence)
+        Took::Some
     }
 
     /// Forwards or drops packet `number` of the batch, and counts it.
@@ -415,6 +413,13 @@ impl Worker {
         };
         RingReader::wait_any(&readers, nap);
     }
+}
+
+/// Whether a packet, or one behind it, is the `suspect` that killed a predecessor. Then each packet is a batch of its own: of two that
+/// kill, the earlier must always kill first, or neither would ever be condemned.
+fn is_doubtful(suspect: Option<InProgress>, packet: InProgress) -> bool {
+    let suspect = suspect.filter(|suspect| suspect.queue == packet.queue);
+    suspect.is_some_and(|suspect| packet.sequence <= suspect.sequence)
 }
 
 /// How a worker ended.

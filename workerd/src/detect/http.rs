@@ -55,7 +55,8 @@ impl<'a> Start<'a> {
     /// The message that starts at the start of a payload.
     #[must_use]
     pub fn of(payload: &'a [u8]) -> Option<Self> {
-        if payload.len() < 16 {
+        // Most packets are parts of bodies.
+        if payload.len() < 16 || !may_start(payload[0]) {
             return None;
         }
         let line = lines(head(payload, WINDOW)).next()?;
@@ -79,6 +80,12 @@ impl<'a> Start<'a> {
     }
 }
 
+/// Whether a method or a version starts with this byte.
+#[inline]
+fn may_start(first: u8) -> bool {
+    matches!(first, b'C' | b'D' | b'G' | b'H' | b'O' | b'P' | b'T')
+}
+
 /// The value of the header `name`, which must be lower case.
 #[must_use]
 pub fn header<'a>(payload: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
@@ -97,8 +104,7 @@ impl Signature for Http {
     }
 
     fn starts(&self, layer: Layer, first: u8) -> bool {
-        let known = METHODS.iter().any(|method| method[0] == first) || first == b'H';
-        matches!(layer, Layer::Tcp | Layer::Udp | Layer::Sctp) && known
+        matches!(layer, Layer::Tcp | Layer::Udp | Layer::Sctp) && may_start(first)
     }
 
     fn judge(&self, context: &Context<'_>, _: &mut Notes<'_>) -> Option<Verdict> {
