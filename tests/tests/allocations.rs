@@ -28,7 +28,7 @@ const HOUR_NS: u64 = 3_600_000_000_000;
 #[test]
 fn no_packet_costs_an_allocation() {
     let folder = tempfile::tempdir().unwrap();
-    let flags = ["--packets", "6000", "--flows", "200"];
+    let flags = ["--packets", "6000", "--flows", "30"];
     let packets = generate(folder.path(), "mixed.pcap", &flags)
         .unwrap()
         .packets;
@@ -52,7 +52,7 @@ fn no_packet_costs_an_allocation() {
     // Those of the look at least.
     assert!(counted.count_total >= forwarded, "{counted:?}");
     assert_eq!(forwarded, packets.len() as u64);
-    assert!(told.iter().all(|(_, count)| *count > 10), "{told:?}");
+    assert!(told.iter().all(|(_, count)| *count > 5), "{told:?}");
     // All flows are known; then, an hour later, none is.
     for later_ns in [0, HOUR_NS] {
         let mut again = 0;
