@@ -13,6 +13,7 @@ use lc_bench::generate::{Kind, Length, Memory, Mix, Settings, Traffic};
 use lc_workerd::decode::{Decoded, decode};
 use lc_workerd::describe::Describer;
 use lc_workerd::detect::{Context, Details, Detector, Flow, Layer};
+use lc_workerd::flows::Signal;
 use shm_layout::packet::PacketHeader;
 use shm_layout::worker::InProgress;
 
@@ -130,8 +131,9 @@ fn describe(
     (header, decoded, frame): &(PacketHeader, Decoded, &[u8]),
 ) {
     let identity = InProgress::new(0, sequence);
-    let followed = describer.follow(decoded, frame);
-    black_box(describer.describe(identity, header, decoded, followed.as_ref(), || frame));
+    let probe = describer.probe(decoded);
+    let flow = probe.as_ref().map(|probe| (probe, Signal::None));
+    black_box(describer.describe(identity, header, decoded, flow, || frame));
 }
 
 fn traffic(mix: Mix) -> Memory {

@@ -140,8 +140,10 @@ impl Path {
             let identity = InProgress::new(0, packet.header.sequence);
             let place = record.position..record.end;
             let (filters, describer) = (&self.filters, &self.describer);
-            self.batch
+            let kept_back = self
+                .batch
                 .take(identity, place, &packet, filters, false, describer);
+            assert!(kept_back.is_none());
         }
         self.batch.prepare(&mut self.describer);
     }

@@ -9,7 +9,7 @@
 //! counts, a file waits. Of a live capture, what nothing asked for is dropped, and counted, before it comes to that: the last
 //! part of the tx ring is for packets of high priority.
 
-use crate::batch::{self, Batch};
+use crate::batch::{self, Batch, Taken};
 use crate::describe::Describer;
 use crate::flows::Counts;
 use crate::matcher::{Compiler, FilterSet, Verdict};
@@ -300,7 +300,7 @@ impl Worker {
                 return Took::Condemned;
             }
             self.regions.worker.set_in_progress(Some(identity));
-            self.batch.take(
+            let kept_back = self.batch.take(
                 identity,
                 place,
                 &packet,
@@ -308,6 +308,9 @@ impl Worker {
                 self.bpf_active,
                 &self.describer,
             );
+            if let Some(taken) = kept_back {
+                count(&mut self.commit, &taken, kept_back_as(taken.verdict));
+            }
             if is_doubtful(self.suspect, identity) {
                 break;
             }
@@ -321,32 +324,14 @@ impl Worker {
         let taken = &self.batch.taken()[number];
         let verdict = taken.verdict;
         let outcome = match verdict.priority() {
-            None if verdict == Verdict::NoMatch => Counter::FilteredNoMatch,
-            None => Counter::FilteredByPolicy,
+            None => kept_back_as(verdict),
             Some(Priority::Normal) if !self.regions.tx.has_room(self.kept_bytes) => Counter::Shed,
             Some(priority) => match self.forward(queue, number, priority)? {
                 Some(outcome) => outcome,
                 None => return Ok(()),
             },
         };
-        let taken = &self.batch.taken()[number];
-        let bytes = u64::from(taken.bytes);
-        let commit = &mut self.commit;
-        commit.add(Counter::Received, 1);
-        commit.add(Counter::ReceivedBytes, bytes);
-        commit.add(outcome, 1);
-        if outcome == Counter::Forwarded {
-            commit.add(Counter::ForwardedBytes, bytes);
-        }
-        if verdict == Verdict::Matched {
-            commit.add(Counter::Matched, 1);
-        }
-        if taken.decoded.fragment {
-            commit.add(Counter::Fragments, 1);
-        }
-        if let Some(fault) = taken.decoded.fault {
-            commit.add(fault.counter(), 1);
-        }
+        count(&mut self.commit, &self.batch.taken()[number], outcome);
         Ok(())
     }
 
@@ -420,6 +405,36 @@ impl Worker {
 fn is_doubtful(suspect: Option<InProgress>, packet: InProgress) -> bool {
     let suspect = suspect.filter(|suspect| suspect.queue == packet.queue);
     suspect.is_some_and(|suspect| packet.sequence <= suspect.sequence)
+}
+
+/// The counter of packets that are kept back by this verdict.
+#[inline]
+fn kept_back_as(verdict: Verdict) -> Counter {
+    match verdict {
+        Verdict::NoMatch => Counter::FilteredNoMatch,
+        _ => Counter::FilteredByPolicy,
+    }
+}
+
+/// Counts a packet and its `outcome`.
+#[inline]
+fn count(commit: &mut WorkerCommit, taken: &Taken, outcome: Counter) {
+    let bytes = u64::from(taken.bytes);
+    commit.add(Counter::Received, 1);
+    commit.add(Counter::ReceivedBytes, bytes);
+    commit.add(outcome, 1);
+    if outcome == Counter::Forwarded {
+        commit.add(Counter::ForwardedBytes, bytes);
+    }
+    if taken.verdict == Verdict::Matched {
+        commit.add(Counter::Matched, 1);
+    }
+    if taken.decoded.fragment {
+        commit.add(Counter::Fragments, 1);
+    }
+    if let Some(fault) = taken.decoded.fault {
+        commit.add(fault.counter(), 1);
+    }
 }
 
 /// How a worker ended.
