@@ -70,7 +70,6 @@ struct Path {
     rx_view: RingView,
     tx: (RingWriter, RingReader),
     filters: FilterSet,
-    describer: Describer,
     batch: Batch,
     sequence: u64,
 }
@@ -93,8 +92,7 @@ impl Path {
             rx,
             tx: ring(Kind::Tx, Kind::TxCursor),
             filters,
-            describer: Describer::new(FLOW_TABLE_BYTES).unwrap(),
-            batch: Batch::new(),
+            batch: Batch::new(Describer::new(FLOW_TABLE_BYTES).unwrap()),
             sequence: 0,
         }
     }
@@ -139,13 +137,12 @@ impl Path {
             let packet = Packet::read(&record, None).unwrap();
             let identity = InProgress::new(0, packet.header.sequence);
             let place = record.position..record.end;
-            let (filters, describer) = (&self.filters, &self.describer);
             let kept_back = self
                 .batch
-                .take(identity, place, &packet, filters, false, describer);
+                .take(identity, place, &packet, &self.filters, false);
             assert!(kept_back.is_none());
         }
-        self.batch.prepare(&mut self.describer);
+        self.batch.prepare();
     }
 
     /// The number of the next packet in the tx ring, before and after.
@@ -165,7 +162,6 @@ impl Path {
                     &packet,
                     "eth0",
                     &self.filters,
-                    &mut self.describer,
                     (&mut self.tx.0, ordinal),
                 )
                 .unwrap();
@@ -190,7 +186,7 @@ fn filter(number: u32) -> Filter {
         FilterType::FilterTlsJa3 | FilterType::FilterTlsJa3s => format!("{number:032x}"),
         FilterType::FilterTlsJa4 => format!("t13d1516h2_8daaf6152771_{number:012x}"),
         FilterType::FilterCodec => "PCMU".to_owned(),
-        _ if number % 3 == 0 => format!("*{}*", number % 100),
+        _ if number.is_multiple_of(3) => format!("*{}*", number % 100),
         _ => format!("*name-{number}.example"),
     };
     Filter {

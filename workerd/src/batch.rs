@@ -16,7 +16,7 @@ use std::ops::Range;
 use shm_layout::packet::Packet;
 use shm_layout::ring::{Full, RingWriter};
 use shm_layout::wire::Priority;
-use shm_layout::worker::InProgress;
+use shm_layout::worker::{InProgress, WorkerCommit};
 
 use crate::decode::{Decoded, Fault, Transport, decode};
 use crate::describe::Describer;
@@ -32,6 +32,7 @@ const WINDOW: usize = 192;
 
 /// See the [module](self).
 pub struct Batch {
+    describer: Describer,
     taken: Vec<Taken>,
     /// Those of wanted packets.
     probes: Vec<Probe>,
@@ -63,10 +64,11 @@ pub struct Taken {
 }
 
 impl Batch {
-    /// An empty batch.
+    /// An empty batch; `describer` describes what is forwarded.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(describer: Describer) -> Self {
         Self {
+            describer,
             taken: Vec::with_capacity(MOST),
             probes: Vec::with_capacity(MOST),
             matched: Vec::new(),
@@ -101,7 +103,6 @@ impl Batch {
         packet: &Packet<'_>,
         filters: &FilterSet,
         bpf_active: bool,
-        describer: &Describer,
     ) -> Option<Taken> {
         let len = packet.data.copy_to(&mut self.window);
         let mut head = &self.window[..len];
@@ -135,7 +136,7 @@ impl Batch {
             let matched = self.matched.len();
             self.matched.extend_from_slice(self.matches.filters());
             taken.matched = matched..self.matched.len();
-            taken.flow = describer.probe(&decoded).map(|probe| {
+            taken.flow = self.describer.probe(&decoded).map(|probe| {
                 self.probes.push(probe);
                 (self.probes.len() - 1, signal)
             });
@@ -147,8 +148,13 @@ impl Batch {
     }
 
     /// Between the passes.
-    pub fn prepare(&self, describer: &mut Describer) {
-        describer.prepare(&self.probes);
+    pub fn prepare(&mut self) {
+        self.describer.prepare(&self.probes);
+    }
+
+    /// Adds what became of flows to `commit`.
+    pub fn report(&mut self, commit: &mut WorkerCommit) {
+        self.describer.report(commit);
     }
 
     /// Describes packet `number` of the batch and emits it as number `ordinal` of the tx ring. `packet` is its record, read again.
@@ -163,16 +169,16 @@ impl Batch {
         packet: &Packet<'_>,
         interface_name: &str,
         filters: &FilterSet,
-        describer: &mut Describer,
         (tx, ordinal): (&mut RingWriter, u64),
     ) -> Result<(), Full> {
         let taken = &self.taken[number];
         let flow = taken.flow.map(|(at, signal)| (&self.probes[at], signal));
         let frame = &mut self.frame;
         let described =
-            describer.describe(taken.identity, &packet.header, &taken.decoded, flow, || {
-                copy_all(packet, frame)
-            });
+            self.describer
+                .describe(taken.identity, &packet.header, &taken.decoded, flow, || {
+                    copy_all(packet, frame)
+                });
         let judged = Judged {
             filters,
             matched: &self.matched[taken.matched.clone()],
@@ -187,12 +193,6 @@ impl Batch {
             judged,
             described,
         )
-    }
-}
-
-impl Default for Batch {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

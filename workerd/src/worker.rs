@@ -42,7 +42,6 @@ pub struct Worker {
     commit: WorkerCommit,
     filters: Box<FilterSet>,
     compiler: Compiler,
-    describer: Describer,
     bpf_active: bool,
     interfaces: InterfaceNames,
     /// Bytes of the tx ring that packets of normal priority leave free.
@@ -117,10 +116,9 @@ impl Worker {
             commit,
             filters: Box::new(FilterSet::none(policy)),
             compiler,
-            describer,
             bpf_active: false,
             interfaces: InterfaceNames::default(),
-            batch: Batch::new(),
+            batch: Batch::new(describer),
             rx_views,
             next_fetch_ns: 0,
             last_beat_ns: 0,
@@ -241,7 +239,7 @@ impl Worker {
         if took == Took::Nothing {
             return BatchEnd::Idle;
         }
-        self.batch.prepare(&mut self.describer);
+        self.batch.prepare();
         let mut end = BatchEnd::Busy;
         for number in 0..self.batch.taken().len() {
             if let Err(TxFull) = self.finish(queue, number) {
@@ -300,14 +298,9 @@ impl Worker {
                 return Took::Condemned;
             }
             self.regions.worker.set_in_progress(Some(identity));
-            let kept_back = self.batch.take(
-                identity,
-                place,
-                &packet,
-                &self.filters,
-                self.bpf_active,
-                &self.describer,
-            );
+            let kept_back =
+                self.batch
+                    .take(identity, place, &packet, &self.filters, self.bpf_active);
             if let Some(taken) = kept_back {
                 count(&mut self.commit, &taken, kept_back_as(taken.verdict));
             }
@@ -360,7 +353,6 @@ impl Worker {
             &packet,
             self.interfaces.get(&self.regions.session, interface),
             &self.filters,
-            &mut self.describer,
             (&mut self.regions.tx, self.commit.get(Counter::Forwarded)),
         );
         match forwarded {
@@ -375,7 +367,7 @@ impl Worker {
 
     /// The order of these stores is what recovery relies on.
     fn publish(&mut self, queue: usize) {
-        self.describer.report(&mut self.commit);
+        self.batch.report(&mut self.commit);
         let regions = &mut self.regions;
         self.commit.set_rx_tail(queue, regions.rx[queue].position());
         self.commit.set_tx_head(regions.tx.head());
