@@ -55,8 +55,11 @@ impl<'a> Start<'a> {
     /// The message that starts at the start of a payload.
     #[must_use]
     pub fn of(payload: &'a [u8]) -> Option<Self> {
+        if payload.len() < 16 {
+            return None;
+        }
         // Most packets are parts of bodies.
-        if payload.len() < 16 || !may_start(payload[0]) {
+        if !may_start(payload[0]) {
             return None;
         }
         let line = lines(head(payload, WINDOW)).next()?;
@@ -80,12 +83,6 @@ impl<'a> Start<'a> {
     }
 }
 
-/// Whether a method or a version starts with this byte.
-#[inline]
-fn may_start(first: u8) -> bool {
-    matches!(first, b'C' | b'D' | b'G' | b'H' | b'O' | b'P' | b'T')
-}
-
 /// The value of the header `name`, which must be lower case.
 #[must_use]
 pub fn header<'a>(payload: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
@@ -96,6 +93,12 @@ pub fn header<'a>(payload: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
             let (found, value) = split(line, b':')?;
             found.eq_ignore_ascii_case(name).then(|| value.trim_ascii())
         })
+}
+
+/// Whether a method or a version starts with this byte.
+#[inline]
+fn may_start(first: u8) -> bool {
+    matches!(first, b'C' | b'D' | b'G' | b'H' | b'O' | b'P' | b'T')
 }
 
 impl Signature for Http {
