@@ -107,7 +107,8 @@ impl Signature for Http {
     }
 
     fn starts(&self, layer: Layer, first: u8) -> bool {
-        matches!(layer, Layer::Tcp | Layer::Udp | Layer::Sctp) && may_start(first)
+        let known = METHODS.iter().any(|method| method[0] == first) || first == b'H';
+        matches!(layer, Layer::Tcp | Layer::Udp | Layer::Sctp) && known
     }
 
     fn judge(&self, context: &Context<'_>, _: &mut Notes<'_>) -> Option<Verdict> {
