@@ -6,13 +6,17 @@
     reason = "a benchmark that cannot start has nobody to tell but the person who runs it"
 )]
 
+use std::fs;
 use std::hint::black_box;
+use std::path::Path;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use lc_bench::generate::{Kind, Length, Memory, Mix, Settings, Traffic};
 use lc_workerd::decode::{Decoded, decode};
 use lc_workerd::describe::Describer;
 use lc_workerd::detect::{Context, Details, Detector, Flow, Layer};
+use lc_workerd::flows::Signal;
+use serde_json::Value;
 use shm_layout::packet::PacketHeader;
 use shm_layout::worker::InProgress;
 
@@ -94,6 +98,54 @@ fn detection(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// The first packet of a flow of each protocol, and its description, by the first of the reference's vectors that is found by itself. They are read
+/// from the folder that `LC_HUNT_REFERENCE` names; without it there is nothing to measure.
+fn each_protocol(criterion: &mut Criterion) {
+    let folder = std::env::var_os("LC_HUNT_REFERENCE").unwrap_or_default();
+    let file = Path::new(&folder).join("detection-vectors.json");
+    let vectors = fs::read_to_string(file).ok();
+    let vectors = vectors.and_then(|text| serde_json::from_str::<Vec<Value>>(&text).ok());
+    let mut group = criterion.benchmark_group("each");
+    let mut seen = Vec::new();
+    for vector in vectors.iter().flatten() {
+        let Some((layer, ports, payload)) = packet(vector) else {
+            continue;
+        };
+        let context = Context::new(layer, ports, &payload);
+        let (mut detector, mut details) = (Detector::new(), Details::new());
+        let Some(verdict) = detector.observe(&context, &mut Flow::default()) else {
+            continue;
+        };
+        if seen.contains(&verdict.protocol) {
+            continue;
+        }
+        seen.push(verdict.protocol);
+        group.bench_function(verdict.protocol.name(), |bencher| {
+            bencher.iter(|| {
+                let mut flow = Flow::default();
+                black_box(detector.observe(black_box(&context), &mut flow));
+                detector.describe(&context, &mut flow, &mut details);
+                black_box(&details);
+            });
+        });
+    }
+    group.finish();
+}
+
+/// Of a vector over TCP or UDP.
+fn packet(vector: &Value) -> Option<(Layer, (u16, u16), Vec<u8>)> {
+    let layer = match vector["transport"].as_str()? {
+        "UDP" => Layer::Udp,
+        "TCP" => Layer::Tcp,
+        _ => return None,
+    };
+    let port = |key: &str| u16::try_from(vector[key].as_u64()?).ok();
+    let digits = vector["payload_hex"].as_str()?.as_bytes().chunks(2);
+    let byte = |digits: &[u8]| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok();
+    let payload = digits.map(byte).collect::<Option<_>>()?;
+    Some((layer, (port("src_port")?, port("dst_port")?), payload))
+}
+
 /// Packets in the order of their capture, again and again.
 fn description(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("describe");
@@ -130,8 +182,9 @@ fn describe(
     (header, decoded, frame): &(PacketHeader, Decoded, &[u8]),
 ) {
     let identity = InProgress::new(0, sequence);
-    let followed = describer.follow(decoded, frame);
-    black_box(describer.describe(identity, header, decoded, followed.as_ref(), || frame));
+    let probe = describer.probe(decoded);
+    let flow = probe.as_ref().map(|probe| (probe, Signal::None));
+    black_box(describer.describe(identity, header, decoded, flow, || frame));
 }
 
 fn traffic(mix: Mix) -> Memory {
@@ -155,5 +208,5 @@ fn header(timestamp_ns: u64, frame: &[u8]) -> PacketHeader {
     }
 }
 
-criterion_group!(benches, detection, description);
+criterion_group!(benches, detection, each_protocol, description);
 criterion_main!(benches);

@@ -16,13 +16,13 @@ use std::ops::Range;
 use shm_layout::packet::Packet;
 use shm_layout::ring::{Full, RingWriter};
 use shm_layout::wire::Priority;
-use shm_layout::worker::InProgress;
+use shm_layout::worker::{InProgress, WorkerCommit};
 
 use crate::decode::{Decoded, Fault, Transport, decode};
-use crate::describe::{Describer, Followed};
+use crate::describe::Describer;
 use crate::emit::{Judged, emit};
 use crate::extract::{HEAD, extract, is_candidate};
-use crate::flows::Probe;
+use crate::flows::{Probe, Signal};
 use crate::matcher::{Fields, FilterIndex, FilterSet, Kinds, Matches, Verdict};
 
 /// Most packets of a batch.
@@ -32,6 +32,7 @@ const WINDOW: usize = 192;
 
 /// See the [module](self).
 pub struct Batch {
+    describer: Describer,
     taken: Vec<Taken>,
     /// Those of wanted packets.
     probes: Vec<Probe>,
@@ -58,15 +59,16 @@ pub struct Taken {
     pub verdict: Verdict,
     /// The filters that match, in [`Batch::matched`].
     matched: Range<usize>,
-    /// Its flow.
-    followed: Option<Followed>,
+    /// Its flow: which of [`Batch::probes`] finds it, and what the packet says of its connection.
+    flow: Option<(usize, Signal)>,
 }
 
 impl Batch {
-    /// An empty batch.
+    /// An empty batch; `describer` describes what is forwarded.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(describer: Describer) -> Self {
         Self {
+            describer,
             taken: Vec::with_capacity(MOST),
             probes: Vec::with_capacity(MOST),
             matched: Vec::new(),
@@ -91,7 +93,8 @@ impl Batch {
         &self.taken
     }
 
-    /// Takes `packet`, whose record lies at `place` of its ring, and judges it.
+    /// Takes `packet`, whose record lies at `place` of its ring, and judges it. Returns it if it is done with: kept back, and no packet
+    /// before it waits for the second pass, so that it can't come again.
     #[inline]
     pub fn take(
         &mut self,
@@ -100,8 +103,7 @@ impl Batch {
         packet: &Packet<'_>,
         filters: &FilterSet,
         bpf_active: bool,
-        describer: &Describer,
-    ) {
+    ) -> Option<Taken> {
         let len = packet.data.copy_to(&mut self.window);
         let mut head = &self.window[..len];
         #[cfg(debug_assertions)]
@@ -114,33 +116,45 @@ impl Batch {
         }
         self.fields.clear();
         let wanted = filters.wanted();
-        let followed = describer.follow(&decoded, head);
+        let signal = signal(&decoded, head);
         if let Some(transport) = promises(&decoded, head, wanted) {
             let frame = copy_all(packet, &mut self.frame);
             let payload = decoded.payload_of(frame);
             extract(transport, payload, wanted, &mut self.fields);
         }
         let verdict = filters.judge(&decoded, &self.fields, bpf_active, &mut self.matches);
-        let matched = self.matched.len();
-        let is_wanted = verdict.priority().is_some();
-        if is_wanted {
-            self.matched.extend_from_slice(self.matches.filters());
-            self.probes.extend(followed.map(|followed| followed.probe));
-        }
-        self.taken.push(Taken {
+        let mut taken = Taken {
             identity,
             place,
             bytes: packet.header.captured_len,
             decoded,
             verdict,
-            matched: matched..self.matched.len(),
-            followed,
-        });
+            matched: 0..0,
+            flow: None,
+        };
+        if verdict.priority().is_some() {
+            let matched = self.matched.len();
+            self.matched.extend_from_slice(self.matches.filters());
+            taken.matched = matched..self.matched.len();
+            taken.flow = self.describer.probe(&decoded).map(|probe| {
+                self.probes.push(probe);
+                (self.probes.len() - 1, signal)
+            });
+        } else if self.taken.is_empty() {
+            return Some(taken);
+        }
+        self.taken.push(taken);
+        None
     }
 
     /// Between the passes.
-    pub fn prepare(&self, describer: &mut Describer) {
-        describer.prepare(&self.probes);
+    pub fn prepare(&mut self) {
+        self.describer.prepare(&self.probes);
+    }
+
+    /// Adds what became of flows to `commit`.
+    pub fn report(&mut self, commit: &mut WorkerCommit) {
+        self.describer.report(commit);
     }
 
     /// Describes packet `number` of the batch and emits it as number `ordinal` of the tx ring. `packet` is its record, read again.
@@ -155,18 +169,16 @@ impl Batch {
         packet: &Packet<'_>,
         interface_name: &str,
         filters: &FilterSet,
-        describer: &mut Describer,
         (tx, ordinal): (&mut RingWriter, u64),
     ) -> Result<(), Full> {
         let taken = &self.taken[number];
+        let flow = taken.flow.map(|(at, signal)| (&self.probes[at], signal));
         let frame = &mut self.frame;
-        let described = describer.describe(
-            taken.identity,
-            &packet.header,
-            &taken.decoded,
-            taken.followed.as_ref(),
-            || copy_all(packet, frame),
-        );
+        let described =
+            self.describer
+                .describe(taken.identity, &packet.header, &taken.decoded, flow, || {
+                    copy_all(packet, frame)
+                });
         let judged = Judged {
             filters,
             matched: &self.matched[taken.matched.clone()],
@@ -184,12 +196,6 @@ impl Batch {
     }
 }
 
-impl Default for Batch {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 /// Copies a packet out of shared memory, to the start of `frame`, which only grows: clearing it would cost as much again.
 fn copy_all<'s>(packet: &Packet<'_>, frame: &'s mut Vec<u8>) -> &'s [u8] {
     let len = packet.data.len();
@@ -198,6 +204,16 @@ fn copy_all<'s>(packet: &Packet<'_>, frame: &'s mut Vec<u8>) -> &'s [u8] {
     }
     packet.data.copy_to(&mut frame[..len]);
     &frame[..len]
+}
+
+/// What a packet says of its connection; `head` is as much of it as was decoded.
+#[inline]
+fn signal(decoded: &Decoded, head: &[u8]) -> Signal {
+    let has_flags = decoded.transport == Some(Transport::Tcp) && decoded.payload > 0;
+    match head.get(decoded.header + 13) {
+        Some(flags) if has_flags && !decoded.fragment => Signal::of_tcp_flags(*flags),
+        _ => Signal::None,
+    }
 }
 
 /// Over which transport a packet may carry fields that filters want, as far as its first bytes tell.

@@ -6,7 +6,7 @@
 use shm_layout::packet::PacketHeader;
 use shm_layout::worker::{InProgress, WorkerCommit};
 
-use crate::decode::{self, Decoded, Transport};
+use crate::decode::{self, Decoded};
 use crate::detect::{Context, Details, Detector, Flow, Layer};
 use crate::flows::{Direction, FlowTable, NoMemory, Probe, Seed, Signal, Timeouts, Zone};
 
@@ -18,15 +18,6 @@ pub struct Describer {
     /// What was described last.
     last: Option<InProgress>,
     protocol: &'static str,
-}
-
-/// What is needed to find a packet's flow, and to follow it.
-#[derive(Debug, Clone, Copy)]
-pub struct Followed {
-    /// How to look for it.
-    pub probe: Probe,
-    /// What the packet says of its connection.
-    pub signal: Signal,
 }
 
 /// What is told of one packet. Everything is empty when nothing is known.
@@ -55,19 +46,11 @@ impl Describer {
         })
     }
 
-    /// How to find the flow of a packet, if it has one; `head` is as much of it as was decoded.
+    /// How to find the flow of a packet, if it has one.
     #[inline]
     #[must_use]
-    pub fn follow(&self, decoded: &Decoded, head: &[u8]) -> Option<Followed> {
-        let probe = self.flows.probe(decoded, Zone::NONE)?;
-        let flags = match decoded.transport {
-            Some(Transport::Tcp) if decoded.payload > 0 && !decoded.fragment => {
-                head.get(decoded.header + 13).copied().unwrap_or(0)
-            }
-            _ => 0,
-        };
-        let signal = Signal::of_tcp_flags(flags);
-        Some(Followed { probe, signal })
+    pub fn probe(&self, decoded: &Decoded) -> Option<Probe> {
+        self.flows.probe(decoded, Zone::NONE)
     }
 
     /// Once per batch: has the flows of its packets fetched, and forgets some of those that have been silent for too long.
@@ -75,21 +58,22 @@ impl Describer {
         self.flows.prepare(probes);
     }
 
-    /// Describes the packet `identity`. Its bytes are made by `frame` if they are needed.
+    /// Describes the packet `identity`, which belongs to `flow` and says something of its connection. Its bytes are made by `frame` if they
+    /// are needed.
     #[inline]
     pub fn describe<'f>(
         &mut self,
         identity: InProgress,
         header: &PacketHeader,
         decoded: &Decoded,
-        followed: Option<&Followed>,
+        flow: Option<(&Probe, Signal)>,
         frame: impl FnOnce() -> &'f [u8],
     ) -> Described<'_> {
         if self.last.replace(identity) != Some(identity) {
             self.protocol = "";
             self.details.clear();
-            match followed {
-                Some(followed) => self.observe(followed, header, decoded, frame),
+            match flow {
+                Some(flow) => self.observe(flow, header, decoded, frame),
                 None => self.observe_alone(header, decoded, frame()),
             }
         }
@@ -103,15 +87,15 @@ impl Describer {
     #[inline]
     fn observe<'f>(
         &mut self,
-        Followed { probe, signal }: &Followed,
+        (probe, signal): (&Probe, Signal),
         header: &PacketHeader,
         decoded: &Decoded,
         frame: impl FnOnce() -> &'f [u8],
     ) {
         let time_ns = header.timestamp_ns;
-        let flow = self.flows.observe(probe, time_ns, *signal);
+        let flow = self.flows.observe(probe, time_ns, signal);
         // The end of a connection may tell what the rest of it did not.
-        if flow.memory.given_up() && *signal == Signal::None {
+        if flow.memory.given_up() && signal == Signal::None {
             return;
         }
         let forward = flow.direction == Direction::Request;

@@ -9,7 +9,7 @@
 //! counts, a file waits. Of a live capture, what nothing asked for is dropped, and counted, before it comes to that: the last
 //! part of the tx ring is for packets of high priority.
 
-use crate::batch::{self, Batch};
+use crate::batch::{self, Batch, Taken};
 use crate::describe::Describer;
 use crate::flows::Counts;
 use crate::matcher::{Compiler, FilterSet, Verdict};
@@ -42,7 +42,6 @@ pub struct Worker {
     commit: WorkerCommit,
     filters: Box<FilterSet>,
     compiler: Compiler,
-    describer: Describer,
     bpf_active: bool,
     interfaces: InterfaceNames,
     /// Bytes of the tx ring that packets of normal priority leave free.
@@ -117,10 +116,9 @@ impl Worker {
             commit,
             filters: Box::new(FilterSet::none(policy)),
             compiler,
-            describer,
             bpf_active: false,
             interfaces: InterfaceNames::default(),
-            batch: Batch::new(),
+            batch: Batch::new(describer),
             rx_views,
             next_fetch_ns: 0,
             last_beat_ns: 0,
@@ -241,7 +239,7 @@ impl Worker {
         if took == Took::Nothing {
             return BatchEnd::Idle;
         }
-        self.batch.prepare(&mut self.describer);
+        self.batch.prepare();
         let mut end = BatchEnd::Busy;
         for number in 0..self.batch.taken().len() {
             if let Err(TxFull) = self.finish(queue, number) {
@@ -257,64 +255,60 @@ impl Worker {
         end
     }
 
-    /// Takes packets of an rx ring into the batch.
+    /// Takes packets of an rx ring into the batch. What is none, or condemned, is counted when it is the first that is met, and ends the
+    /// batch before it otherwise: a full tx ring may make the packets before it come again.
     fn take(&mut self, queue: usize) -> Took {
         self.batch.clear();
-        let mut took = Took::Nothing;
+        let rx = &mut self.regions.rx[queue];
         for number in 0..batch::MOST {
-            let record = match self.regions.rx[queue].read() {
+            let is_first = number == 0;
+            let before = rx.position();
+            let record = match rx.read() {
                 Ok(Some(record)) => record,
+                Ok(None) if is_first => return Took::Nothing,
                 Ok(None) => break,
+                Err(_) if !is_first => break,
                 Err(error) => {
-                    let skipped = self.regions.rx[queue].skip_published();
+                    let skipped = rx.skip_published();
                     self.commit.add(Counter::CorruptRecords, 1);
                     self.commit.add(Counter::CorruptSkips, 1);
                     tracing::error!(%error, queue, skipped, "the rx ring is corrupt; what it held is skipped");
-                    return Took::Some;
+                    break;
                 }
             };
-            took = Took::Some;
             let place = record.position..record.end;
             let Ok(packet) = Packet::read(&record, None) else {
-                self.commit.add(Counter::CorruptRecords, 1);
-                continue;
+                match is_first {
+                    true => self.commit.add(Counter::CorruptRecords, 1),
+                    false => rx.unread(before),
+                }
+                break;
             };
             let identity = InProgress::new(queue, packet.header.sequence);
             if self.condemned == Some(identity) {
-                if number > 0 {
-                    self.regions.rx[queue].unread(place.start);
+                if !is_first {
+                    rx.unread(before);
                     break;
                 }
                 let bytes = u64::from(packet.header.captured_len);
                 self.commit.add(Counter::Received, 1);
                 self.commit.add(Counter::ReceivedBytes, bytes);
                 self.commit.add(Counter::Quarantined, 1);
-                // The batch ends here: the next packet may kill too, and this one shall stay done.
+                // The next packet may kill too, and this one shall stay done.
                 return Took::Condemned;
             }
             self.regions.worker.set_in_progress(Some(identity));
-            self.batch.take(
-                identity,
-                place,
-                &packet,
-                &self.filters,
-                self.bpf_active,
-                &self.describer,
-            );
-            if self.is_doubtful(identity) {
+            let kept_back =
+                self.batch
+                    .take(identity, place, &packet, &self.filters, self.bpf_active);
+            if let Some(taken) = kept_back {
+                count(&mut self.commit, &taken, kept_back_as(taken.verdict));
+            }
+            if is_doubtful(self.suspect, identity) {
                 break;
             }
         }
-        took
-    }
-
-    /// Whether the packet, or one behind it, killed a predecessor. Then each packet is a batch of its own: of two that
-    /// kill, the earlier must always kill first, or neither would ever be condemned.
-    fn is_doubtful(&self, identity: InProgress) -> bool {
-        let suspect = self
-            .suspect
-            .filter(|suspect| suspect.queue == identity.queue);
-        suspect.is_some_and(|suspect| identity.sequence <= suspect.sequence)
+        Took::Some
     }
 
     /// Forwards or drops packet `number` of the batch, and counts it.
@@ -323,32 +317,14 @@ impl Worker {
         let taken = &self.batch.taken()[number];
         let verdict = taken.verdict;
         let outcome = match verdict.priority() {
-            None if verdict == Verdict::NoMatch => Counter::FilteredNoMatch,
-            None => Counter::FilteredByPolicy,
+            None => kept_back_as(verdict),
             Some(Priority::Normal) if !self.regions.tx.has_room(self.kept_bytes) => Counter::Shed,
             Some(priority) => match self.forward(queue, number, priority)? {
                 Some(outcome) => outcome,
                 None => return Ok(()),
             },
         };
-        let taken = &self.batch.taken()[number];
-        let bytes = u64::from(taken.bytes);
-        let commit = &mut self.commit;
-        commit.add(Counter::Received, 1);
-        commit.add(Counter::ReceivedBytes, bytes);
-        commit.add(outcome, 1);
-        if outcome == Counter::Forwarded {
-            commit.add(Counter::ForwardedBytes, bytes);
-        }
-        if verdict == Verdict::Matched {
-            commit.add(Counter::Matched, 1);
-        }
-        if taken.decoded.fragment {
-            commit.add(Counter::Fragments, 1);
-        }
-        if let Some(fault) = taken.decoded.fault {
-            commit.add(fault.counter(), 1);
-        }
+        count(&mut self.commit, &self.batch.taken()[number], outcome);
         Ok(())
     }
 
@@ -377,7 +353,6 @@ impl Worker {
             &packet,
             self.interfaces.get(&self.regions.session, interface),
             &self.filters,
-            &mut self.describer,
             (&mut self.regions.tx, self.commit.get(Counter::Forwarded)),
         );
         match forwarded {
@@ -392,7 +367,7 @@ impl Worker {
 
     /// The order of these stores is what recovery relies on.
     fn publish(&mut self, queue: usize) {
-        self.describer.report(&mut self.commit);
+        self.batch.report(&mut self.commit);
         let regions = &mut self.regions;
         self.commit.set_rx_tail(queue, regions.rx[queue].position());
         self.commit.set_tx_head(regions.tx.head());
@@ -414,6 +389,43 @@ impl Worker {
             false => NAP,
         };
         RingReader::wait_any(&readers, nap);
+    }
+}
+
+/// Whether a packet, or one behind it, is the `suspect` that killed a predecessor. Then each packet is a batch of its own: of two that
+/// kill, the earlier must always kill first, or neither would ever be condemned.
+fn is_doubtful(suspect: Option<InProgress>, packet: InProgress) -> bool {
+    let suspect = suspect.filter(|suspect| suspect.queue == packet.queue);
+    suspect.is_some_and(|suspect| packet.sequence <= suspect.sequence)
+}
+
+/// The counter of packets that are kept back by this verdict.
+#[inline]
+fn kept_back_as(verdict: Verdict) -> Counter {
+    match verdict {
+        Verdict::NoMatch => Counter::FilteredNoMatch,
+        _ => Counter::FilteredByPolicy,
+    }
+}
+
+/// Counts a packet and its `outcome`.
+#[inline]
+fn count(commit: &mut WorkerCommit, taken: &Taken, outcome: Counter) {
+    let bytes = u64::from(taken.bytes);
+    commit.add(Counter::Received, 1);
+    commit.add(Counter::ReceivedBytes, bytes);
+    commit.add(outcome, 1);
+    if outcome == Counter::Forwarded {
+        commit.add(Counter::ForwardedBytes, bytes);
+    }
+    if taken.verdict == Verdict::Matched {
+        commit.add(Counter::Matched, 1);
+    }
+    if taken.decoded.fragment {
+        commit.add(Counter::Fragments, 1);
+    }
+    if let Some(fault) = taken.decoded.fault {
+        commit.add(fault.counter(), 1);
     }
 }
 

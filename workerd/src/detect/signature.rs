@@ -50,7 +50,7 @@ pub trait Signature: Sync {
         details: &mut Details,
     );
 
-    /// Whether [`Signature::watch`] wants the packets of flows that it decided.
+    /// Whether [`Signature::watch`] wants those packets of flows that it decided which start as [`Signature::starts`] says.
     fn watches(&self) -> bool {
         false
     }

@@ -127,7 +127,7 @@ fn matched(payload: &[u8]) -> Option<&'static [u8]> {
         .iter()
         .find(|method| payload.starts_with(method) && payload.get(method.len()) == Some(&b' '))?;
     let line = first_line(payload)?;
-    let uri = line[method.len() + 1..].strip_suffix(b" SIP/2.0")?;
+    let uri = line.get(method.len() + 1..)?.strip_suffix(b" SIP/2.0")?;
     (!uri.is_empty() && !uri.contains(&b' ')).then_some(method)
 }
 
@@ -440,6 +440,8 @@ mod tests {
             &b"INFORMATION: x SIP/2.0\r\n"[..],
             b"INVITE sip:x\r\n",
             b"INVITE  SIP/2.0\r\n",
+            b"INVITE \r\n",
+            b"INVITE ",
             b"INVITE a b SIP/2.0\r\n",
             b"OPTIONS * RTSP/1.0\r\n",
             b"SIP/2.0 abc\r\n",
