@@ -22,8 +22,8 @@ use serde_json::Value;
 use tempfile::tempdir;
 
 /// The layouts that were saved.
-const UNDERSTOOD: &str = "2.0";
-const REFUSED: [&str; 2] = ["1.0", "1.1"];
+const UNDERSTOOD: &str = "3.0";
+const REFUSED: [&str; 3] = ["1.0", "1.1", "2.0"];
 
 /// A node in `folder` like the saved one, for a processor at `address`.
 fn node_like_the_saved_one(folder: &Path, address: &str) -> Daemons {
