@@ -193,7 +193,10 @@ fn sent() -> Vec<capture::Packet> {
 fn what_an_older_node_left_in_its_rings_is_delivered() {
     let saved = Saved::open(UNDERSTOOD).unwrap();
     let (said, status, arrived) = go_on(UNDERSTOOD, &saved);
-    assert!(said.contains("shared memory of a predecessor"), "{said}");
+    assert!(
+        said.contains("went on in the shared memory of a predecessor"),
+        "{said}"
+    );
     assert_eq!(status["ledger"]["balanced"], true, "{status:#}");
     let sent = sent();
     assert_eq!(
