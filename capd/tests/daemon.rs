@@ -27,6 +27,7 @@ use lc_daemon::signals::{Signals, Stop};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use nix::unistd::Pid;
+use rustix::fs::{OFlags, fcntl_getfl};
 use shm_layout::counters::CaptureCounter;
 use shm_layout::filters::{Filter, Snapshot};
 use shm_layout::forwarder::{Endpoints, Forwarder as SharedForwarder};
@@ -417,10 +418,10 @@ fn regions(config: &Config) -> Vec<(String, OwnedFd)> {
         (of_worker(Kind::Worker), SharedWorker::BYTES),
         (of_worker(Kind::Tx), tx),
         (of_worker(Kind::TxCursor), 0),
-        (of_worker(Kind::Calls), config.calls_log_bytes as u64),
-        (of_worker(Kind::Held), config.held_log_bytes as u64),
         (of_queue(Kind::Rx), rx),
         (of_queue(Kind::RxCursor), 0),
+        (of_worker(Kind::Calls), config.calls_log_bytes as u64),
+        (of_worker(Kind::Held), config.held_log_bytes as u64),
     ];
     let make = |(id, bytes)| {
         let (fd, _) = create(id, bytes, Pages::PreferHuge).unwrap();
@@ -549,6 +550,65 @@ fn a_connection_attaches_once() {
         let reply = receive::<Reply>(connection.as_fd()).unwrap().unwrap();
         assert_eq!(matches!(reply.message, Reply::Regions(_)), granted);
         assert_eq!(reply.descriptors.is_empty(), !granted);
+    }
+    assert_eq!(capd.end(), Exit::Ok);
+}
+
+/// What a worker knows of calls, the others and observers read; what it holds, nobody else gets.
+#[test]
+fn logs_are_handed_out_by_role() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path(), 2, "interfaces = [\"lo\"]");
+    let run_dir = config.runtime_dir.clone();
+    let capd = start(&config, Memory::new(0, 1, FullRing::Drop));
+    let mut first = attach(|| WorkerRegions::attach(&run_dir, 0));
+    let mut second = attach(|| WorkerRegions::attach(&run_dir, 1));
+    let mut observer = Observer::attach(&run_dir).unwrap();
+    first.calls.append(7, &[b"a call"]).unwrap();
+    first.calls.publish();
+    let mut scratch = Vec::new();
+    for reader in [&mut second.peers[0].calls, &mut observer.calls[0]] {
+        let record = reader.next(&mut scratch).unwrap().unwrap();
+        assert_eq!((record.kind, record.body), (7, &b"a call"[..]));
+    }
+    assert!(!observer.calls[1].behind());
+    let indices = |worker: &WorkerRegions| -> Vec<u16> {
+        worker.peers.iter().map(|peer| peer.worker).collect()
+    };
+    assert_eq!((indices(&first), indices(&second)), (vec![1], vec![0]));
+
+    let (calls, held) = (Kind::Calls as u16, Kind::Held as u16);
+    for (role, worker, logs) in [
+        (
+            Role::Worker,
+            1,
+            vec![(held, 1, true), (calls, 0, false), (calls, 1, true)],
+        ),
+        (
+            Role::Observer,
+            0,
+            vec![(calls, 0, false), (calls, 1, false)],
+        ),
+        (Role::Forwarder, 0, vec![]),
+    ] {
+        let connection = connection(&run_dir);
+        let request = Request::Attach {
+            protocol: PROTOCOL,
+            role,
+            worker,
+        };
+        send(connection.as_fd(), &request, &[]).unwrap();
+        let received = receive::<Reply>(connection.as_fd()).unwrap().unwrap();
+        let Reply::Regions(regions) = received.message else {
+            panic!("{:?}", received.message);
+        };
+        let handed_out = regions.iter().zip(&received.descriptors);
+        let writable = |fd: &OwnedFd| fcntl_getfl(fd).unwrap().contains(OFlags::RDWR);
+        let found: Vec<_> = handed_out
+            .filter(|((kind, ..), _)| [calls, held].contains(kind))
+            .map(|((kind, worker, _), fd)| (*kind, *worker, writable(fd)))
+            .collect();
+        assert_eq!(found, logs, "{role}");
     }
     assert_eq!(capd.end(), Exit::Ok);
 }

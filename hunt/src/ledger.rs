@@ -286,3 +286,31 @@ impl fmt::Display for Ledger {
         writeln!(f, "{verdict}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn held_packets_wait_and_are_told_apart() {
+        let steered = || Stage::new("steered", 10, vec![("forwarded", 5)]);
+        let stage = steered().holding(7, 4);
+        assert_eq!((stage.waiting, stage.held, stage.balanced), (5, 3, true));
+        let ledger = Ledger {
+            stages: vec![stage],
+            balanced: true,
+            quiet: false,
+            complete: false,
+        };
+        let line = "10 = 5 forwarded + 5 waiting (3 of them for a verdict on their call)\n";
+        assert!(ledger.to_string().contains(line), "{ledger}");
+    }
+
+    #[test]
+    fn more_held_than_can_be_does_not_balance() {
+        let steered = || Stage::new("steered", 10, vec![("forwarded", 5)]);
+        assert!(!steered().holding(6, 0).balanced);
+        assert!(!steered().holding(4, 5).balanced);
+        assert!(steered().holding(5, 0).balanced);
+    }
+}

@@ -65,11 +65,12 @@ impl Daemons {
     pub fn start_capd_with(&self, descriptors: &[(&str, String)]) -> Result<Running, ProcessError> {
         let (names, opened): (Vec<_>, Vec<_>) = (3..)
             .zip(descriptors)
-            .map(|(number, (name, path))| (*name, format!("{number}<>{path}")))
+            // Each by itself: of many in one exec, bash closes the last from number 12 on.
+            .map(|(number, (name, path))| (*name, format!("exec {number}<>{path}")))
             .unzip();
         let script = format!(
-            "exec {}; export LISTEN_PID=$$ LISTEN_FDS={} LISTEN_FDNAMES={}; exec \"$@\"",
-            opened.join(" "),
+            "{}; export LISTEN_PID=$$ LISTEN_FDS={} LISTEN_FDNAMES={}; exec \"$@\"",
+            opened.join("; "),
             names.len(),
             names.join(":")
         );

@@ -22,8 +22,8 @@ use serde_json::Value;
 use tempfile::tempdir;
 
 /// The layouts that were saved.
-const UNDERSTOOD: &str = "2.0";
-const REFUSED: [&str; 2] = ["1.0", "1.1"];
+const UNDERSTOOD: &str = "3.0";
+const REFUSED: [&str; 3] = ["1.0", "1.1", "2.0"];
 
 /// A node in `folder` like the saved one, for a processor at `address`.
 fn node_like_the_saved_one(folder: &Path, address: &str) -> Daemons {
@@ -193,7 +193,10 @@ fn sent() -> Vec<capture::Packet> {
 fn what_an_older_node_left_in_its_rings_is_delivered() {
     let saved = Saved::open(UNDERSTOOD).unwrap();
     let (said, status, arrived) = go_on(UNDERSTOOD, &saved);
-    assert!(said.contains("shared memory of a predecessor"), "{said}");
+    assert!(
+        said.contains("went on in the shared memory of a predecessor"),
+        "{said}"
+    );
     assert_eq!(status["ledger"]["balanced"], true, "{status:#}");
     let sent = sent();
     assert_eq!(

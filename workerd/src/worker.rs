@@ -104,6 +104,15 @@ impl Worker {
         for (queue, rx) in regions.rx.iter_mut().enumerate() {
             rx.resume(commit.rx_tail(queue));
         }
+        let logs = [
+            (&mut regions.calls, commit.calls()),
+            (&mut regions.held, commit.held()),
+        ];
+        for (log, bounds) in logs {
+            if let Err(error) = log.resume(bounds) {
+                tracing::warn!(%error, "a log in shared memory does not fit the commit of a predecessor");
+            }
+        }
         let kept_bytes = match waits {
             true => 0,
             false => regions.tx.capacity() / KEPT_PART,
