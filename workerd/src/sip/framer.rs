@@ -321,7 +321,7 @@ impl Framer {
         self.offset..self.offset + len as u64
     }
 
-    fn advance<'c>(&mut self, chunk: &mut &'c [u8], count: usize) {
+    fn advance(&mut self, chunk: &mut &[u8], count: usize) {
         *chunk = &chunk[count..];
         self.offset += count as u64;
     }

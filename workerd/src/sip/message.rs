@@ -75,14 +75,18 @@ impl<'a> Message<'a> {
         Self::parse_form(bytes, Form::Loose)
     }
 
-    /// As [`Message::parse`], but also what is a SIP message only by goodwill: for filters, which evasion must not deceive.
+    /// As [`Message::parse`], but also what is a SIP message only by goodwill, perhaps with blanks before it: for filters, which
+    /// disguise must not deceive.
     #[must_use]
     pub fn parse_doubtful(bytes: &'a [u8]) -> Option<Self> {
         Self::parse_form(bytes, Form::Doubtful)
     }
 
     fn parse_form(bytes: &'a [u8], least: Form) -> Option<Self> {
-        let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
+        let is_end = |byte: &u8| match least {
+            Form::Doubtful => byte.is_ascii_whitespace(),
+            Form::Loose | Form::Exact => matches!(byte, b'\r' | b'\n'),
+        };
         let skipped = bytes.iter().take_while(|byte| is_end(byte)).count();
         let (line, behind) = split_line(&bytes[skipped..])?;
         let (start, form) = start_line(line)?;
@@ -300,7 +304,8 @@ pub fn start_line(line: &[u8]) -> Option<(Start<'_>, Form)> {
         (Some(uri), Some(version)) if starts_like_version(version) => {
             Some((request(uri), Form::Doubtful))
         }
-        _ => (method != Method::Other).then(|| (request(&[]), Form::Doubtful)),
+        (Some(_), _) => (method != Method::Other).then(|| (request(&[]), Form::Doubtful)),
+        (None, _) => None,
     }
 }
 
@@ -460,6 +465,7 @@ mod tests {
             ("INVITE sip:a SIP/7.0", Some(Form::Doubtful)),
             ("INVITE sip:a@very-long", Some(Form::Doubtful)),
             ("INVITE", None),
+            ("INVITE ", None),
             ("GET / HTTP/1.1", None),
             ("(x) sip:a SIP/2.0", None),
             ("SIP/2.0 486 Busy Here", Some(Form::Exact)),
