@@ -31,16 +31,26 @@ fn message(line: &str, cseq: &str, body: &str) -> Vec<u8> {
 
 fn messages() -> [(&'static str, Vec<u8>); 3] {
     [
-        ("INVITE", message("INVITE sip:bob@biloxi.example SIP/2.0", "INVITE", SDP)),
+        (
+            "INVITE",
+            message("INVITE sip:bob@biloxi.example SIP/2.0", "INVITE", SDP),
+        ),
         ("200 with SDP", message("SIP/2.0 200 OK", "INVITE", SDP)),
-        ("REGISTER", message("REGISTER sip:biloxi.example SIP/2.0", "REGISTER", "")),
+        (
+            "REGISTER",
+            message("REGISTER sip:biloxi.example SIP/2.0", "REGISTER", ""),
+        ),
     ]
 }
 
 /// What calls ask of a message. Returns how many endpoints it announces.
 fn read(bytes: &[u8]) -> usize {
     let message = Message::parse(bytes).expect("a message");
-    black_box((message.method_token(), message.status(), message.cseq_method()));
+    black_box((
+        message.method_token(),
+        message.status(),
+        message.cseq_method(),
+    ));
     black_box((message.call_id(), message.from(), message.to()));
     Session::of(&message).map_or(0, |session| session.endpoints().count())
 }
@@ -56,11 +66,18 @@ fn sip(criterion: &mut Criterion) {
             bencher.iter(|| read(black_box(bytes)));
         });
     }
-    let stream: Vec<u8> = messages().iter().flat_map(|(_, bytes)| bytes.clone()).collect();
+    let stream: Vec<u8> = messages()
+        .iter()
+        .flat_map(|(_, bytes)| bytes.clone())
+        .collect();
     let stream = stream.repeat(8);
     for segment in [1460, usize::MAX] {
         group.throughput(Throughput::Bytes(stream.len() as u64));
-        let name = if segment == usize::MAX { "one chunk".to_owned() } else { format!("chunks of {segment}") };
+        let name = if segment == usize::MAX {
+            "one chunk".to_owned()
+        } else {
+            format!("chunks of {segment}")
+        };
         group.bench_function(BenchmarkId::new("frame", name), |bencher| {
             bencher.iter(|| {
                 let mut framer = Framer::new(Limits::default(), 0);

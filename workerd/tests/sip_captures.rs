@@ -33,7 +33,8 @@ impl Tally {
             None => (&mut self.responses, message.status().to_string()),
         };
         *counts.entry(key).or_default() += 1;
-        self.call_ids.extend(message.call_id().ok().map(<[u8]>::to_vec));
+        self.call_ids
+            .extend(message.call_id().ok().map(<[u8]>::to_vec));
     }
 }
 
@@ -66,7 +67,8 @@ fn check(capture: &Path, facts: &Value) -> bool {
     let sip = &facts["sip"];
     let tunnels = facts["encapsulation"].as_object();
     let is_plain = tunnels.is_none_or(|tunnels| tunnels.keys().all(|key| key.contains("vlan")));
-    let is_whole = facts.get("fragments").is_none() && !capture.ends_with("sip-ipip-fragments.pcap");
+    let is_whole =
+        facts.get("fragments").is_none() && !capture.ends_with("sip-ipip-fragments.pcap");
     if facts["use"] != "strict" || !sip.is_object() || !is_plain || !is_whole {
         return false;
     }

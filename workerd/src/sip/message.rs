@@ -393,6 +393,7 @@ pub fn content_length(value: &[u8], limit: u64) -> Result<u64, LengthFault> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::sdp::Session;
     use super::*;
     use proptest::prelude::*;
 
@@ -664,6 +665,82 @@ mod tests {
         assert_eq!(message.values(Name::From).count(), 0);
     }
 
+    /// Everything that is asked of messages.
+    fn ask(message: &Message<'_>) {
+        for name in Name::ALL {
+            message.addresses(*name).for_each(|address| {
+                let _ = (address.tag(), address.uri.host());
+            });
+            let _ = message.last(*name).map(|value| value.to_string());
+        }
+        let _ = (
+            message.call_id(),
+            message.cseq(),
+            message.imsis().count(),
+            message.imeis().count(),
+        );
+        let _ = (
+            message.correlations().count(),
+            message.access_network(),
+            message.visited_network(),
+        );
+        let _ = Session::of(message).map(|session| session.endpoints().count());
+    }
+
+    #[test]
+    fn hostile_messages_are_read_to_their_end() {
+        let parts = [
+            "\"",
+            "\\\"",
+            "\\",
+            "<",
+            "<sip:",
+            "sip:",
+            ":",
+            ",",
+            ";",
+            ";=\"",
+            "=",
+            "@",
+            "%",
+            "\0",
+            "\r",
+            " ",
+            "\r\n ",
+            "+sip.instance=",
+            "username=",
+            "--b\r\n",
+            "\r\n--b",
+            "m=audio 1 RTP/AVP 0\r\n",
+            "a=candidate:1 1 UDP 1 1.1.1.1 1 x\r\n",
+            "SIP/2.0 ",
+        ];
+        let headers = [
+            "From: ",
+            "Contact: ",
+            "Authorization: ",
+            "P-Charging-Vector: ",
+            "P-Access-Network-Info: x;",
+            "Content-Length: ",
+            "Call-ID: ",
+            "CSeq: ",
+            "c: multipart/mixed;boundary=b\r\n\r\n",
+            "c: application/sdp\r\n\r\n",
+        ];
+        for part in parts {
+            let many = part.repeat((64 << 10) / part.len());
+            for header in headers {
+                let text = format!("INVITE sip:b@x SIP/2.0\r\n{header}{many}");
+                ask(&parse(&text).unwrap());
+                // As many headers as are read.
+                let lines = format!("{header}{part}\r\n").repeat(1000);
+                ask(&parse(&format!("INVITE sip:b@x SIP/2.0\r\n{lines}\r\n{many}")).unwrap());
+            }
+            let _ = Message::parse_doubtful(many.as_bytes());
+            let _ = Message::parse_doubtful(format!("INVITE {many} SIP/2.0").as_bytes());
+        }
+    }
+
     fn within(whole: &[u8], part: &[u8]) -> bool {
         let (whole, part) = (whole.as_ptr_range(), part.as_ptr_range());
         part.is_empty() || whole.start <= part.start && part.end <= whole.end
@@ -700,8 +777,7 @@ mod tests {
                     prop_assert!(within(&bytes, address.uri.host()) && within(&bytes, address.uri.user));
                 }
             }
-            let _ = (message.call_id(), message.cseq(), message.imsis().count(), message.imeis().count());
-            let _ = (message.correlations().count(), message.access_network(), message.visited_network());
+            ask(&message);
         }
     }
 }
