@@ -6,7 +6,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use lc_workerd::decode::{Addr, Transport, decode};
+use lc_workerd::decode::{Transport, decode};
 use lc_workerd::sip::framer::{Event, Limits};
 use lc_workerd::sip::message::Message;
 use lc_workerd::sip::stream::Stream;
@@ -14,8 +14,8 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Source and destination, with ports.
-type Direction = ((Addr, Addr), (u16, u16));
+/// Sequence numbers and payloads.
+type Segments = Vec<(u32, Vec<u8>)>;
 /// By method, and by status.
 type Counts = BTreeMap<String, u64>;
 
@@ -88,7 +88,7 @@ fn check(capture: &Path, facts: &Value) -> bool {
 
 fn observe(capture: &Path) -> Tally {
     let mut tally = Tally::default();
-    let mut segments: BTreeMap<String, (Direction, Vec<(u32, Vec<u8>)>)> = BTreeMap::new();
+    let mut streams: BTreeMap<String, Segments> = BTreeMap::new();
     for packet in lc_tests::capture::read(capture).unwrap().packets {
         let decoded = decode(packet.link_type as u16, &packet.bytes);
         let payload = decoded.payload_of(&packet.bytes);
@@ -99,24 +99,23 @@ fn observe(capture: &Path) -> Tally {
                 }
             }
             Some(Transport::Tcp) if !payload.is_empty() => {
-                let direction = (decoded.addresses.unwrap(), decoded.ports.unwrap());
+                let direction = (decoded.addresses, decoded.ports);
                 let at = decoded.header + 4;
                 let sequence = u32::from_be_bytes(packet.bytes[at..at + 4].try_into().unwrap());
-                let stream = segments.entry(format!("{direction:?}"));
-                let stream = stream.or_insert_with(|| (direction, vec![]));
-                stream.1.push((sequence, payload.to_vec()));
+                let stream = streams.entry(format!("{direction:?}")).or_default();
+                stream.push((sequence, payload.to_vec()));
             }
             _ => {}
         }
     }
-    for (_, stream) in segments.into_values() {
+    for stream in streams.into_values() {
         frame(stream, &mut tally);
     }
     tally
 }
 
 /// Puts the segments of one direction in order, and finds the messages in them.
-fn frame(mut segments: Vec<(u32, Vec<u8>)>, tally: &mut Tally) {
+fn frame(mut segments: Segments, tally: &mut Tally) {
     let first = segments[0].0;
     segments.sort_by_key(|(sequence, _)| sequence.wrapping_sub(first) as i32);
     let mut stream = Stream::new(Limits::default(), 0, true);
