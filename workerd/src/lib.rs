@@ -13,6 +13,7 @@
 //! | [`extract`] | the fields of a packet that filters are compared with |
 //! | [`sip`] | SIP messages and session descriptions, in datagrams and streams |
 //! | [`matcher`] | the compiled filters and the verdict |
+//! | [`batch`] | packets taken, judged and forwarded, in two passes |
 //! | [`emit`], [`address_text`] | the packet as it will stand in a batch |
 //! | [`quarantine`] | packets that kill workers |
 //! | [`start`] | from the start of the process to its sandbox |
@@ -24,6 +25,7 @@
 
 pub mod address_text;
 pub mod arguments;
+pub mod batch;
 pub mod decode;
 pub mod describe;
 pub mod detect;

@@ -274,6 +274,8 @@ mod tests {
             &b"INFORMATION: x SIP/2.0\r\n"[..],
             b"INVITE sip:x\r\n",
             b"INVITE  SIP/2.0\r\n",
+            b"INVITE \r\n",
+            b"INVITE ",
             b"INVITE a b SIP/2.0\r\n",
             b"OPTIONS * RTSP/1.0\r\n",
             b"SIP/2.0 abc\r\n",
