@@ -11,6 +11,7 @@
 //! | [`describe`] | what is told of a forwarded packet |
 //! | [`flows`] | what is remembered of each flow |
 //! | [`extract`] | the fields of a packet that filters are compared with |
+//! | [`sip`] | SIP messages and session descriptions, in datagrams and streams |
 //! | [`matcher`] | the compiled filters and the verdict |
 //! | [`batch`] | packets taken, judged and forwarded, in two passes |
 //! | [`emit`], [`address_text`] | the packet as it will stand in a batch |

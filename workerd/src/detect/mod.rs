@@ -106,7 +106,6 @@ pub use context::{Context, FIN, Layer, RST};
 pub use details::{Details, Text, Value, Writer};
 pub use protocol::Protocol;
 pub use signature::{Notes, Signature, Verdict};
-pub use sip::METHODS as SIP_METHODS;
 
 use memory::{Memory, Scratch};
 use std::ops::IndexMut;

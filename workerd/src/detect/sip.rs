@@ -1,49 +1,33 @@
 //! SIP (RFC 3261 section 7).
 //!
-//! A request is a known method, a URI and `SIP/2.0`, separated by single blanks, on one line; a
-//! response is `SIP/2.0`, a blank and three digits. Headers end at the first empty line; a line that
-//! starts with a blank continues the one before (section 7.3.1). Over TCP, UDP and SCTP, any port.
+//! A request is a known method, a URI and `SIP/2.0`, separated by single blanks, on one line. Of a method
+//! that an extension may bring, which is any token (section 25.1), the URI must be one of SIP or a telephone's, and the
+//! method in capitals. A response is `SIP/2.0`, a blank and three digits. Over TCP, UDP and SCTP, any port. Messages are
+//! read by [`crate::sip`].
 //!
 //! Session descriptions (RFC 8866) announce media endpoints to the signatures of media.
 
 use super::confidence::Confidence;
 use super::context::{Context, FIN, Layer, RST};
-use super::details::{Details, Text, Value, Writer};
-use super::fields::{decimal, head, position, split, starts_with, word};
+use super::details::Details;
+use super::fields::word;
 use super::memory::{MediaKind, Memory};
 use super::protocol::Protocol;
 use super::signature::{Notes, Signature, Verdict, verdict};
-use crate::decode::Addr;
-use memchr::memchr;
-use std::fmt::{self, Write};
-use std::net::IpAddr;
+use crate::sip::address::{Address, addresses};
+use crate::sip::header::{Header, Name};
+use crate::sip::message::{Form, Message, Start};
+use crate::sip::method::Method;
+use crate::sip::sdp::{Announced, Profile, Session};
+use std::fmt::{self, Display, Write};
 
 /// See the module.
 pub struct Sip;
 
 const PORTS: &[u16] = &[5060, 5061];
 const VERSION: &[u8] = b"SIP/2.0";
-/// Methods of requests (RFC 3261, 3262, 3311, 3428, 3515, 3903, 6086, 6665).
-pub const METHODS: &[&[u8]] = &[
-    b"INVITE",
-    b"ACK",
-    b"BYE",
-    b"CANCEL",
-    b"REGISTER",
-    b"OPTIONS",
-    b"PRACK",
-    b"SUBSCRIBE",
-    b"NOTIFY",
-    b"PUBLISH",
-    b"INFO",
-    b"REFER",
-    b"MESSAGE",
-    b"UPDATE",
-];
 /// Longest first line that is looked at.
 const LONGEST_LINE: usize = 2048;
-/// Most media lines of a session description.
-const MOST_MEDIA: usize = 32;
 /// Expedited forwarding (RFC 3246), as operators mark signalling.
 const EXPEDITED: u8 = 0xb8;
 
@@ -53,20 +37,19 @@ impl Signature for Sip {
     }
 
     fn starts(&self, layer: Layer, first: u8) -> bool {
-        matches!(layer, Layer::Tcp | Layer::Udp | Layer::Sctp)
-            && (first == VERSION[0] || METHODS.iter().any(|method| method[0] == first))
+        matches!(layer, Layer::Tcp | Layer::Udp | Layer::Sctp) && first.is_ascii_uppercase()
     }
 
     fn judge(&self, context: &Context<'_>, _: &mut Notes<'_>) -> Option<Verdict> {
-        matched(context.payload)?;
+        let message = message(context.payload)?;
         let standard = context.on(PORTS);
-        let headers = Headers::of(context.payload);
-        let off = match (headers.call_id, headers.from, headers.any) {
-            (Some(_), Some(_), _) => 693,
-            (Some(_), None, _) => 696,
-            (None, Some(_), _) => 698,
-            (None, None, true) => 703,
-            (None, None, false) => 760,
+        let has = |name| message.value(name).is_some();
+        let off = match (has(Name::CallId), has(Name::From), message.has_headers()) {
+            (true, true, _) => 693,
+            (true, false, _) => 696,
+            (false, true, _) => 698,
+            (false, false, true) => 703,
+            (false, false, false) => 760,
         };
         verdict(Protocol::Sip, Confidence::by_port(standard, 1000, off))
     }
@@ -82,8 +65,8 @@ impl Signature for Sip {
             if context.tcp_flags & (FIN | RST) != 0 {
                 details.put("type", "tcp_teardown");
             }
-        } else if let Some(matched) = matched(context.payload) {
-            message(context.payload, matched, details);
+        } else if let Some(message) = message(context.payload) {
+            describe(&message, details);
         }
     }
 
@@ -92,14 +75,13 @@ impl Signature for Sip {
     }
 
     fn watch(&self, context: &Context<'_>, notes: &mut Notes<'_>) {
-        if matched(context.payload).is_none() {
+        let Some(message) = message(context.payload) else {
             return;
-        }
+        };
         notes.memory.pair(context.addresses, context.time_ns);
-        let body = body(context.payload);
-        if memchr::memmem::find(body, b"m=").is_some() {
-            let call_id = Headers::of(context.payload).call_id.unwrap_or_default();
-            announce(body, call_id, context.time_ns, notes.memory);
+        if let Some(session) = Session::of(&message) {
+            let call_id = message.last(Name::CallId).map_or(&[][..], |id| id.0);
+            announce(&session, call_id, context.time_ns, notes.memory);
         }
     }
 }
@@ -117,291 +99,126 @@ pub fn teardown(context: &Context<'_>, memory: &Memory) -> Option<Verdict> {
     verdict(Protocol::Sip, Confidence::LOW)
 }
 
-/// The method of a request or the version of a response, if a message starts here.
-fn matched(payload: &[u8]) -> Option<&'static [u8]> {
-    if let Some(status) = payload.strip_prefix(b"SIP/2.0 ") {
-        let code = head(status, 3);
-        return code.iter().all(u8::is_ascii_digit).then_some(VERSION);
-    }
-    let method = METHODS
-        .iter()
-        .find(|method| payload.starts_with(method) && payload.get(method.len()) == Some(&b' '))?;
-    let line = first_line(payload)?;
-    let uri = line.get(method.len() + 1..)?.strip_suffix(b" SIP/2.0")?;
-    (!uri.is_empty() && !uri.contains(&b' ')).then_some(method)
-}
-
-/// Without its line end; a line without an end is as long as the bytes.
-fn first_line(payload: &[u8]) -> Option<&[u8]> {
-    let start = head(payload, LONGEST_LINE);
-    match memchr(b'\n', start) {
-        Some(end) => Some(start[..end].trim_ascii_end()),
-        None if payload.len() <= LONGEST_LINE => Some(payload.trim_ascii_end()),
-        None => None,
-    }
-}
-
-/// The headers that are told of.
-#[derive(Default)]
-struct Headers<'a> {
-    any: bool,
-    from: Option<&'a [u8]>,
-    to: Option<&'a [u8]>,
-    call_id: Option<&'a [u8]>,
-    cseq: Option<&'a [u8]>,
-    contact: Option<&'a [u8]>,
-    user_agent: Option<&'a [u8]>,
-    via: Option<&'a [u8]>,
-}
-
-impl<'a> Headers<'a> {
-    fn of(payload: &'a [u8]) -> Self {
-        let mut found = Self::default();
-        for (name, value) in headers(payload) {
-            found.any = true;
-            let is = |long: &[u8], short: u8| {
-                name.eq_ignore_ascii_case(long)
-                    || matches!(name, [one] if one.eq_ignore_ascii_case(&short))
-            };
-            if is(b"from", b'f') {
-                found.from = Some(value);
-            } else if is(b"to", b't') {
-                found.to = Some(value);
-            } else if is(b"call-id", b'i') {
-                found.call_id = Some(value);
-            } else if is(b"contact", b'm') {
-                found.contact = Some(value);
-            } else if is(b"via", b'v') {
-                found.via = found.via.or(Some(value));
-            } else if name.eq_ignore_ascii_case(b"cseq") {
-                found.cseq = Some(value);
-            } else if name.eq_ignore_ascii_case(b"user-agent") {
-                found.user_agent = Some(value);
-            }
-        }
-        found
-    }
-}
-
-/// Names and values of the headers; a value may still be folded.
-fn headers(payload: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    let mut rest = split(payload, b'\n').map_or(&[][..], |(_, rest)| rest);
-    std::iter::from_fn(move || {
-        loop {
-            let end = logical_line(rest)?;
-            let line = &rest[..end];
-            rest = &rest[(end + 1).min(rest.len())..];
-            if let Some((name, value)) = split(line, b':')
-                && !name.trim_ascii().is_empty()
-            {
-                return Some((name.trim_ascii(), value.trim_ascii()));
-            }
-        }
-    })
-}
-
-/// Where the line with its continuations ends; `None` at the empty line or the end.
-fn logical_line(rest: &[u8]) -> Option<usize> {
-    let mut end = memchr(b'\n', rest).unwrap_or(rest.len());
-    if rest[..end].trim_ascii().is_empty() {
+/// The message that begins at the payload's first byte, if its first line leaves no doubt.
+fn message(payload: &[u8]) -> Option<Message<'_>> {
+    if payload
+        .first()
+        .is_none_or(|first| !first.is_ascii_uppercase())
+    {
         return None;
     }
-    while let Some(b' ' | b'\t') = rest.get(end + 1) {
-        let next = end + 1;
-        end = memchr(b'\n', &rest[next..]).map_or(rest.len(), |at| next + at);
-    }
-    Some(end)
+    let message = Message::parse(payload)?;
+    let is_sure = match message.start() {
+        Start::Request {
+            method: Method::Other,
+            token,
+            uri,
+        } => possible_extension(token, uri),
+        Start::Request { .. } | Start::Response { .. } => true,
+    };
+    (message.form() == Form::Exact && is_sure && message.line().len() <= LONGEST_LINE)
+        .then_some(message)
 }
 
-/// What follows the first empty line.
-fn body(payload: &[u8]) -> &[u8] {
-    let mut rest = payload;
-    while let Some((line, next)) = split(rest, b'\n') {
-        rest = next;
-        if line.trim_ascii().is_empty() {
-            return rest;
+/// Whether `method` may be one of an extension, asked for by its URI.
+fn possible_extension(method: &[u8], uri: &[u8]) -> bool {
+    let capital =
+        |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || b"-_.".contains(byte);
+    let schemes: [&[u8]; 3] = [b"sip:", b"sips:", b"tel:"];
+    let starts = |scheme: &&[u8]| super::fields::starts_with(uri, scheme);
+    schemes.iter().any(starts) && method.iter().all(capital)
+}
+
+fn describe(message: &Message<'_>, details: &mut Details) {
+    let line = message.line();
+    match message.start() {
+        Start::Request { token, .. } => {
+            details.text("matched_method", token);
+            details.text("first_line", line);
+            details.put("type", "request");
+            details.text("method", token);
+            details.set_info_to("method");
+        }
+        Start::Response { .. } => {
+            details.text("matched_method", VERSION);
+            details.text("first_line", line);
+            let (code, reason) = word(word(line).1);
+            details.put("type", "response");
+            details.text_if_any("status_code", code);
+            details.text_if_any("reason", reason);
+            details.set_info(Protocol::Sip.name());
         }
     }
-    &[]
-}
-
-fn message(payload: &[u8], matched: &[u8], details: &mut Details) {
-    details.text("matched_method", matched);
-    let line = first_line(payload).unwrap_or_default();
-    details.text("first_line", line);
-    let (first, rest) = word(line);
-    if matched == VERSION {
-        let (code, reason) = word(rest);
-        details.put("type", "response");
-        details.text_if_any("status_code", code);
-        details.text_if_any("reason", reason);
-        details.set_info(Protocol::Sip.name());
-    } else {
-        details.put("type", "request");
-        details.text("method", first);
-        details.set_info_to("method");
-    }
-    let found = Headers::of(payload);
-    party(details, ["from", "from_user", "from_tag"], found.from);
-    party(details, ["to", "to_user", "to_tag"], found.to);
+    party(
+        details,
+        ["from", "from_user", "from_tag"],
+        message,
+        Name::From,
+    );
+    party(details, ["to", "to_user", "to_tag"], message, Name::To);
     for (key, value) in [
-        ("call_id", found.call_id),
-        ("cseq", found.cseq),
-        ("contact", found.contact),
-        ("user_agent", found.user_agent),
-        ("via", found.via),
+        ("call_id", message.last(Name::CallId)),
+        ("cseq", message.last(Name::CSeq)),
+        ("contact", message.last(Name::Contact)),
+        ("user_agent", message.last(Name::UserAgent)),
+        ("via", message.value(Name::Via)),
     ] {
         if let Some(value) = value {
-            details.put(key, Unfolded(value));
+            details.put(key, value);
         }
     }
-    details.list("headers", '\n', headers(payload).map(Header));
-    session(body(payload), details);
+    details.list("headers", '\n', message.headers().map(Entry));
+    if let Some(session) = Session::of(message) {
+        describe_session(&session, details);
+    }
 }
 
 /// A From or To header: whole, its user and its tag.
-fn party(details: &mut Details, keys: [&'static str; 3], value: Option<&[u8]>) {
-    let Some(value) = value else {
+fn party(details: &mut Details, keys: [&'static str; 3], message: &Message<'_>, name: Name) {
+    let Some(value) = message.last(name) else {
         return;
     };
-    details.put(keys[0], Unfolded(value));
-    let address = behind_display_name(value);
-    details.text(keys[1], user(address));
-    details.text(keys[2], tag(address));
-}
-
-/// What follows a quoted display name (RFC 3261 section 25.1), where anything may stand.
-fn behind_display_name(value: &[u8]) -> &[u8] {
-    let Some(quoted) = value.strip_prefix(b"\"") else {
-        return value;
-    };
-    let mut escaped = false;
-    let end = quoted.iter().position(|byte| {
-        let ends = *byte == b'"' && !escaped;
-        escaped = *byte == b'\\' && !escaped;
-        ends
-    });
-    end.map_or(value, |end| &quoted[end + 1..])
-}
-
-/// The user of a `sip:` URI; empty for other schemes and for URIs without one.
-fn user(address: &[u8]) -> &[u8] {
-    let Some(at) = position(address, b"sip:") else {
-        return &[];
-    };
-    split(&address[at + 4..], b'@').map_or(&[], |(user, _)| user)
-}
-
-fn tag(address: &[u8]) -> &[u8] {
-    let Some(at) = position(address, b";tag=") else {
-        return &[];
-    };
-    let tag = &address[at + 5..];
-    let ends = |byte: &u8| matches!(byte, b';' | b' ' | b'\r' | b'\n' | b'>');
-    &tag[..tag.iter().position(ends).unwrap_or(tag.len())]
+    details.put(keys[0], value);
+    let address = addresses(value.0).next();
+    details.text(keys[1], address.map_or(&[], |address| address.uri.user));
+    details.text(keys[2], address.as_ref().map_or(&[], Address::tag));
 }
 
 /// `media_ports` and `media_ip` of a session description.
-fn session(body: &[u8], details: &mut Details) {
-    let mut ports = super::fields::lines(body).filter_map(media_port).peekable();
+fn describe_session(session: &Session<'_>, details: &mut Details) {
+    let ports = session.media().map(|media| media.port);
+    let mut ports = ports.filter(|port| *port != 0).peekable();
     if ports.peek().is_none() {
         return;
     }
-    details.list("media_ports", ',', ports.take(MOST_MEDIA));
-    let address = super::fields::lines(body).filter_map(connection).last();
-    details.text_if_any("media_ip", address.unwrap_or_default());
-}
-
-/// The port of an `m=` line, unless it is 0 (RFC 3264 section 6: refused).
-fn media_port(line: &[u8]) -> Option<u16> {
-    let (_, rest) = word(line.strip_prefix(b"m=")?);
-    let (port, protocol) = word(rest);
-    let digits = port.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let port = u16::try_from(decimal(&port[..digits])?).ok()?;
-    (port != 0 && !protocol.is_empty()).then_some(port)
-}
-
-/// The address of a `c=` line, unless it is 0.0.0.0 (on hold).
-fn connection(line: &[u8]) -> Option<&[u8]> {
-    let (_, rest) = word(line.strip_prefix(b"c=")?);
-    let (_, address) = word(rest);
-    let address = word(address).0;
-    let address = split(address, b'/').map_or(address, |(address, _)| address);
-    (!address.is_empty() && address != b"0.0.0.0").then_some(address)
+    details.list("media_ports", ',', ports);
+    let host = session.hosts().filter(|host| !host.is_nowhere()).last();
+    details.text_if_any("media_ip", host.map_or(&[], |host| host.text));
 }
 
 /// Tells the media signatures of every endpoint in a session description.
-fn announce(body: &[u8], call_id: &[u8], time_ns: u64, memory: &mut Memory) {
-    let mut session_address = None;
-    let mut pending: Option<(u16, MediaKind, Option<Addr>)> = None;
-    let mut settle = |pending: Option<(u16, MediaKind, Option<Addr>)>| {
-        if let Some((port, kind, Some(address))) = pending {
-            memory.announce((address, port), kind, call_id, time_ns);
+fn announce(session: &Session<'_>, call_id: &[u8], time_ns: u64, memory: &mut Memory) {
+    for endpoint in session.endpoints() {
+        let kind = match endpoint.profile {
+            Profile::Udptl => MediaKind::T38,
+            Profile::Srtp => MediaKind::Srtp,
+            Profile::Rtp | Profile::Msrp | Profile::Other => MediaKind::Rtp,
+        };
+        if endpoint.announced == Announced::Media {
+            memory.announce(endpoint.address, kind, call_id, time_ns);
         }
-    };
-    let mut media = 0;
-    for line in super::fields::lines(body) {
-        if line.starts_with(b"c=") {
-            let address = connection(line).and_then(address);
-            match &mut pending {
-                Some(media) => media.2 = address,
-                None => session_address = address,
-            }
-        } else if line.starts_with(b"m=") {
-            settle(pending.take());
-            media += 1;
-            if media > MOST_MEDIA {
-                return;
-            }
-            pending = media_port(line).map(|port| (port, kind(line), session_address));
-        }
-    }
-    settle(pending);
-}
-
-fn kind(line: &[u8]) -> MediaKind {
-    if starts_with(line, b"m=image") && super::fields::contains(line, b"udptl") {
-        MediaKind::T38
-    } else if super::fields::contains(line, b"/savp") {
-        MediaKind::Srtp
-    } else {
-        MediaKind::Rtp
-    }
-}
-
-fn address(text: &[u8]) -> Option<Addr> {
-    match std::str::from_utf8(head(text, 46)).ok()?.parse().ok()? {
-        IpAddr::V4(address) => Some(Addr::V4(address.to_bits())),
-        IpAddr::V6(address) => Some(Addr::of_v6(address.to_bits())),
-    }
-}
-
-/// A header's value on one line.
-struct Unfolded<'a>(&'a [u8]);
-
-impl Value for Unfolded<'_> {
-    fn write(&self, out: &mut Writer<'_>) -> fmt::Result {
-        for (number, line) in super::fields::lines(self.0).enumerate() {
-            if number > 0 {
-                out.write_char(' ')?;
-            }
-            Text(line).write(out)?;
-        }
-        Ok(())
     }
 }
 
 /// A header as an entry of a map.
-struct Header<'a>((&'a [u8], &'a [u8]));
+struct Entry<'a>(Header<'a>);
 
-impl Value for Header<'_> {
-    fn write(&self, out: &mut Writer<'_>) -> fmt::Result {
-        let (name, value) = self.0;
-        for byte in name {
+impl Display for Entry<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for byte in self.0.name {
             out.write_char(byte.to_ascii_lowercase().into())?;
         }
-        out.write_char('=')?;
-        Unfolded(value).write(out)
+        write!(out, "={}", self.0.value)
     }
 }
 
@@ -409,6 +226,7 @@ impl Value for Header<'_> {
 mod tests {
     use super::super::{Detector, Flow};
     use super::*;
+    use crate::decode::Addr;
 
     fn described(payload: &[u8]) -> Option<Details> {
         let (mut detector, mut flow, mut details) =
@@ -432,6 +250,22 @@ mod tests {
             Some("\"x;tag=no <sip:no@x>\" <sip:a@x> ;tag=7")
         );
         assert_eq!(details.get("to"), Some("t"));
+    }
+
+    #[test]
+    fn extensions_bring_methods() {
+        let details = described(b"NEW-METHOD sip:b@x SIP/2.0\r\nFrom: <sip:a@x>\r\n\r\n").unwrap();
+        assert_eq!(details.info(), "NEW-METHOD");
+        assert_eq!(details.get("matched_method"), Some("NEW-METHOD"));
+        for payload in [
+            &b"NEWMETHOD x:b@x SIP/2.0\r\n"[..],
+            b"Newmethod sip:b@x SIP/2.0\r\n",
+            b"NEWMETHOD sip:b@x SIP/3.0\r\n",
+            b"A_METHOD_LONGER_THAN_32_CHARACTERS sip:b@x SIP/2.0\r\n",
+            b" sip:b@x SIP/2.0\r\n",
+        ] {
+            assert!(described(payload).is_none());
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Lines of the heads of SIP, HTTP and mail.
+//! Lines of the heads of HTTP and mail. Those of SIP, which hostile senders care more about, are in [`crate::sip::lines`].
 //!
 //! A line ends at CR LF, LF or CR, in any mixture. One that starts with a blank belongs to the line before it (folding): it is given as
 //! one slice, with the line end inside.
@@ -25,7 +25,7 @@ impl<'a> Lines<'a> {
     }
 
     /// The next line as it stands, without its end.
-    pub fn next_unfolded(&mut self) -> Option<&'a [u8]> {
+    fn next_unfolded(&mut self) -> Option<&'a [u8]> {
         if self.rest.is_empty() {
             return None;
         }

@@ -2,7 +2,7 @@
 //!
 //! | module | protocol | fields |
 //! |---|---|---|
-//! | [`sip`], [`identity`], [`sdp`] | SIP over UDP, or in one TCP segment | users, URIs, IMSI, IMEI, Call-ID, codecs |
+//! | [`sip`], by [`crate::sip`] | SIP over UDP, or in one TCP segment | users, URIs, IMSI, IMEI, Call-ID, codecs |
 //! | [`dns`] | DNS over UDP, or in one TCP segment; mDNS, LLMNR | names |
 //! | [`tls`] | TLS hellos in one segment | server name, JA3, JA3S, JA4 |
 //! | [`http`] | the head of an HTTP/1 request, as far as it is in the segment | host, URL |
@@ -30,10 +30,8 @@
 
 pub mod dns;
 pub mod http;
-pub mod identity;
 pub mod lines;
 pub mod reader;
-pub mod sdp;
 pub mod sip;
 pub mod smtp;
 pub mod tls;

@@ -103,6 +103,9 @@ pub enum Damage {
     /// Bytes of the stream are missing.
     #[error("bytes of the stream are missing")]
     Gap,
+    /// It is compressed (RFC 7692), and not read.
+    #[error("the message is compressed")]
+    Compressed,
 }
 
 /// What a stream has.
@@ -318,7 +321,7 @@ impl Framer {
         self.offset..self.offset + len as u64
     }
 
-    fn advance<'c>(&mut self, chunk: &mut &'c [u8], count: usize) {
+    fn advance(&mut self, chunk: &mut &[u8], count: usize) {
         *chunk = &chunk[count..];
         self.offset += count as u64;
     }
@@ -621,8 +624,13 @@ fn find_start(line: &[u8]) -> Option<usize> {
             .map(|token| before.len() - token.len());
         start.min()
     });
-    let mut places = request.into_iter().chain(memmem::find_iter(line, VERSION));
-    places.find(|at| starts_message(&line[*at..], Form::Exact))
+    let is_request = |at: &usize| starts_message(&line[*at..], Form::Exact);
+    let is_response = |at: &usize| {
+        let behind = line.get(at + VERSION.len()..).unwrap_or_default();
+        matches!(behind, [b' ', b'1'..=b'6', b'0'..=b'9', b'0'..=b'9', ..])
+    };
+    let response = || memmem::find_iter(line, VERSION).find(is_response);
+    request.filter(is_request).or_else(response)
 }
 
 fn is_content_length(line: &[u8]) -> bool {

@@ -75,14 +75,18 @@ impl<'a> Message<'a> {
         Self::parse_form(bytes, Form::Loose)
     }
 
-    /// As [`Message::parse`], but also what is a SIP message only by goodwill: for filters, which evasion must not deceive.
+    /// As [`Message::parse`], but also what is a SIP message only by goodwill, perhaps with blanks before it: for filters, which
+    /// disguise must not deceive.
     #[must_use]
     pub fn parse_doubtful(bytes: &'a [u8]) -> Option<Self> {
         Self::parse_form(bytes, Form::Doubtful)
     }
 
     fn parse_form(bytes: &'a [u8], least: Form) -> Option<Self> {
-        let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
+        let is_end = |byte: &u8| match least {
+            Form::Doubtful => byte.is_ascii_whitespace(),
+            Form::Loose | Form::Exact => matches!(byte, b'\r' | b'\n'),
+        };
         let skipped = bytes.iter().take_while(|byte| is_end(byte)).count();
         let (line, behind) = split_line(&bytes[skipped..])?;
         let (start, form) = start_line(line)?;
@@ -300,7 +304,8 @@ pub fn start_line(line: &[u8]) -> Option<(Start<'_>, Form)> {
         (Some(uri), Some(version)) if starts_like_version(version) => {
             Some((request(uri), Form::Doubtful))
         }
-        _ => (method != Method::Other).then(|| (request(&[]), Form::Doubtful)),
+        (Some(_), _) => (method != Method::Other).then(|| (request(&[]), Form::Doubtful)),
+        (None, _) => None,
     }
 }
 
@@ -388,6 +393,7 @@ pub fn content_length(value: &[u8], limit: u64) -> Result<u64, LengthFault> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::sdp::Session;
     use super::*;
     use proptest::prelude::*;
 
@@ -460,6 +466,7 @@ mod tests {
             ("INVITE sip:a SIP/7.0", Some(Form::Doubtful)),
             ("INVITE sip:a@very-long", Some(Form::Doubtful)),
             ("INVITE", None),
+            ("INVITE ", None),
             ("GET / HTTP/1.1", None),
             ("(x) sip:a SIP/2.0", None),
             ("SIP/2.0 486 Busy Here", Some(Form::Exact)),
@@ -658,6 +665,82 @@ mod tests {
         assert_eq!(message.values(Name::From).count(), 0);
     }
 
+    /// Everything that is asked of messages.
+    fn ask(message: &Message<'_>) {
+        for name in Name::ALL {
+            message.addresses(*name).for_each(|address| {
+                let _ = (address.tag(), address.uri.host());
+            });
+            let _ = message.last(*name).map(|value| value.to_string());
+        }
+        let _ = (
+            message.call_id(),
+            message.cseq(),
+            message.imsis().count(),
+            message.imeis().count(),
+        );
+        let _ = (
+            message.correlations().count(),
+            message.access_network(),
+            message.visited_network(),
+        );
+        let _ = Session::of(message).map(|session| session.endpoints().count());
+    }
+
+    #[test]
+    fn hostile_messages_are_read_to_their_end() {
+        let parts = [
+            "\"",
+            "\\\"",
+            "\\",
+            "<",
+            "<sip:",
+            "sip:",
+            ":",
+            ",",
+            ";",
+            ";=\"",
+            "=",
+            "@",
+            "%",
+            "\0",
+            "\r",
+            " ",
+            "\r\n ",
+            "+sip.instance=",
+            "username=",
+            "--b\r\n",
+            "\r\n--b",
+            "m=audio 1 RTP/AVP 0\r\n",
+            "a=candidate:1 1 UDP 1 1.1.1.1 1 x\r\n",
+            "SIP/2.0 ",
+        ];
+        let headers = [
+            "From: ",
+            "Contact: ",
+            "Authorization: ",
+            "P-Charging-Vector: ",
+            "P-Access-Network-Info: x;",
+            "Content-Length: ",
+            "Call-ID: ",
+            "CSeq: ",
+            "c: multipart/mixed;boundary=b\r\n\r\n",
+            "c: application/sdp\r\n\r\n",
+        ];
+        for part in parts {
+            let many = part.repeat((64 << 10) / part.len());
+            for header in headers {
+                let text = format!("INVITE sip:b@x SIP/2.0\r\n{header}{many}");
+                ask(&parse(&text).unwrap());
+                // As many headers as are read.
+                let lines = format!("{header}{part}\r\n").repeat(1000);
+                ask(&parse(&format!("INVITE sip:b@x SIP/2.0\r\n{lines}\r\n{many}")).unwrap());
+            }
+            let _ = Message::parse_doubtful(many.as_bytes());
+            let _ = Message::parse_doubtful(format!("INVITE {many} SIP/2.0").as_bytes());
+        }
+    }
+
     fn within(whole: &[u8], part: &[u8]) -> bool {
         let (whole, part) = (whole.as_ptr_range(), part.as_ptr_range());
         part.is_empty() || whole.start <= part.start && part.end <= whole.end
@@ -694,8 +777,7 @@ mod tests {
                     prop_assert!(within(&bytes, address.uri.host()) && within(&bytes, address.uri.user));
                 }
             }
-            let _ = (message.call_id(), message.cseq(), message.imsis().count(), message.imeis().count());
-            let _ = (message.correlations().count(), message.access_network(), message.visited_network());
+            ask(&message);
         }
     }
 }

@@ -32,7 +32,9 @@ pub const MOST_CANDIDATES: usize = 32;
 /// A session description.
 #[derive(Debug, Clone, Copy)]
 pub struct Session<'a> {
-    text: &'a [u8],
+    whole: &'a [u8],
+    /// From the first `m=` line.
+    media: &'a [u8],
     connection: Option<Host<'a>>,
     direction: Direction,
     encrypted: bool,
@@ -40,11 +42,11 @@ pub struct Session<'a> {
 
 /// Where media is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Host<'a> {
-    /// An address. IPv4 addresses mapped into IPv6 come out as IPv4.
-    Address(Addr),
-    /// A name, which only a resolver could say more of.
-    Name(&'a [u8]),
+pub struct Host<'a> {
+    /// The address or name as it stands, without what follows a slash.
+    pub text: &'a [u8],
+    /// `None` for a name, of which only a resolver could say more. IPv4 addresses mapped into IPv6 come out as IPv4.
+    pub address: Option<Addr>,
 }
 
 /// What media carries.
@@ -178,7 +180,8 @@ impl<'a> Session<'a> {
     #[must_use]
     pub fn parse(text: &'a [u8]) -> Self {
         let mut session = Self {
-            text: &[],
+            whole: text,
+            media: &[],
             connection: None,
             direction: Direction::default(),
             encrypted: false,
@@ -187,7 +190,7 @@ impl<'a> Session<'a> {
         while let Some((line, behind)) = split_line(rest) {
             let line = line.trim_ascii();
             if line.starts_with(b"m=") {
-                session.text = rest;
+                session.media = rest;
                 break;
             }
             rest = behind;
@@ -202,10 +205,15 @@ impl<'a> Session<'a> {
         session
     }
 
+    /// The hosts of all `c=` lines, in order.
+    pub fn hosts(&self) -> impl Iterator<Item = Host<'a>> + use<'a> {
+        lines(self.whole).filter_map(connection)
+    }
+
     /// Its media, in order, also those that are refused.
     pub fn media(&self) -> impl Iterator<Item = Media<'a>> + use<'a> {
         let session = *self;
-        let mut rest = session.text;
+        let mut rest = session.media;
         std::iter::from_fn(move || {
             loop {
                 let (line, behind) = split_line(rest)?;
@@ -291,7 +299,7 @@ impl<'a> Media<'a> {
     /// Whether the other side shall not send: by direction, by the address 0.0.0.0 (RFC 3264 section 8.4), or refused.
     #[must_use]
     pub fn is_held(&self) -> bool {
-        let is_nowhere = matches!(self.host, Some(Host::Address(Addr::V4(0) | Addr::V6(0))));
+        let is_nowhere = self.host.is_some_and(|host| host.is_nowhere());
         matches!(self.direction, Direction::SendOnly | Direction::Inactive)
             || is_nowhere
             || self.port == 0
@@ -336,7 +344,7 @@ impl<'a> Media<'a> {
             announced,
             media: number,
         };
-        let host = media.host.and_then(Host::address);
+        let host = media.host.and_then(|host| host.reachable());
         let pairs = (0..media.ports.min(MOST_PORTS)).filter_map(move |pair| {
             let port = media
                 .port
@@ -360,13 +368,16 @@ impl<'a> Media<'a> {
 }
 
 impl Host<'_> {
-    /// The address; `None` for a name and for an address that means nowhere.
+    /// Whether it is 0.0.0.0 or `::`, which mean that nothing shall be sent (RFC 3264 section 8.4).
     #[must_use]
-    pub fn address(self) -> Option<Addr> {
-        match self {
-            Self::Address(Addr::V4(0) | Addr::V6(0)) | Self::Name(_) => None,
-            Self::Address(address) => Some(address),
-        }
+    pub fn is_nowhere(&self) -> bool {
+        matches!(self.address, Some(Addr::V4(0) | Addr::V6(0)))
+    }
+
+    /// The address, unless it means nowhere.
+    #[must_use]
+    pub fn reachable(&self) -> Option<Addr> {
+        self.address.filter(|_| !self.is_nowhere())
     }
 }
 
@@ -456,7 +467,8 @@ fn connection(line: &[u8]) -> Option<Host<'_>> {
     if !kind.eq_ignore_ascii_case(b"IP4") && !kind.eq_ignore_ascii_case(b"IP6") || host.is_empty() {
         return None;
     }
-    Some(address(host).map_or(Host::Name(host), Host::Address))
+    let (text, address) = (host, address(host));
+    Some(Host { text, address })
 }
 
 fn address(word: &[u8]) -> Option<Addr> {
@@ -499,9 +511,10 @@ fn rtpmap(line: &[u8]) -> Option<Codec<'_>> {
 fn candidate(line: &[u8]) -> Option<(Addr, u16)> {
     let mut words = words(line.strip_prefix(b"a=candidate:")?).skip(2);
     let is_udp = words.next()?.eq_ignore_ascii_case(b"udp");
-    let address = Host::Address(address(words.nth(1)?)?).address()?;
+    let address = address(words.nth(1)?)?;
     let port = u16::try_from(number(words.next()?)?).ok()?;
-    (is_udp && port != 0).then_some((address, port))
+    let is_somewhere = !matches!(address, Addr::V4(0) | Addr::V6(0));
+    (is_udp && is_somewhere && port != 0).then_some((address, port))
 }
 
 /// Name and clock rate of payload types that need no `a=rtpmap` (RFC 3551 section 6).
@@ -542,6 +555,11 @@ mod tests {
 
     fn v4(text: &str) -> Addr {
         Addr::V4(text.parse::<Ipv4Addr>().unwrap().to_bits())
+    }
+
+    fn host(text: &'static str, address: Option<Addr>) -> Option<Host<'static>> {
+        let text = text.as_bytes();
+        Some(Host { text, address })
     }
 
     /// Address and port of the endpoints, as text.
@@ -644,7 +662,7 @@ mod tests {
             .unwrap();
         assert_eq!(
             (name.host, name.port),
-            (Some(Host::Name(b"conf.example")), 49170),
+            (host("conf.example", None), 49170),
             "L2"
         );
         let spaces = Session::parse(b"v=0\nm=audio    5008    RTP/AVP    0    8")
@@ -740,7 +758,7 @@ mod tests {
             ]
         );
         assert_eq!(media[0].ssrcs().collect::<Vec<_>>(), [1234, 99]);
-        assert_eq!(media[2].host, Some(Host::Address(v4("192.0.2.2"))));
+        assert_eq!(media[2].host, host("192.0.2.2", Some(v4("192.0.2.2"))));
         assert_eq!(media[3].direction, Direction::Inactive);
         let numbers: Vec<_> = session.endpoints().map(|one| one.media).collect();
         assert_eq!(numbers, [0, 1, 2, 3, 4, 6]);
