@@ -18,7 +18,9 @@ pub struct Limits {
     /// How long bytes are waited for that the receiver has acknowledged, and at the start of a stream that is picked up in its middle:
     /// as long as capture may reorder packets.
     pub reordering: Duration,
-    /// How long other missing bytes are waited for: as long as the sender may take to send them again.
+    /// How long missing bytes are waited for while the receiver is not heard.
+    pub blind: Duration,
+    /// How long missing bytes are waited for that the receiver has not acknowledged: as long as the sender may take to send them again.
     pub retransmission: Duration,
     /// How long a connection may be silent.
     pub timeouts: Timeouts,
@@ -108,7 +110,7 @@ impl Limits {
     /// The limits of a worker that keep to the operator's choice.
     #[must_use]
     pub fn new(choice: &Choice) -> Self {
-        let (connections, waiting, of_one, packets_of_one, retransmission) = match choice.mode {
+        let (connections, waiting, of_one, packets_of_one, blind) = match choice.mode {
             PerformanceMode::Minimal => (1 << 14, 25 * MIB, 100 << 10, 500, 3_000),
             PerformanceMode::Balanced => (1 << 18, 100 * MIB, 400 << 10, 5_000, 3_000),
             PerformanceMode::HighPerformance => (1 << 20, 500 * MIB, 2_000 << 10, 20_000, 3_000),
@@ -125,7 +127,8 @@ impl Limits {
             packets: packets_of_one * 32,
             packets_of_one,
             reordering: Duration::from_millis(200),
-            retransmission: Duration::from_millis(retransmission),
+            blind: Duration::from_millis(blind),
+            retransmission: Duration::from_millis(blind * 10),
             timeouts: choice.timeouts(),
         }
     }
