@@ -17,7 +17,32 @@ use lc_workerd::reassembly::{
 use serde_json::Value;
 
 /// Files of which not every byte is delivered, or more than the oracle thinks, and why.
-const DIFFERENT: &[(&str, &str)] = &[];
+const DIFFERENT: &[(&str, &str)] = &[
+    (
+        "4KHttpRequests.pcap",
+        "single segments behind a loss of more than a window",
+    ),
+    (
+        "rst-inject-rae.pcap",
+        "the client sends on behind the server's reset",
+    ),
+    (
+        "tcpseq_synthetic.pcap",
+        "its first packets have nothing to do with each other",
+    ),
+    (
+        "tls-appdata.pcap",
+        "pieces of a long connection, the later ones first",
+    ),
+    (
+        "tls-data-on-3whs-ack.pcap",
+        "sent again when the connection was long over",
+    ),
+    (
+        "pppoe-over-qinq.pcap",
+        "sent again after two minutes of silence",
+    ),
+];
 
 type End = (Addr, u16);
 
@@ -78,10 +103,17 @@ fn other_cuts_give_the_same_streams() {
             let streams = reassemble(path).streams.into_values();
             streams.collect::<BTreeSet<Vec<u8>>>()
         };
-        // The originals hold other connections too.
-        let cut_up = streams(cut);
+        // The originals hold other connections too, and one that was not sent again to its end.
+        let (cut_up, originals) = (streams(cut), streams(original));
         assert!(cut_up.len() >= 2);
-        assert!(cut_up.is_subset(&streams(original)), "{cut}");
+        for stream in &cut_up {
+            let found = originals
+                .iter()
+                .any(|original| original.starts_with(stream));
+            assert!(found, "{cut}: {} bytes", stream.len());
+        }
+        let whole = cut_up.intersection(&originals).count();
+        assert!(whole >= cut_up.len() - 1, "{cut}");
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use lc_daemon::settings::{Value, Values};
+
 /// The bounds of [`Streams`](super::Streams). Memory is reserved at the start and touched when it is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -135,6 +137,33 @@ impl Limits {
 }
 
 impl Choice {
+    /// As the settings say.
+    #[must_use]
+    pub fn of(values: &Values) -> Self {
+        let mode = match value(values, "tcp_performance_mode") {
+            Some(Value::Choice(name)) => PerformanceMode::named(name),
+            _ => None,
+        };
+        let max_streams = match value(values, "max_streams") {
+            Some(Value::Integer(number)) => usize::try_from(*number).unwrap_or(0),
+            _ => 0,
+        };
+        let state_timeouts = match value(values, "enable_state_tcp_timeouts") {
+            Some(Value::Switch(true)) => Some(Timeouts {
+                opening: duration(values, "tcp_opening_timeout"),
+                established: duration(values, "tcp_established_timeout"),
+                closing: duration(values, "tcp_closing_timeout"),
+            }),
+            _ => None,
+        };
+        Self {
+            mode: mode.unwrap_or_default(),
+            max_streams,
+            idle_timeout: duration(values, "tcp_sip_idle_timeout"),
+            state_timeouts,
+        }
+    }
+
     fn timeouts(&self) -> Timeouts {
         let or = |time: Duration, default: Duration| match time.is_zero() {
             true => default,
@@ -161,9 +190,47 @@ impl Choice {
     }
 }
 
+fn value<'a>(values: &'a Values, key: &str) -> Option<&'a Value> {
+    values.get(&format!("voip.{key}")).map(|(value, _)| value)
+}
+
+fn duration(values: &Values, key: &str) -> Duration {
+    match value(values, key) {
+        Some(Value::Duration(time)) => *time,
+        _ => Duration::ZERO,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lc_daemon::settings::{Origin, by_key};
+
+    #[test]
+    fn settings_become_a_choice() {
+        let mut values = Values::defaults();
+        assert_eq!(Choice::of(&values), Choice::default());
+        for (key, text) in [
+            ("voip.tcp_performance_mode", "Latency"),
+            ("voip.max_streams", "77"),
+            ("voip.tcp_sip_idle_timeout", "90s"),
+            ("voip.enable_state_tcp_timeouts", "true"),
+            ("voip.tcp_closing_timeout", "7s"),
+        ] {
+            let setting = by_key(key).unwrap();
+            values.set(setting, setting.kind.parse(text).unwrap(), Origin::Derived);
+        }
+        let expected = Choice {
+            mode: PerformanceMode::LowLatency,
+            max_streams: 77,
+            idle_timeout: Duration::from_secs(90),
+            state_timeouts: Some(Timeouts {
+                closing: Duration::from_secs(7),
+                ..Timeouts::default()
+            }),
+        };
+        assert_eq!(Choice::of(&values), expected);
+    }
 
     #[test]
     fn states_have_time_outs_of_their_own_only_if_asked_for() {
