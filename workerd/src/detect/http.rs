@@ -58,6 +58,10 @@ impl<'a> Start<'a> {
         if payload.len() < 16 {
             return None;
         }
+        // Most packets are parts of bodies.
+        if !may_start(payload[0]) {
+            return None;
+        }
         let line = lines(head(payload, WINDOW)).next()?;
         if VERSIONS.iter().any(|version| payload.starts_with(version)) {
             let (version, rest) = word(line);
@@ -89,6 +93,12 @@ pub fn header<'a>(payload: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
             let (found, value) = split(line, b':')?;
             found.eq_ignore_ascii_case(name).then(|| value.trim_ascii())
         })
+}
+
+/// Whether a method or a version starts with this byte.
+#[inline]
+fn may_start(first: u8) -> bool {
+    matches!(first, b'C' | b'D' | b'G' | b'H' | b'O' | b'P' | b'T')
 }
 
 impl Signature for Http {

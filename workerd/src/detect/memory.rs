@@ -4,7 +4,7 @@
 //! strangers can make it forget but not make it large.
 
 use crate::decode::Addr;
-use std::hash::{BuildHasher, Hash, RandomState};
+use crate::flows::Seed;
 
 /// What one flow remembers for its signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -106,9 +106,10 @@ const MEDIA_LIFE_S: u32 = 3600;
 const PAIR_LIFE_S: u32 = 30 * 60;
 
 /// What all flows of a worker share: about 1.5 MiB, allocated once.
-#[derive(Debug)]
 pub struct Memory {
-    hasher: RandomState,
+    seed: Seed,
+    /// Whether any endpoint was ever announced: on most links none is.
+    has_media: bool,
     media: Vec<[Option<Media>; WAYS]>,
     pairs: Vec<[(u64, u32); WAYS]>,
     requests: Vec<Option<Request>>,
@@ -120,7 +121,8 @@ impl Memory {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            hasher: RandomState::new(),
+            seed: Seed::random(),
+            has_media: false,
             media: vec![[None; WAYS]; MEDIA_BUCKETS],
             pairs: vec![[(0, 0); WAYS]; PAIR_BUCKETS],
             requests: vec![None; REQUESTS],
@@ -155,11 +157,16 @@ impl Memory {
             )
         });
         bucket[place] = Some(media);
+        self.has_media = true;
     }
 
     /// What was announced for an endpoint within the last hour.
     #[must_use]
+    #[inline]
     pub fn announced(&self, endpoint: (Addr, u16), time_ns: u64) -> Option<&Media> {
+        if !self.has_media {
+            return None;
+        }
         let key = self.key(endpoint);
         let live = |media: &&Media| {
             media.key == key && seconds(time_ns).saturating_sub(media.at_s) <= MEDIA_LIFE_S
@@ -214,16 +221,17 @@ impl Memory {
 
     /// Never 0, which marks empty places.
     fn key(&self, endpoint: (Addr, u16)) -> u64 {
-        self.hash((number(endpoint.0), endpoint.1))
+        self.hash(number(endpoint.0), 0, endpoint.1.into())
     }
 
     fn pair_key(&self, (a, b): (Addr, Addr)) -> u64 {
         let (a, b) = (number(a), number(b));
-        self.hash((a.min(b), a.max(b)))
+        self.hash(a.min(b), a.max(b), 0)
     }
 
-    fn hash(&self, value: impl Hash) -> u64 {
-        self.hasher.hash_one(value).max(1)
+    fn hash(&self, a: u128, b: u128, c: u64) -> u64 {
+        let words = [(a >> 64) as u64, a as u64, (b >> 64) as u64, b as u64, c];
+        self.seed.hash(&words).max(1)
     }
 }
 

@@ -103,7 +103,7 @@ mod wireguard;
 
 pub use confidence::Confidence;
 pub use context::{Context, FIN, Layer, RST};
-pub use details::{Details, Text};
+pub use details::{Details, Text, Value, Writer};
 pub use protocol::Protocol;
 pub use signature::{Notes, Signature, Verdict};
 pub use sip::METHODS as SIP_METHODS;
@@ -369,14 +369,14 @@ impl Detector {
         let Some(first) = context.payload.first() else {
             return;
         };
-        let candidates =
-            self.candidates[context.layer as usize][usize::from(*first)] & plan.upgrades;
+        let starts = self.candidates[context.layer as usize][usize::from(*first)];
+        let candidates = starts & plan.upgrades;
         if candidates != 0
             && let Some(verdict) = self.judge(context, flow, candidates)
         {
             self.counters.upgraded += u64::from(verdict.protocol != flow.protocol);
             self.settle(context, flow, verdict);
-        } else if plan.watch {
+        } else if plan.watch && starts & 1 << plan.signature != 0 {
             self.watch(context, flow, plan);
         }
     }

@@ -8,14 +8,14 @@
 
 use super::confidence::Confidence;
 use super::context::{Context, FIN, Layer, RST};
-use super::details::{Details, Text};
+use super::details::{Details, Text, Value, Writer};
 use super::fields::{decimal, head, position, split, starts_with, word};
 use super::memory::{MediaKind, Memory};
 use super::protocol::Protocol;
 use super::signature::{Notes, Signature, Verdict, verdict};
 use crate::decode::Addr;
 use memchr::memchr;
-use std::fmt::{self, Display, Write};
+use std::fmt::{self, Write};
 use std::net::IpAddr;
 
 /// See the module.
@@ -127,7 +127,7 @@ fn matched(payload: &[u8]) -> Option<&'static [u8]> {
         .iter()
         .find(|method| payload.starts_with(method) && payload.get(method.len()) == Some(&b' '))?;
     let line = first_line(payload)?;
-    let uri = line[method.len() + 1..].strip_suffix(b" SIP/2.0")?;
+    let uri = line.get(method.len() + 1..)?.strip_suffix(b" SIP/2.0")?;
     (!uri.is_empty() && !uri.contains(&b' ')).then_some(method)
 }
 
@@ -379,13 +379,13 @@ fn address(text: &[u8]) -> Option<Addr> {
 /// A header's value on one line.
 struct Unfolded<'a>(&'a [u8]);
 
-impl Display for Unfolded<'_> {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Value for Unfolded<'_> {
+    fn write(&self, out: &mut Writer<'_>) -> fmt::Result {
         for (number, line) in super::fields::lines(self.0).enumerate() {
             if number > 0 {
                 out.write_char(' ')?;
             }
-            Text(line).fmt(out)?;
+            Text(line).write(out)?;
         }
         Ok(())
     }
@@ -394,13 +394,14 @@ impl Display for Unfolded<'_> {
 /// A header as an entry of a map.
 struct Header<'a>((&'a [u8], &'a [u8]));
 
-impl Display for Header<'_> {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Value for Header<'_> {
+    fn write(&self, out: &mut Writer<'_>) -> fmt::Result {
         let (name, value) = self.0;
         for byte in name {
             out.write_char(byte.to_ascii_lowercase().into())?;
         }
-        write!(out, "={}", Unfolded(value))
+        out.write_char('=')?;
+        Unfolded(value).write(out)
     }
 }
 
@@ -439,6 +440,8 @@ mod tests {
             &b"INFORMATION: x SIP/2.0\r\n"[..],
             b"INVITE sip:x\r\n",
             b"INVITE  SIP/2.0\r\n",
+            b"INVITE \r\n",
+            b"INVITE ",
             b"INVITE a b SIP/2.0\r\n",
             b"OPTIONS * RTSP/1.0\r\n",
             b"SIP/2.0 abc\r\n",
