@@ -35,6 +35,8 @@ pub struct Counts {
     pub after_end_bytes: u64,
     /// Resets that do not fit their connection.
     pub implausible_resets: u64,
+    /// Connections that went on behind a reset, which was forged then.
+    pub revived: u64,
     /// SYNs that do not fit their connection.
     pub implausible_syns: u64,
     /// Bytes out of order that there was no memory for.

@@ -6,10 +6,12 @@ use super::pieces::Queue;
 
 /// Shift of windows whose scale was not seen.
 const USUAL_SCALE: u8 = 8;
-/// Least distance in front of the expected byte that is believed.
-const LEAST_REACH: u32 = 1 << 20;
+/// Distance in front of the expected byte that is believed while its receiver has not been heard.
+const BLIND_REACH: u32 = 1 << 20;
+/// Least such distance when it has.
+const LEAST_REACH: u32 = 1 << 18;
 /// Largest window (RFC 7323, section 2.3).
-const MOST_REACH: u32 = 1 << 30;
+const MOST_REACH: u32 = (1 << 30) - 1;
 /// How far back a retransmission may begin.
 pub(super) const BACK: i32 = 1 << 24;
 /// How far before the first segment that was seen a stream that is picked up in its middle may begin.
@@ -44,8 +46,10 @@ pub(super) struct Half {
     pub(super) offset: u64,
     /// Sequence number of the byte that is expected next.
     pub(super) next: u32,
-    /// Distance in front of `next` that is believed: the largest window that the receiver announced.
+    /// Distance that is believed, in front of `next` or of what was acknowledged: the largest window that the receiver announced.
     pub(super) reach: u32,
+    /// Whether it has announced one.
+    pub(super) announced: bool,
     /// What the receiver has acknowledged, if anything.
     pub(super) acked: Option<u32>,
     /// Initial sequence number, if known.
@@ -69,10 +73,12 @@ pub(super) struct Half {
 /// For what a direction waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wait {
-    /// Bytes that the receiver has or that may not exist: they come soon or never.
-    Short,
-    /// Bytes that will be sent again, if nobody gives up.
-    Long,
+    /// The receiver has the bytes, or nobody knows that there are any: they come soon or never.
+    Late,
+    /// The receiver says nothing of them.
+    Unknown,
+    /// The receiver has not got them, so that they will be sent again.
+    Resent,
 }
 
 impl Default for Half {
@@ -80,7 +86,8 @@ impl Default for Half {
         Self {
             offset: 0,
             next: 0,
-            reach: LEAST_REACH,
+            reach: BLIND_REACH,
+            announced: false,
             acked: None,
             isn: None,
             fin: None,
@@ -117,17 +124,22 @@ impl Half {
     #[inline]
     pub(super) fn reaches(&self, seq: u32) -> bool {
         let distance = ahead(seq, self.next);
-        match self.phase {
-            Phase::Starting => distance >= -(START_BACK as i32) && distance <= self.reach as i32,
-            _ => distance >= -BACK && distance <= self.reach as i32,
-        }
+        let known = self.acked.map_or(0, |acked| ahead(acked, self.next).max(0));
+        let back = match self.phase {
+            Phase::Starting => START_BACK as i32,
+            _ => BACK,
+        };
+        distance >= -back && distance <= known + self.reach as i32
     }
 
     /// Takes in what the receiver says: a window, of this shift.
     #[inline]
     pub(super) fn widen(&mut self, window: u16, scale: u8) {
-        let window = (u32::from(window) << scale).min(MOST_REACH);
-        self.reach = self.reach.max(window);
+        let window = (u32::from(window) << scale).clamp(LEAST_REACH, MOST_REACH);
+        if window > self.reach || !self.announced {
+            self.reach = window;
+            self.announced = true;
+        }
     }
 
     /// Whether something is to come before what waits.
@@ -138,6 +150,12 @@ impl Half {
             Phase::Open => !self.waiting.is_empty() || self.fin.is_some(),
             Phase::Unseen | Phase::Ended | Phase::Ignored => false,
         }
+    }
+
+    /// Whether nothing but its SYN was seen and believed.
+    pub(super) fn is_only_open(&self) -> bool {
+        let first = self.isn.map(|isn| isn.wrapping_add(1));
+        self.phase == Phase::Open && self.acked.is_none() && first == Some(self.next)
     }
 
     /// Whether the consumer is to be told of its end.

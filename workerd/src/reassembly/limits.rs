@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use lc_daemon::settings::{Value, Values};
+
 /// The bounds of [`Streams`](super::Streams). Memory is reserved at the start and touched when it is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -18,7 +20,9 @@ pub struct Limits {
     /// How long bytes are waited for that the receiver has acknowledged, and at the start of a stream that is picked up in its middle:
     /// as long as capture may reorder packets.
     pub reordering: Duration,
-    /// How long other missing bytes are waited for: as long as the sender may take to send them again.
+    /// How long missing bytes are waited for while the receiver is not heard.
+    pub blind: Duration,
+    /// How long missing bytes are waited for that the receiver has not acknowledged: as long as the sender may take to send them again.
     pub retransmission: Duration,
     /// How long a connection may be silent.
     pub timeouts: Timeouts,
@@ -108,7 +112,7 @@ impl Limits {
     /// The limits of a worker that keep to the operator's choice.
     #[must_use]
     pub fn new(choice: &Choice) -> Self {
-        let (connections, waiting, of_one, packets_of_one, retransmission) = match choice.mode {
+        let (connections, waiting, of_one, packets_of_one, blind) = match choice.mode {
             PerformanceMode::Minimal => (1 << 14, 25 * MIB, 100 << 10, 500, 3_000),
             PerformanceMode::Balanced => (1 << 18, 100 * MIB, 400 << 10, 5_000, 3_000),
             PerformanceMode::HighPerformance => (1 << 20, 500 * MIB, 2_000 << 10, 20_000, 3_000),
@@ -125,13 +129,41 @@ impl Limits {
             packets: packets_of_one * 32,
             packets_of_one,
             reordering: Duration::from_millis(200),
-            retransmission: Duration::from_millis(retransmission),
+            blind: Duration::from_millis(blind),
+            retransmission: Duration::from_millis(blind * 10),
             timeouts: choice.timeouts(),
         }
     }
 }
 
 impl Choice {
+    /// As the settings say.
+    #[must_use]
+    pub fn of(values: &Values) -> Self {
+        let mode = match value(values, "tcp_performance_mode") {
+            Some(Value::Choice(name)) => PerformanceMode::named(name),
+            _ => None,
+        };
+        let max_streams = match value(values, "max_streams") {
+            Some(Value::Integer(number)) => usize::try_from(*number).unwrap_or(0),
+            _ => 0,
+        };
+        let state_timeouts = match value(values, "enable_state_tcp_timeouts") {
+            Some(Value::Switch(true)) => Some(Timeouts {
+                opening: duration(values, "tcp_opening_timeout"),
+                established: duration(values, "tcp_established_timeout"),
+                closing: duration(values, "tcp_closing_timeout"),
+            }),
+            _ => None,
+        };
+        Self {
+            mode: mode.unwrap_or_default(),
+            max_streams,
+            idle_timeout: duration(values, "tcp_sip_idle_timeout"),
+            state_timeouts,
+        }
+    }
+
     fn timeouts(&self) -> Timeouts {
         let or = |time: Duration, default: Duration| match time.is_zero() {
             true => default,
@@ -158,9 +190,47 @@ impl Choice {
     }
 }
 
+fn value<'a>(values: &'a Values, key: &str) -> Option<&'a Value> {
+    values.get(&format!("voip.{key}")).map(|(value, _)| value)
+}
+
+fn duration(values: &Values, key: &str) -> Duration {
+    match value(values, key) {
+        Some(Value::Duration(time)) => *time,
+        _ => Duration::ZERO,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lc_daemon::settings::{Origin, by_key};
+
+    #[test]
+    fn settings_become_a_choice() {
+        let mut values = Values::defaults();
+        assert_eq!(Choice::of(&values), Choice::default());
+        for (key, text) in [
+            ("voip.tcp_performance_mode", "Latency"),
+            ("voip.max_streams", "77"),
+            ("voip.tcp_sip_idle_timeout", "90s"),
+            ("voip.enable_state_tcp_timeouts", "true"),
+            ("voip.tcp_closing_timeout", "7s"),
+        ] {
+            let setting = by_key(key).unwrap();
+            values.set(setting, setting.kind.parse(text).unwrap(), Origin::Derived);
+        }
+        let expected = Choice {
+            mode: PerformanceMode::LowLatency,
+            max_streams: 77,
+            idle_timeout: Duration::from_secs(90),
+            state_timeouts: Some(Timeouts {
+                closing: Duration::from_secs(7),
+                ..Timeouts::default()
+            }),
+        };
+        assert_eq!(Choice::of(&values), expected);
+    }
 
     #[test]
     fn states_have_time_outs_of_their_own_only_if_asked_for() {

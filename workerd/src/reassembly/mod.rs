@@ -15,15 +15,15 @@
 //! differs, that is counted ([`Counts::conflicts`]); delivered bytes are not kept to compare with. Receivers differ in this (RFC 9293 leaves it open), so a sender that
 //! contradicts itself may be understood otherwise by its peer. A SYN's payload is taken at once, though its receiver may wait for the handshake.
 //!
-//! **Loss.** Bytes that are missing are waited for: for [`Limits::retransmission`]; only for [`Limits::reordering`] once their receiver has acknowledged them, since then it was capture
-//! that lost them; and not at all when the room for what waits behind them is used up. Then the consumer is told of a [`Event::Gap`], and the stream goes on behind it.
+//! **Loss.** Bytes that are missing are waited for: for [`Limits::retransmission`] while their receiver has not acknowledged them; only for [`Limits::reordering`] once it has, since then it was capture
+//! that lost them; for [`Limits::blind`] if it is not captured; and not at all when the room for what waits behind them is used up. Then the consumer is told of a [`Event::Gap`], and the stream goes on behind it.
 //! A stream whose SYN was not seen begins with a gap of unknown length. It begins at once where an acknowledgement or an empty segment has told the place; else it is seen for
 //! [`Limits::reordering`] whether earlier bytes come late, 64 KiB before the first ones at most.
 //!
-//! **Crafted segments.** A segment counts if it begins not further ahead of what is expected than the largest window that its receiver has announced (at least a mebibyte, and a
-//! shift of 8 where the handshake was not seen), and not more than 16 MiB behind. Others are refused and counted, unless four follow each other while none comes where it should: then the stream has gone
+//! **Crafted segments.** A segment counts if it begins not further ahead of what is expected, or was acknowledged, than the largest window that its receiver has announced (256 KiB at least, 1 MiB if it is not
+//! captured, and shifted by 8 where the handshake was not seen), and not more than 16 MiB behind. Others are refused and counted, unless four follow each other while none comes where it should: then the stream has gone
 //! on there, behind a gap of unknown length. A RST counts if its sequence number is exactly what its receiver expects (RFC 5961), as far as that can be seen; a RST within reach
-//! shortens the time-out. A SYN with another initial sequence number begins a new connection if the old one was closing, or when the other side answers it, or when data follow it and the other side is not captured. **TCP
+//! shortens the time-out. If its sender goes on behind a RST, that was forged: the connection is taken up again. A SYN with another initial sequence number begins a new connection if the old one was closing, or when the other side answers it, or when data follow it and the other side is not captured. **TCP
 //! checksums are not checked**: a capture on the sending host has them before the card fills them in. So a damaged segment that its receiver drops is taken for good.
 //!
 //! **The end.** A direction ends with its FIN when everything before has come or was given up; both with a RST, when the ports are used again ([`End::Reused`]), and when the connection is silent for too long ([`Timeouts`]) or has to give

@@ -6,7 +6,7 @@ use shm_layout::prefetch::prefetch;
 
 use super::counts::Counts;
 use super::event::{Consumer, End, Event, Interest, Stream};
-use super::half::{Half, Phase, START_BACK, Wait, ahead};
+use super::half::{BACK, Half, Phase, START_BACK, Wait, ahead};
 use super::ledger::{Ledger, Notes};
 use super::limits::Limits;
 use super::lists::{Link, Linked, Lists};
@@ -63,7 +63,7 @@ pub struct Streams<S> {
     most_pieces: u32,
     notes: Notes,
     /// Directions that wait, by [`Wait`]. Each kind of wait has one length, so whose time has come stands in front.
-    waiting: Lists<2>,
+    waiting: Lists<3>,
     /// Connections that are worth little, by [`Worth`].
     cheap: Lists<2>,
     clock: Clock,
@@ -79,6 +79,8 @@ struct Slot<S> {
     life: Life,
     /// A reset was seen that may be forged.
     doubted: bool,
+    /// Whose reset has ended it.
+    reset_by: Option<Direction>,
     /// A SYN that may be forged, or that of the next connection.
     reopen: Option<(Direction, u32)>,
     next_free: u32,
@@ -119,7 +121,7 @@ struct Patience {
     /// By [`Life`].
     silence: [u32; 5],
     /// By [`Wait`].
-    gaps: [u32; 2],
+    gaps: [u32; 3],
 }
 
 #[derive(Clone, Copy, Default)]
@@ -206,7 +208,7 @@ impl<S: Default> Streams<S> {
     /// per batch; its work is bounded.
     pub fn advance<C: Consumer<State = S>>(&mut self, consumer: &mut C) {
         let now = self.clock.now();
-        for wait in [Wait::Short, Wait::Long] {
+        for wait in [Wait::Late, Wait::Unknown, Wait::Resent] {
             for _ in 0..MOST_GIVEN_UP {
                 match self.waiting.front(wait as usize) {
                     Some(number) if self.is_due(At::numbered(number)) => {
@@ -401,6 +403,7 @@ impl<S: Default> Streams<S> {
                 self.finish(at, End::Reset, consumer);
                 self.half_mut(at).phase = Phase::Ended;
             }
+            self.slots[at.slot].reset_by = Some(at.direction);
             self.age(at.slot);
             return Outcome::without_bytes(Fate::Empty);
         }
@@ -501,11 +504,24 @@ impl<S: Default> Streams<S> {
                 half.hinted = true;
             }
             Phase::Starting | Phase::Open | Phase::Ended => {
-                let believed = ahead(segment.ack, half.next) <= half.reach as i32;
+                let distance = ahead(segment.ack, half.next);
+                let believed = (-BACK..=half.reach as i32).contains(&distance);
+                if half.is_only_open() && !(believed && distance >= 0) {
+                    // Another SYN was answered than the one that was seen.
+                    half.next = segment.ack;
+                    half.hinted = true;
+                    half.isn = None;
+                    half.phase = Phase::Unseen;
+                    return;
+                }
                 let news = half.acked.is_none_or(|acked| ahead(segment.ack, acked) > 0);
                 if believed && news {
                     half.acked = Some(segment.ack);
-                    if half.link.list() == Some(Wait::Long as usize) {
+                    if half
+                        .link
+                        .list()
+                        .is_some_and(|wait| wait != Wait::Late as usize)
+                    {
                         self.settle(at, false, consumer);
                     }
                 }
@@ -571,6 +587,10 @@ impl<S: Default> Streams<S> {
                 return Outcome::without_bytes(Fate::Empty);
             }
             Phase::Unseen => self.pick_up(at, seq, consumer),
+            Phase::Ended if self.belies_reset(at, segment) => {
+                self.revive(at, consumer);
+                self.pick_up(at, seq, consumer);
+            }
             Phase::Ended => return self.take_after_end(at, segment),
             Phase::Ignored => {
                 let half = self.half_mut(at);
@@ -611,6 +631,33 @@ impl<S: Default> Streams<S> {
             self.settle(at, fate == Fate::New, consumer);
         }
         Outcome { range, fate, noted }
+    }
+
+    /// Whether a segment shows that its sender did not reset the connection: it goes on behind the reset.
+    #[cold]
+    fn belies_reset(&self, at: At, segment: &Segment<'_>) -> bool {
+        let half = self.half(at);
+        let resetter = self.slots[at.slot].reset_by == Some(at.direction);
+        resetter
+            && half.fin.is_none()
+            && segment.first() == half.next
+            && !segment.payload.is_empty()
+    }
+
+    /// Goes on with a connection that was ended by a forged reset.
+    #[cold]
+    fn revive<C: Consumer<State = S>>(&mut self, at: At, consumer: &mut C) {
+        let next = at.both().map(|at| self.half(at).next);
+        self.restart(at.slot, consumer);
+        self.slots[at.slot].life = Life::Established;
+        self.counts.revived += 1;
+        for (at, next) in at.both().into_iter().zip(next) {
+            let half = self.half_mut(at);
+            half.next = next;
+            half.hinted = true;
+            half.heard = true;
+        }
+        self.value(at.slot);
     }
 
     #[cold]
@@ -851,11 +898,14 @@ impl<S: Default> Streams<S> {
         let half = self.half(at);
         let wait = match half.waits() {
             false => None,
-            true if half.phase == Phase::Starting => Some(Wait::Short),
+            true if half.phase == Phase::Starting => Some(Wait::Late),
             true => {
                 let to = self.awaited(half).unwrap_or(half.next);
-                let received = half.acked.is_some_and(|acked| ahead(acked, to) >= 0);
-                Some(if received { Wait::Short } else { Wait::Long })
+                Some(match half.acked {
+                    None => Wait::Unknown,
+                    Some(acked) if ahead(acked, to) >= 0 => Wait::Late,
+                    Some(_) => Wait::Resent,
+                })
             }
         };
         let list = wait.map(|wait| wait as usize);
@@ -875,9 +925,9 @@ impl<S: Default> Streams<S> {
 
     /// Whose turn it is to give up when memory is short.
     fn longest_waiting(&self) -> Option<At> {
-        let first = self.waiting.front(Wait::Long as usize);
-        first
-            .or(self.waiting.front(Wait::Short as usize))
+        [Wait::Resent, Wait::Unknown, Wait::Late]
+            .into_iter()
+            .find_map(|wait| self.waiting.front(wait as usize))
             .map(At::numbered)
     }
 
@@ -1182,6 +1232,7 @@ impl<S: Default> Slot<S> {
     fn begin(&mut self) {
         self.life = Life::Opening;
         self.doubted = false;
+        self.reset_by = None;
         self.reopen = None;
         self.state = S::default();
     }
@@ -1216,6 +1267,7 @@ impl<S: Default> Default for Slot<S> {
             generation: 1,
             life: Life::Opening,
             doubted: false,
+            reset_by: None,
             reopen: None,
             next_free: NONE,
             link: Link::default(),
@@ -1294,7 +1346,8 @@ impl Patience {
         Self {
             silence,
             // A wait begins somewhere in a tick and lasts a part of one: never shorter than it should be.
-            gaps: [limits.reordering, limits.retransmission].map(|time| ticks(time) + 2),
+            gaps: [limits.reordering, limits.blind, limits.retransmission]
+                .map(|time| ticks(time) + 2),
         }
     }
 }

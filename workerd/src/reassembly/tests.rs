@@ -300,8 +300,20 @@ fn a_gap_is_given_up_soon_after_the_receiver_has_acknowledged_it() {
 }
 
 #[test]
-fn a_gap_that_nobody_acknowledges_is_given_up_in_time() {
+fn a_gap_is_waited_for_as_long_as_its_sender_may_take() {
     let mut wire = Wire::opened();
+    wire.data(1010, "klmn");
+    wire.pass(29 * S);
+    wire.send(Response, ACK, 5000, 1000, "");
+    assert_eq!(wire.requests(), []);
+    wire.pass(1_300 * MS);
+    assert_eq!(wire.requests(), [Seen::Gap(0, Some(10)), data(10, "klmn")]);
+}
+
+#[test]
+fn a_gap_whose_receiver_is_not_heard_is_given_up_in_time() {
+    let mut wire = Wire::new();
+    wire.send(Request, SYN, 999, 0, "");
     wire.data(1010, "klmn");
     wire.pass(2_900 * MS);
     assert_eq!(wire.requests(), []);
@@ -313,7 +325,7 @@ fn a_gap_that_nobody_acknowledges_is_given_up_in_time() {
 fn a_gap_is_given_up_at_the_next_segment_even_without_advance() {
     let mut wire = Wire::opened();
     wire.data(1010, "klmn");
-    wire.time_ns += 4 * S;
+    wire.time_ns += 31 * S;
     assert_eq!(wire.data(1000, "abcdefghij"), Fate::Old);
     assert_eq!(wire.requests(), [Seen::Gap(0, Some(10)), data(10, "klmn")]);
 }
@@ -582,6 +594,43 @@ fn a_reset_is_exact_by_what_its_receiver_has_acknowledged() {
 }
 
 #[test]
+fn a_reset_whose_sender_goes_on_was_forged() {
+    let mut wire = Wire::opened();
+    wire.data(1000, "abc");
+    wire.send(Request, RST, 1003, 0, "");
+    // What was under way already shows nothing.
+    assert_eq!(wire.data(1000, "abc"), Fate::Old);
+    let answer = wire.send(Response, ACK, 5000, 1003, "x");
+    assert_eq!(answer.fate, Fate::Refused(Refusal::AfterEnd));
+    assert_eq!(wire.data(1003, "def"), Fate::New);
+    assert_eq!(wire.send(Response, ACK, 5000, 1006, "x").fate, Fate::New);
+    let start = 3 + MIDDLE;
+    let expected = [
+        data(0, "abc"),
+        Seen::End(3, End::Reset),
+        Seen::Gap(start, None),
+        data(start, "def"),
+    ];
+    assert_eq!(wire.requests(), expected);
+    assert_eq!(wire.streams.counts().revived, 1);
+}
+
+#[test]
+fn of_several_syns_the_one_that_is_answered_counts() {
+    let mut wire = Wire::new();
+    for isn in [4999, 900_000_000, 2_000_000_000] {
+        wire.send(Response, SYN | ACK, isn, 1000, "");
+    }
+    wire.send(Request, ACK, 1000, 900_000_001, "abc");
+    wire.send(Response, ACK, 900_000_001, 1003, "xyz");
+    assert_eq!(wire.requests(), [data(0, "abc")]);
+    assert_eq!(
+        wire.seen(Response),
+        [Seen::Gap(MIDDLE, None), data(MIDDLE, "xyz")]
+    );
+}
+
+#[test]
 fn a_declined_connection_is_over() {
     let mut wire = Wire::new();
     wire.send(Request, SYN, 999, 0, "");
@@ -665,7 +714,7 @@ fn ports_may_be_used_again_where_one_side_is_captured() {
 fn far_segments_are_refused() {
     let mut wire = Wire::opened();
     wire.data(1000, "abc");
-    for seq in [1 << 30, 1 << 31, 3_000_000_000, 1003 + (2 << 20)] {
+    for seq in [1 << 30, 1 << 31, 3_000_000_000, 1003 + (1 << 18) + 1] {
         assert_eq!(wire.data(seq, "bad"), Fate::Refused(Refusal::Far));
         assert_eq!(wire.streams.waiting_bytes(), 0);
     }
@@ -784,7 +833,12 @@ fn silence_ends_a_connection_by_its_state() {
         assert_eq!(wire.streams.counts().timed_out, 1);
         wire.recorder.seen
     };
-    let seen = timeouts(&|wire| drop(wire.send(Request, SYN, 999, 0, "")), 300);
+    let seen = timeouts(
+        &|wire| {
+            wire.send(Request, SYN, 999, 0, "");
+        },
+        300,
+    );
     assert_eq!(seen[0].2, Seen::End(0, End::TimedOut));
     timeouts(&|wire| wire.handshake(999, 4999), 1_800);
     timeouts(
@@ -1065,7 +1119,12 @@ proptest! {
         fins: [bool; 2],
         turns in prop::collection::vec(any::<bool>(), 1..50),
     ) {
-        let mut streams = Streams::new(&small()).unwrap();
+        let limits = Limits {
+            packets: 100_000,
+            packets_of_one: 100_000,
+            ..small()
+        };
+        let mut streams = Streams::new(&limits).unwrap();
         let mut collected = Collected::default();
         let mut id = None;
         let mut time_ns = START;
@@ -1172,6 +1231,11 @@ proptest! {
         let expected: Vec<Option<u8>> = (0..20).flat_map(|n| [Some(n); 700]).collect();
         prop_assert_eq!(&collected.bytes[1], &expected);
     }
+
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
 
     /// Whatever comes: no panic, bounds kept, offsets without holes (the recorder sees to that), books balanced.
     #[test]
