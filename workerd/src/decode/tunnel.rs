@@ -13,7 +13,9 @@
 //! datagram by its lengths. What fails that test is a plain UDP datagram and stays one. What IP itself says is a tunnel is
 //! believed, unless it carries something other than IP.
 
-use super::{Decoded, Fault, MOST_TUNNELS, TUNNEL, be16, be32, ethertype, labels, mark, network, ppp};
+use super::{
+    Decoded, Fault, MOST_TUNNELS, TUNNEL, be16, be32, ethertype, labels, mark, network, ppp,
+};
 
 const GTP_U: u16 = 2152;
 const GRE_IN_UDP: u16 = 4754;
@@ -328,10 +330,7 @@ mod tests {
                 "PPTP, compressed protocol",
                 ip(
                     47,
-                    &with(
-                        &[0x30, 1, 0x88, 0x0b, 0, 33, 0, 5, 0, 0, 0, 1, 0x21],
-                        CALL,
-                    ),
+                    &with(&[0x30, 1, 0x88, 0x0b, 0, 33, 0, 5, 0, 0, 0, 1, 0x21], CALL),
                 ),
             ),
             ("ERSPAN I", ip(47, &with(&[0, 0, 0x88, 0xbe], &frame))),
@@ -444,10 +443,7 @@ mod tests {
             packet = ip(4, &packet);
         }
         assert_eq!(decode(RAW, &packet).fault, None);
-        assert_eq!(
-            decode(RAW, &ip(4, &packet)).fault,
-            Some(Fault::MalformedIp)
-        );
+        assert_eq!(decode(RAW, &ip(4, &packet)).fault, Some(Fault::MalformedIp));
         // In UDP what cannot be opened any more is a datagram.
         let mut packet = CALL.to_vec();
         for _ in 0..=MOST_TUNNELS {
