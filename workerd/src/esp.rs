@@ -416,7 +416,9 @@ mod tests {
     /// What stands behind ESP's header.
     fn protected(inner: &[u8], next_header: u8, pad_len: u8, icv_len: usize) -> Vec<u8> {
         let padding: Vec<u8> = (1..=pad_len).collect();
-        let icv: Vec<u8> = (0..icv_len).map(|n| 0xa7 ^ (n as u8).wrapping_mul(29)).collect();
+        let icv: Vec<u8> = (0..icv_len)
+            .map(|n| 0xa7 ^ (n as u8).wrapping_mul(29))
+            .collect();
         [inner, &padding, &[pad_len, next_header], &icv].concat()
     }
 

@@ -7,6 +7,7 @@ use super::{Network, Seen, be16, by_version, ether_type, ipv4, ipv6, ppp};
 const GTP_U: u16 = 2152;
 const GRE_IN_UDP: u16 = 4754;
 const VXLAN: u16 = 4789;
+const VXLAN_GPE: u16 = 4790;
 const GENEVE: u16 = 6081;
 
 const UDP: u8 = 17;
@@ -19,7 +20,7 @@ const MAX_GTP_EXTENSIONS: usize = 8;
 #[inline]
 pub(super) fn is_possible(protocol: u8, port: u16) -> bool {
     match protocol {
-        UDP => matches!(port, GTP_U | GRE_IN_UDP | VXLAN | GENEVE),
+        UDP => matches!(port, GTP_U | GRE_IN_UDP | VXLAN | VXLAN_GPE | GENEVE),
         4 | 41 | GRE => true,
         _ => false,
     }
@@ -51,8 +52,7 @@ pub(super) fn read(
             };
             let network = match port {
                 GTP_U => gtp_u(datagram, end.is_some())?,
-                VXLAN if datagram.first()? & !0x80 == 0x08 => frame(datagram.get(8..)?)?,
-                VXLAN => return None,
+                VXLAN | VXLAN_GPE => vxlan(datagram)?,
                 GENEVE => geneve(datagram)?,
                 _ => gre(datagram)?,
             };
@@ -113,6 +113,15 @@ fn gre(header: &[u8]) -> Option<Network<'_>> {
         }
         _ => return None,
     })
+}
+
+fn vxlan(header: &[u8]) -> Option<Network<'_>> {
+    let content = header.get(8..)?;
+    match (header[0] & !0x80, header[3]) {
+        (0x08, _) | (0x0c, 3) => frame(content),
+        (0x0c, 1 | 2) => Some(by_version(content)),
+        _ => None,
+    }
 }
 
 fn geneve(header: &[u8]) -> Option<Network<'_>> {
