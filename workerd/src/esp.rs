@@ -29,7 +29,6 @@
 use std::time::Duration;
 
 use crate::decode::{Addr, Decoded, Transport, decode_inner, decode_transport};
-use crate::detect::SIP_METHODS;
 
 const ESP: u8 = 50;
 const NAT_TRAVERSAL: u16 = 4500;
@@ -345,12 +344,22 @@ fn tcp_payload(segment: &[u8]) -> Option<&[u8]> {
     (header_len >= 20).then(|| segment.get(header_len..))?
 }
 
-/// Whether a start line begins.
+/// Whether a start line of SIP begins (RFC 3261 section 7): its version, or a method of capital letters and a URI.
 fn is_sip(payload: &[u8]) -> bool {
-    let after_method = SIP_METHODS
+    const LONGEST_METHOD: usize = 10;
+    let method_len = payload
         .iter()
-        .find_map(|method| payload.strip_prefix(*method));
-    payload.starts_with(b"SIP/2.0 ") || after_method.is_some_and(|rest| rest.starts_with(b" "))
+        .take(LONGEST_METHOD + 1)
+        .take_while(|byte| byte.is_ascii_uppercase())
+        .count();
+    let uri = payload.get(method_len..).unwrap_or_default();
+    let schemes: [&[u8]; 4] = [b" sip:", b" sips:", b" tel:", b" urn:"];
+    let is_request = (3..=LONGEST_METHOD).contains(&method_len)
+        && schemes.iter().any(|scheme| {
+            uri.get(..scheme.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+        });
+    is_request || payload.starts_with(b"SIP/2.0 ")
 }
 
 /// The checksum of TCP (RFC 9293 section 3.1) over the addresses and the segment.

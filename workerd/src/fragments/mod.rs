@@ -130,6 +130,10 @@ impl Refusal {
 }
 
 /// What became of a fragment that was offered.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "it is taken apart where it is returned; a box would cost an allocation"
+)]
 #[derive(Debug)]
 pub enum Offered<'a> {
     /// Its tokens are kept until its datagram is whole or abandoned.

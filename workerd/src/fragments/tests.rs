@@ -8,7 +8,7 @@ const SECOND: u64 = 1_000_000_000;
 /// A fragment of IPv4, 10.0.0.1 -> 10.0.0.2, UDP.
 fn v4(id: u16, offset: usize, more: bool, payload: &[u8]) -> Vec<u8> {
     let len = (20 + payload.len() as u16).to_be_bytes();
-    let place = (offset as u16 / 8 | u16::from(more) << 13).to_be_bytes();
+    let place = ((offset as u16 / 8) | u16::from(more) << 13).to_be_bytes();
     let id = id.to_be_bytes();
     let mut packet = vec![
         0x45, 0, len[0], len[1], id[0], id[1], place[0], place[1], 64, 17, 0, 0,
@@ -103,19 +103,22 @@ fn conformance() {
     );
 }
 
+/// Puts a packet behind the headers of a link or a tunnel.
+type Carry = Box<dyn Fn(Vec<u8>) -> Vec<u8>>;
+
 #[test]
 fn every_link_layer_and_tunnel_carries_fragments() {
     let datagram = udp(b"OPTIONS sip:a SIP/2.0\r\n\r\n");
     let (first, second) = datagram.split_at(16);
     let link = |header: &[u8], packet: Vec<u8>| [header, &packet].concat();
-    let vxlan = |packet: Vec<u8>| {
+    let vxlan = move |packet: Vec<u8>| {
         let frame = link(&[2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 8, 0], packet);
         let mut outer = udp(&link(&[8, 0, 0, 0, 0, 0, 42, 0], frame));
         outer[2..4].copy_from_slice(&4789_u16.to_be_bytes());
         v4(1, 0, false, &outer)
     };
     let mac = [2; 12];
-    let carriers: Vec<(u16, Box<dyn Fn(Vec<u8>) -> Vec<u8>>)> = vec![
+    let carriers: Vec<(u16, Carry)> = vec![
         (12, Box::new(|packet| packet)),
         (1, Box::new(move |p| link(&[&mac[..], &[8, 0]].concat(), p))),
         (
