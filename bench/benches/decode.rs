@@ -1,4 +1,4 @@
-//! Decoding and judging a frame, over generated traffic.
+//! Decoding and judging a frame, over generated traffic; tunnels and fragments.
 
 #![allow(
     clippy::expect_used,
@@ -11,10 +11,12 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use lc_bench::generate::{Length, Memory, Settings, Traffic};
 use lc_daemon::config::NoFilterPolicy;
 use lc_workerd::decode::decode;
+use lc_workerd::fragments::{Fragments, Limits, Offered};
 use lc_workerd::matcher::{Fields, FilterSet, Matches};
 use shm_layout::filters::{Filter, Snapshot};
 
 const ETHERNET: u16 = 1;
+const RAW_IP: u16 = 101;
 const IP_ADDRESS: u32 = 2;
 
 fn traffic() -> Memory {
@@ -36,7 +38,65 @@ fn decoding(criterion: &mut Criterion) {
             }
         });
     });
+    group.throughput(Throughput::Elements(1));
+    for (name, tunnel) in [("in VXLAN", vxlan(&call(0))), ("in GTP-U", gtp_u(&call(0)))] {
+        assert_eq!(decode(RAW_IP, &tunnel).tunnels, 1);
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| black_box(decode(RAW_IP, black_box(&tunnel))));
+        });
+    }
     group.finish();
+}
+
+/// A datagram in two fragments.
+fn fragments(criterion: &mut Criterion) {
+    let packets = [call(0x2000), call(0x0016)];
+    let decoded = packets.each_ref().map(|packet| decode(RAW_IP, packet));
+    let mut fragments = Fragments::new(Limits::default());
+    let mut group = criterion.benchmark_group("fragments");
+    group.throughput(Throughput::Elements(2));
+    group.bench_function("put together", |bencher| {
+        bencher.iter(|| {
+            let [first, last] = &packets;
+            let held = fragments.offer(&decoded[0], first, 0, 1, &[1]);
+            assert!(matches!(held, Offered::Held));
+            let whole = fragments.offer(&decoded[1], last, 0, 1, &[2]);
+            assert!(matches!(whole, Offered::Whole(_)));
+        });
+    });
+    group.finish();
+}
+
+/// IPv4, UDP 5060 -> 5060, 176 bytes behind the IP header.
+fn call(fragment: u16) -> Vec<u8> {
+    let mut packet = vec![0x45, 0, 0, 196, 0, 1, 0, 0, 64, 17, 0, 0];
+    packet[6..8].copy_from_slice(&fragment.to_be_bytes());
+    packet.extend([
+        10, 0, 0, 1, 10, 0, 0, 2, 0x13, 0xc4, 0x13, 0xc4, 0, 176, 0, 0,
+    ]);
+    packet.extend([7; 168]);
+    packet
+}
+
+fn vxlan(packet: &[u8]) -> Vec<u8> {
+    let header = [8, 0, 0, 0, 0, 0, 42, 0];
+    let frame = [&[2; 12][..], &[8, 0], packet].concat();
+    in_udp(4789, &[&header[..], &frame].concat())
+}
+
+fn gtp_u(packet: &[u8]) -> Vec<u8> {
+    let header = [0x30, 255, 0, packet.len() as u8, 0, 0, 0, 1];
+    in_udp(2152, &[&header[..], packet].concat())
+}
+
+fn in_udp(port: u16, payload: &[u8]) -> Vec<u8> {
+    let mut packet = call(0);
+    packet.truncate(28);
+    packet[22..24].copy_from_slice(&port.to_be_bytes());
+    packet[2..4].copy_from_slice(&(28 + payload.len() as u16).to_be_bytes());
+    packet[24..26].copy_from_slice(&(8 + payload.len() as u16).to_be_bytes());
+    packet.extend(payload);
+    packet
 }
 
 fn judging(criterion: &mut Criterion) {
@@ -80,5 +140,5 @@ fn filter(number: u32) -> Filter {
     }
 }
 
-criterion_group!(benches, decoding, judging);
+criterion_group!(benches, decoding, fragments, judging);
 criterion_main!(benches);

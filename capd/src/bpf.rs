@@ -10,12 +10,15 @@
 //! | some | one | `((D1) or (D2)) and (B)`, or `... and (X)` |
 //! | some | none | `(D1) or (D2)` |
 //!
+//! Where calls are followed, B is what [`for_calls`] makes of the operator's.
+//!
 //! X excludes a processor's address and port only, `not (host A and tcp port P)`: other traffic of that port stays visible.
 //!
 //! Guarantees: an expression that does not compile is refused with libpcap's own words and never takes another one's place; each pushed
 //! filter is compiled by itself first, so that none can break out of its parentheses or take the others with it.
 //! Not guaranteed: speed. libpcap compiles, and resolves host names in an expression while it does.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use pcap::{BpfProgram, Capture, Dead, Linktype};
@@ -73,6 +76,8 @@ pub struct Refused {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Expression {
     base: String,
+    /// Whether calls are followed, and if so, whether TCP is left out.
+    calls: Option<bool>,
     exclude: Vec<SocketAddr>,
     pushed: Vec<Pushed>,
 }
@@ -82,9 +87,16 @@ impl Expression {
     pub fn new(base: &str, exclude: &[SocketAddr]) -> Self {
         Self {
             base: base.trim().to_owned(),
+            calls: None,
             exclude: exclude.to_vec(),
             pushed: Vec::new(),
         }
+    }
+
+    /// The same for a node that follows calls: see [`for_calls`].
+    pub fn for_calls(mut self, udp_only: bool) -> Self {
+        self.calls = Some(udp_only);
+        self
     }
 
     /// The same with these pushed filters. Those that compile for none of `link_types` are left out and returned.
@@ -140,7 +152,11 @@ impl Expression {
             .iter()
             .map(|peer| format!("not (host {} and tcp port {})", peer.ip(), peer.port()))
             .collect();
-        let own = match (self.base.as_str(), exclude.join(" and ")) {
+        let base = match self.calls {
+            Some(udp_only) => Cow::Owned(for_calls(&self.base, udp_only)),
+            None => Cow::Borrowed(self.base.as_str()),
+        };
+        let own = match (base.as_ref(), exclude.join(" and ")) {
             ("", exclude) => exclude,
             (base, exclude) if exclude.is_empty() => base.to_owned(),
             (base, exclude) => format!("({base}) and ({exclude})"),
@@ -166,6 +182,72 @@ impl Expression {
         }
     }
 }
+
+/// The base filter of a node that follows calls, from the operator's `base` and the wish to leave out TCP.
+///
+/// Lists of SIP ports and RTP ranges have no part in it: they are hints, never walls. SIP is recognised by content on any port, and media
+/// have the ports that it names, so whatever a list left out here would be lost.
+///
+/// | `base` | `udp_only` | expression |
+/// |---|---|---|
+/// | none | no | empty: everything |
+/// | B, without ports | no | B: what it says holds for fragments and tagged frames as well as BPF can tell |
+/// | B, which names ports | no | `(B) or HIDDEN` |
+/// | none | yes | `not tcp` |
+/// | either | yes | `(...) and not tcp` |
+///
+/// HIDDEN is where BPF does not see the ports that B asks for, and so would lose parts of a datagram or whole calls: later fragments of
+/// IPv4, fragments of IPv6, VLAN tags, PPPoE, MPLS, and the tunnels that workers open, ESP among them. Of those that `base` speaks of
+/// itself, `base` decides alone. `not tcp` hides nothing within them: BPF takes only for TCP what stands right behind the outermost IP header.
+pub fn for_calls(base: &str, udp_only: bool) -> String {
+    let base = base.trim();
+    let words: Vec<_> = base.split(|c: char| !c.is_ascii_alphanumeric()).collect();
+    let speaks_of = |names: &[&str]| names.iter().any(|name| words.contains(name));
+    let reads_transport = ["tcp[", "udp[", "sctp["]
+        .iter()
+        .any(|access| base.replace(char::is_whitespace, "").contains(access));
+    let kept = match speaks_of(&["port", "portrange"]) || reads_transport {
+        false => base.to_owned(),
+        true => {
+            let hidden = HIDDEN
+                .iter()
+                .filter(|(names, _)| !speaks_of(names))
+                .map(|(_, expression)| *expression);
+            let alternatives: Vec<_> = hidden.collect();
+            format!("({base}) or {}", alternatives.join(" or "))
+        }
+    };
+    match (kept.as_str(), udp_only) {
+        (_, false) => kept,
+        ("", true) => "not tcp".to_owned(),
+        (kept, true) => format!("({kept}) and not tcp"),
+    }
+}
+
+/// Where ports are hidden from BPF, and the words of an expression that speaks of it.
+const HIDDEN: [(&[&str], &str); 9] = [
+    (&[], "(ip[6:2] & 0x1fff != 0)"),
+    (
+        &[],
+        "(ip6[6] = 44 or ((ip6[6] = 0 or ip6[6] = 43 or ip6[6] = 60) and ip6[40] = 44))",
+    ),
+    (
+        &["vlan"],
+        "(ether proto 0x8100 or ether proto 0x88a8 or ether proto 0x9100)",
+    ),
+    (&["mpls"], "(ether proto 0x8847 or ether proto 0x8848)"),
+    (&["pppoes", "pppoed"], "(ether proto 0x8864)"),
+    (
+        &["proto", "protochain", "esp", "ah"],
+        "(proto 4 or proto 41 or proto 47 or proto 50 or proto 51)",
+    ),
+    (
+        &["4789", "4790", "geneve", "vxlan"],
+        "(udp dst port 4789 or udp dst port 4790 or udp dst port 6081)",
+    ),
+    (&["2152"], "(udp dst port 2152)"),
+    (&["4500", "4754"], "(udp port 4500 or udp dst port 4754)"),
+];
 
 /// What an expression comes to for one link type.
 pub enum Verdict {
@@ -344,6 +426,132 @@ mod tests {
             text("", Some("[::1]:9090"), &[]),
             "not (host ::1 and tcp port 9090)"
         );
+    }
+
+    fn ethernet(kind: u16, rest: &[u8]) -> Vec<u8> {
+        [&[2; 12][..], &kind.to_be_bytes(), rest].concat()
+    }
+
+    /// IPv4, with ports.
+    fn ip(protocol: u8, destination: u16, place: u16) -> Vec<u8> {
+        let mut packet = vec![0x45, 0, 0, 60, 0, 1, 0, 0, 64, protocol, 0, 0];
+        packet[6..8].copy_from_slice(&place.to_be_bytes());
+        packet.extend([10, 0, 0, 1, 10, 0, 0, 2, 0x9c, 0x40]);
+        packet.extend(destination.to_be_bytes());
+        packet.extend([0; 36]);
+        packet
+    }
+
+    fn ip6(next: u8, rest: &[u8]) -> Vec<u8> {
+        let mut packet = vec![0x60, 0, 0, 0, 0, 40, next, 64];
+        packet.extend([1; 32]);
+        packet.extend(rest);
+        packet.extend([0; 40]);
+        packet
+    }
+
+    /// `packet`, of this EtherType, as Ethernet, Linux cooked and raw IP carry it.
+    fn carried(kind: u16, packet: &[u8]) -> [(u16, Vec<u8>); 4] {
+        let kind_bytes = kind.to_be_bytes();
+        [
+            (1, ethernet(kind, packet)),
+            (113, [&[0; 14][..], &kind_bytes, packet].concat()),
+            (276, [&kind_bytes[..], &[0; 18], packet].concat()),
+            (101, packet.to_vec()),
+        ]
+    }
+
+    const IPV4: u16 = 0x0800;
+    const IPV6: u16 = 0x86dd;
+
+    #[test]
+    fn calls_are_never_behind_a_wall_of_ports() {
+        assert_eq!(for_calls("", false), "");
+        assert_eq!(for_calls("host 192.0.2.1", false), "host 192.0.2.1");
+        assert_eq!(for_calls("", true), "not tcp");
+        assert_eq!(for_calls("net 10/8", true), "(net 10/8) and not tcp");
+        let sip = Expression::new("port 5060", &[]).for_calls(false);
+        let text = sip.text(1).unwrap();
+        assert!(
+            text.starts_with("(port 5060) or (ip[6:2] & 0x1fff != 0) or "),
+            "{text}"
+        );
+        let mut filter = OfflineFilter::new(&sip, [1, 113, 276, 101]).unwrap();
+        let wanted = [
+            (IPV4, ip(17, 5060, 0)),
+            (IPV4, ip(6, 5060, 0)),
+            // Later fragments; a first one has ports.
+            (IPV4, ip(17, 5060, 0x2000)),
+            (IPV4, ip(17, 9, 0x2001)),
+            (IPV4, ip(17, 9, 0x0004)),
+            (IPV6, ip6(44, &[17, 0, 0, 1, 0, 0, 0, 1])),
+            (IPV6, ip6(0, &[44, 0, 0, 0, 0, 0, 0, 0, 17, 0, 0, 9])),
+            (IPV4, ip(4, 9, 0)),
+            (IPV4, ip(41, 9, 0)),
+            (IPV4, ip(47, 9, 0)),
+            (IPV4, ip(50, 9, 0)),
+            (IPV6, ip6(50, &[])),
+            (IPV6, ip6(41, &[])),
+            (IPV4, ip(17, 4789, 0)),
+            (IPV4, ip(17, 6081, 0)),
+            (IPV4, ip(17, 2152, 0)),
+            (IPV4, ip(17, 4500, 0)),
+        ];
+        for (kind, packet) in &wanted {
+            for (link_type, frame) in carried(*kind, packet) {
+                assert!(filter.matches(link_type, &frame), "{link_type} {packet:x?}");
+            }
+        }
+        for (kind, packet) in [
+            (IPV4, ip(17, 53, 0)),
+            (IPV4, ip(6, 443, 0)),
+            (IPV4, ip(17, 9, 0x2000)),
+        ] {
+            for (link_type, frame) in carried(kind, &packet) {
+                assert!(
+                    !filter.matches(link_type, &frame),
+                    "{link_type} {packet:x?}"
+                );
+            }
+        }
+        for kind in [0x8100, 0x88a8, 0x9100, 0x8847, 0x8848, 0x8864] {
+            assert!(filter.matches(1, &ethernet(kind, &[0; 60])), "{kind:x}");
+        }
+        assert!(!filter.matches(1, &ethernet(0x0806, &[0; 60])));
+    }
+
+    #[test]
+    fn what_the_operator_speaks_of_the_operator_decides() {
+        let passes = |base: &str, udp_only: bool, frame: &[u8]| {
+            let expression = Expression::new(base, &[]).for_calls(udp_only);
+            OfflineFilter::new(&expression, [])
+                .unwrap()
+                .matches(1, frame)
+        };
+        let vxlan = ethernet(IPV4, &ip(17, 4789, 0));
+        assert!(!passes("not port 22 and not udp port 4789", false, &vxlan));
+        assert!(passes("not port 22", false, &vxlan));
+        let gre = ethernet(IPV4, &ip(47, 9, 0));
+        assert!(!passes("port 5060 and not proto 47", false, &gre));
+        let tagged = ethernet(0x8100, &[&[0, 7, 8, 0][..], &ip(17, 53, 0)].concat());
+        assert!(!passes("port 5060 or (vlan and port 5060)", false, &tagged));
+        assert!(passes("port 5060", true, &tagged));
+        assert!(!passes("port 5060", true, &ethernet(IPV4, &ip(6, 5060, 0))));
+        assert!(passes("port 5060", true, &ethernet(IPV4, &ip(17, 5060, 0))));
+        assert!(passes("", true, &ethernet(IPV4, &ip(132, 5060, 0))));
+        assert!(
+            Expression::new("port 1) or (port 2", &[])
+                .for_calls(false)
+                .compile(1)
+                .is_err()
+        );
+        for link_type in [0, 1, 9, 12, 101, 108, 113, 228, 229, 276] {
+            for udp_only in [false, true] {
+                let expression =
+                    Expression::new("port 5060", &[([192, 0, 2, 1], 55_555).into()]);
+                expression.for_calls(udp_only).compile(link_type).unwrap();
+            }
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ use shm_layout::session::{QueueCommit, QueueState, Session};
 
 use crate::control::Control;
 use crate::source::{FullRing, LONGEST_BLOCK, Poll, Predecessor, Source, SourceError, State};
-use crate::steer::{Steering, flow_hash};
+use crate::steer::Steering;
 
 /// Most packets between two publications.
 const BATCH: usize = 1024;
@@ -213,7 +213,7 @@ impl Engine {
         let before = commit.sequence();
         let mut unpublished = 0;
         let polled = source.poll(BATCH, &mut |packet| {
-            let hash = flow_hash(packet.link_type, packet.data);
+            let hash = steering.flow_hash(packet.link_type, packet.data, packet.timestamp_ns);
             let worker = steering.worker(hash);
             let header = PacketHeader {
                 sequence: packet.sequence,

@@ -3,22 +3,30 @@
 //! A symmetric flow hash over addresses, protocol and ports, so that both directions of a flow meet in one worker. The hash space is cut
 //! into buckets, and a table says which worker has which: each its equal share, or, while a worker is away, its buckets spread over the
 //! others. VLAN tags, MPLS labels and PPPoE are looked through and are not part of the hash: the two directions of a flow may
-//! carry different tags.
+//! carry different tags. So are tunnels ([`tunnel`]): the innermost packet is hashed, and a flow that is seen inside a tunnel and
+//! outside it meets itself.
 //!
-//! Fragments are hashed by addresses and protocol only, the first one too: so all fragments of a datagram meet. A flow that is sent partly
-//! in fragments thereby reaches two workers; the table that brings fragments to their flow's worker belongs here, in [`Steering::worker`],
-//! and so does the one that brings media to its call's worker.
+//! Fragments follow the first one ([`fragments`]): it names the flow, so a flow that is sent partly in fragments stays with one worker. If
+//! another one comes first, all of the datagram's fragments go where addresses and protocol lead. [`flow_hash`] alone, which remembers
+//! nothing, leads all fragments there.
 //!
 //! Packets that are not IP are hashed by their MAC addresses and EtherType; what cannot be read at all hashes to 0.
 //!
 //! The hash takes any bytes: it never panics, and looks at a bounded number of headers.
 
+mod fragments;
+mod tunnel;
+
 use shm_layout::layout::MAX_WORKERS;
 use shm_layout::shares::WorkerSet;
+
+use fragments::{Followers, Fragment};
 
 /// Headers that are looked through at most, of each kind: VLAN tags and MPLS labels, IPv6 extension headers.
 const MAX_TAGS: usize = 8;
 const MAX_EXTENSIONS: usize = 8;
+/// Tunnels within each other that are looked through at most.
+const MAX_TUNNELS: u8 = 4;
 
 /// The hash space is cut into this many equal parts, a power of two; each part belongs to one worker.
 const BUCKETS: usize = 1 << BUCKET_BITS;
@@ -31,6 +39,7 @@ pub struct Steering {
     away: WorkerSet,
     /// The worker of each bucket.
     table: [u8; BUCKETS],
+    followers: Followers,
 }
 
 impl Steering {
@@ -40,9 +49,19 @@ impl Steering {
             workers: workers.clamp(1, MAX_WORKERS as u32),
             away: WorkerSet::NONE,
             table: [0; BUCKETS],
+            followers: Followers::default(),
         };
         steering.divert(WorkerSet::NONE);
         steering
+    }
+
+    /// The flow hash of a packet captured at `time_ns`: [`flow_hash`], but fragments have their first one's.
+    #[inline]
+    pub fn flow_hash(&mut self, link_type: u16, data: &[u8], time_ns: u64) -> u32 {
+        match read(link_type, data) {
+            Seen::Flow(hash) => hash,
+            Seen::Fragment(fragment) => self.followers.flow_hash(&fragment, time_ns),
+        }
     }
 
     /// The worker, `0..workers`, for a packet of this flow hash.
@@ -99,9 +118,24 @@ fn score(bucket: usize, worker: usize) -> u64 {
 /// The symmetric flow hash of a packet: equal for both directions of a flow, and for all fragments between two addresses.
 #[inline]
 pub fn flow_hash(link_type: u16, data: &[u8]) -> u32 {
-    match link_layer(link_type, data) {
-        Network::Ipv4(packet) => ipv4(packet),
-        Network::Ipv6(packet) => ipv6(packet),
+    match read(link_type, data) {
+        Seen::Flow(hash) => hash,
+        Seen::Fragment(fragment) => fragment.between,
+    }
+}
+
+/// What is hashed of a packet.
+#[derive(Clone, Copy, Debug)]
+enum Seen {
+    Flow(u32),
+    Fragment(Fragment),
+}
+
+#[inline]
+fn read(link_type: u16, data: &[u8]) -> Seen {
+    let hash = match link_layer(link_type, data) {
+        Network::Ipv4(packet) => return ipv4(packet, MAX_TUNNELS),
+        Network::Ipv6(packet) => return ipv6(packet, MAX_TUNNELS),
         Network::Other {
             addresses: Some(addresses),
             protocol,
@@ -117,7 +151,8 @@ pub fn flow_hash(link_type: u16, data: &[u8]) -> u32 {
             addresses: None,
             protocol,
         } => mix(0, 0, 0, 0, u64::from(protocol) | OTHER),
-    }
+    };
+    Seen::Flow(hash)
 }
 
 /// Keeps EtherTypes apart from IP protocols in the hash.
@@ -217,44 +252,127 @@ fn by_version(packet: &[u8]) -> Network<'_> {
     }
 }
 
+/// The hash of an IPv4 packet, or of one in up to `tunnels` tunnels that it is the outermost of.
 #[inline]
-fn ipv4(packet: &[u8]) -> u32 {
+fn ipv4(packet: &[u8], tunnels: u8) -> Seen {
     let Some(header) = packet.first_chunk::<20>() else {
-        return 0;
+        return Seen::Flow(0);
     };
-    let protocol = header[9];
-    let source = u64::from(be32(header, 12));
-    let destination = u64::from(be32(header, 16));
+    let ends = Ends {
+        source: be32(header, 12).into(),
+        destination: be32(header, 16).into(),
+        protocol: header[9],
+    };
+    let at = usize::from(header[0] & 0x0f) * 4;
     let more_fragments_or_offset = be16(header, 6) & 0x3fff;
-    let (a, b) = match more_fragments_or_offset {
-        0 => ports(protocol, packet, usize::from(header[0] & 0x0f) * 4),
-        _ => (0, 0),
+    if more_fragments_or_offset != 0 {
+        let is_first = more_fragments_or_offset & 0x1fff == 0;
+        let id = be16(header, 4);
+        return fragment(ends, id.into(), is_first.then_some(at), packet, tunnels);
+    }
+    let end = match be16(header, 2) {
+        0 => packet.len(),
+        len => usize::from(len),
     };
-    mix(source, destination, a, b, protocol.into())
+    upper_layer(ends, packet, at, Some(end), tunnels)
 }
 
+/// The same for IPv6.
 #[inline]
-fn ipv6(packet: &[u8]) -> u32 {
+fn ipv6(packet: &[u8], tunnels: u8) -> Seen {
     let Some(header) = packet.first_chunk::<40>() else {
-        return 0;
+        return Seen::Flow(0);
     };
-    let source = fold(be64(header, 8) ^ END, be64(header, 16) ^ FLOW);
-    let destination = fold(be64(header, 24) ^ END, be64(header, 32) ^ FLOW);
-    let (protocol, at) = ipv6_upper_layer(packet, header[6]);
-    let (a, b) = match at {
-        Some(at) => ports(protocol, packet, at),
-        None => (0, 0),
+    let (protocol, upper) = ipv6_upper_layer(packet, header[6]);
+    let ends = Ends {
+        source: fold(be64(header, 8) ^ END, be64(header, 16) ^ FLOW),
+        destination: fold(be64(header, 24) ^ END, be64(header, 32) ^ FLOW),
+        protocol,
     };
-    mix(source, destination, a, b, protocol.into())
+    match upper {
+        Upper::At(at) => {
+            let end = match be16(header, 4) {
+                0 => packet.len(),
+                len => 40 + usize::from(len),
+            };
+            upper_layer(ends, packet, at, Some(end), tunnels)
+        }
+        Upper::CutOff => Seen::Flow(ends.hash(0, 0)),
+        Upper::Fragment { id, first } => fragment(ends, id, first, packet, tunnels),
+    }
 }
 
-/// The upper-layer protocol and where its header begins; no place for fragments and headers that are cut off.
+/// Addresses, as numbers, and what is carried between them.
+#[derive(Clone, Copy)]
+struct Ends {
+    source: u64,
+    destination: u64,
+    protocol: u8,
+}
+
+impl Ends {
+    #[inline]
+    fn hash(self, source_port: u64, destination_port: u64) -> u32 {
+        mix(
+            self.source,
+            self.destination,
+            source_port,
+            destination_port,
+            self.protocol.into(),
+        )
+    }
+}
+
+/// The hash of what an IP packet carries at `at`. The packet ends at `end`, if that is known.
 #[inline]
-fn ipv6_upper_layer(packet: &[u8], mut next: u8) -> (u8, Option<usize>) {
+fn upper_layer(ends: Ends, packet: &[u8], at: usize, end: Option<usize>, tunnels: u8) -> Seen {
+    let (source, destination) = ports(ends.protocol, packet, at);
+    if tunnel::is_possible(ends.protocol, destination)
+        && let Some(seen) = tunnel::read(ends.protocol, destination, packet, at, end, tunnels)
+    {
+        return seen;
+    }
+    Seen::Flow(ends.hash(source.into(), destination.into()))
+}
+
+/// A fragment, whose payload starts at `first` if it is the first one.
+#[cold]
+fn fragment(ends: Ends, id: u32, first: Option<usize>, packet: &[u8], tunnels: u8) -> Seen {
+    // The lengths of a first fragment are not its datagram's.
+    let flow = first.map(|at| match upper_layer(ends, packet, at, None, tunnels) {
+        Seen::Flow(hash) => hash,
+        Seen::Fragment(inner) => inner.flow.unwrap_or(inner.between),
+    });
+    let between = ends.hash(0, 0);
+    let direction = fold(ends.source ^ END, ends.destination ^ FLOW);
+    let datagram = fold(
+        direction ^ FLOW,
+        END ^ u64::from(id) << 8 ^ u64::from(ends.protocol),
+    );
+    Seen::Fragment(Fragment {
+        datagram,
+        between,
+        flow,
+    })
+}
+
+/// What follows the header of an IPv6 packet and its extensions.
+enum Upper {
+    /// A whole packet's upper layer.
+    At(usize),
+    /// The bytes end before.
+    CutOff,
+    /// A fragment, and where the payload of a first one starts.
+    Fragment { id: u32, first: Option<usize> },
+}
+
+/// The upper-layer protocol, as far as it can be told, and its place.
+#[inline]
+fn ipv6_upper_layer(packet: &[u8], mut next: u8) -> (u8, Upper) {
     let mut at = 40;
     for _ in 0..MAX_EXTENSIONS {
         let Some(header) = packet.get(at..at + 8) else {
-            return (next, None);
+            return (next, Upper::CutOff);
         };
         match next {
             // Hop-by-hop, routing, destination options, mobility, HIP, shim6: length in units of 8 bytes behind the first 8.
@@ -265,18 +383,23 @@ fn ipv6_upper_layer(packet: &[u8], mut next: u8) -> (u8, Option<usize>) {
             51 => (next, at) = (header[0], at + 8 + usize::from(header[1]) * 4),
             // An atomic fragment (offset 0, none to follow) is a whole datagram.
             44 if be16(header, 2) & 0xfff9 == 0 => (next, at) = (header[0], at + 8),
-            44 => return (header[0], None),
-            _ => return (next, Some(at)),
+            44 => {
+                let is_first = be16(header, 2) & 0xfff8 == 0;
+                let id = be32(header, 4);
+                let first = is_first.then_some(at + 8);
+                return (header[0], Upper::Fragment { id, first });
+            }
+            _ => return (next, Upper::At(at)),
         }
     }
-    (next, None)
+    (next, Upper::CutOff)
 }
 
 /// Source and destination port of TCP, UDP, DCCP, SCTP and UDP-Lite, which all begin with them; zeros for other protocols.
 #[inline]
-fn ports(protocol: u8, packet: &[u8], at: usize) -> (u64, u64) {
+fn ports(protocol: u8, packet: &[u8], at: usize) -> (u16, u16) {
     match (protocol, packet.get(at..at + 4)) {
-        (6 | 17 | 33 | 132 | 136, Some(ports)) => (be16(ports, 0).into(), be16(ports, 2).into()),
+        (6 | 17 | 33 | 132 | 136, Some(ports)) => (be16(ports, 0), be16(ports, 2)),
         _ => (0, 0),
     }
 }
@@ -338,8 +461,12 @@ fn be64(bytes: &[u8], at: usize) -> u64 {
 
 /// Body of the fuzz target: hashing any bytes under any link type must neither panic nor leave the workers' range.
 pub fn fuzz(link_type: u16, data: &[u8]) {
-    let steering = Steering::new(u32::from(link_type % 64) + 1);
-    assert!(steering.worker(flow_hash(link_type, data)) <= usize::from(link_type % 64));
+    let mut steering = Steering::new(u32::from(link_type % 64) + 1);
+    let hashes = [
+        flow_hash(link_type, data),
+        steering.flow_hash(link_type, data, 0),
+    ];
+    assert!(hashes.map(|hash| steering.worker(hash)) <= [usize::from(link_type % 64); 2]);
 }
 
 #[cfg(test)]
@@ -507,6 +634,212 @@ mod tests {
             only_hash(&v6_fragment(1, 5060)),
             only_hash(&v6_fragment(8, 99))
         );
+    }
+
+    /// Where the fragments of one datagram go, in this order; each is offset in units of eight bytes and whether more follow.
+    fn steered(steering: &mut Steering, id: u8, fragments: &[(u16, bool)]) -> Vec<u32> {
+        let mut hashes = Vec::new();
+        for (offset, more) in fragments {
+            let ports = if *offset == 0 { (5060, 5061) } else { (1, 2) };
+            let place = offset | u16::from(*more) << 13;
+            let mut packet = v4(
+                17,
+                ([10, 0, 0, 1], ports.0),
+                ([10, 0, 0, 2], ports.1),
+                place,
+                0,
+            );
+            packet[5] = id;
+            hashes.push(steering.flow_hash(12, &packet, 0));
+        }
+        hashes
+    }
+
+    #[test]
+    fn fragments_follow_the_first_one() {
+        let mut steering = Steering::new(4);
+        let whole = v4(17, ([10, 0, 0, 1], 5060), ([10, 0, 0, 2], 5061), 0, 0);
+        let back = v4(17, ([10, 0, 0, 2], 5061), ([10, 0, 0, 1], 5060), 0, 0);
+        let flow = flow_hash(12, &whole);
+        let in_order = steered(
+            &mut steering,
+            1,
+            &[(0, true), (2, true), (4, false), (0, true)],
+        );
+        assert_eq!(in_order, [flow; 4]);
+        assert_eq!(steering.flow_hash(12, &back, 0), flow);
+        // The first fragment comes late: it follows those before it.
+        let late = steered(
+            &mut steering,
+            2,
+            &[(4, false), (0, true), (2, true), (0, true)],
+        );
+        assert_ne!(late[0], flow);
+        assert_eq!(late, [late[0]; 4]);
+    }
+
+    #[test]
+    fn an_identification_comes_again() {
+        let mut steering = Steering::new(4);
+        let fragment =
+            |port: u16, place: u16| v4(17, ([10, 0, 0, 1], port), ([10, 0, 0, 2], 5061), place, 0);
+        let first = steering.flow_hash(12, &fragment(5060, 0x2000), 0);
+        let other = steering.flow_hash(12, &fragment(5062, 0x2000), 1);
+        assert_ne!(first, other);
+        assert_eq!(steering.flow_hash(12, &fragment(9, 2), 2), other);
+        // What is old says nothing.
+        let later = steering.flow_hash(12, &fragment(9, 2), 60_000_000_000);
+        assert_eq!(later, flow_hash(12, &fragment(9, 2)));
+        let first = steering.flow_hash(12, &fragment(5060, 0x2000), 120_000_000_000);
+        assert_ne!(first, later);
+    }
+
+    #[test]
+    fn fragments_of_ipv6_follow_too() {
+        let mut steering = Steering::new(4);
+        let fragment = |place: [u8; 2], port: u16| {
+            let extension = [17, 0, place[0], place[1], 0, 0, 0, 9];
+            v6(44, ([1; 16], port), ([2; 16], 5061), &extension)
+        };
+        let whole = v6(17, ([1; 16], 5060), ([2; 16], 5061), &[]);
+        let flow = flow_hash(12, &whole);
+        assert_eq!(steering.flow_hash(12, &fragment([0, 1], 5060), 0), flow);
+        assert_eq!(steering.flow_hash(12, &fragment([0, 8], 77), 0), flow);
+    }
+
+    proptest! {
+        #[test]
+        fn all_fragments_meet_in_any_order(
+            order in Just((0u16..12).collect::<Vec<_>>()).prop_shuffle(),
+            ids in proptest::collection::vec(any::<u8>(), 1..8),
+        ) {
+            let mut steering = Steering::new(8);
+            let ids: std::collections::BTreeSet<_> = ids.into_iter().collect();
+            let mut homes = std::collections::HashMap::new();
+            for offset in order {
+                for id in &ids {
+                    let hash = steered(&mut steering, *id, &[(offset * 2, offset < 11)])[0];
+                    prop_assert_eq!(*homes.entry(*id).or_insert(hash), hash);
+                }
+            }
+        }
+    }
+
+    /// `packet` in each tunnel, between other addresses; `up` is the direction.
+    fn tunnelled(version: u8, packet: &[u8], up: bool) -> Vec<Vec<u8>> {
+        let (a, b) = ([192, 0, 2, 1], [192, 0, 2, 2]);
+        let (a, b) = if up { (a, b) } else { (b, a) };
+        let kind: u16 = if version == 4 { 0x0800 } else { 0x86dd };
+        let kind = kind.to_be_bytes();
+        let ip = |protocol: u8, payload: &[u8]| {
+            let mut outer = v4(protocol, (a, 0), (b, 0), 0, 0);
+            outer.truncate(20);
+            outer[2..4].copy_from_slice(&(20 + payload.len() as u16).to_be_bytes());
+            outer.extend(payload);
+            outer
+        };
+        let udp = |port: u16, payload: &[u8]| {
+            let len = (8 + payload.len() as u16).to_be_bytes();
+            let source: [u8; 2] = if up { [0x9c, 0x40] } else { [0x9c, 0x41] };
+            let header = [&source[..], &port.to_be_bytes(), &len, &[0, 0]].concat();
+            ip(17, &[&header, payload].concat())
+        };
+        let with = |header: &[u8], payload: &[u8]| [header, payload].concat();
+        let frame = with(&[2; 12], &with(&kind, packet));
+        let len = (packet.len() as u16).to_be_bytes();
+        let long = (8 + packet.len() as u16).to_be_bytes();
+        vec![
+            ip(if version == 4 { 4 } else { 41 }, packet),
+            ip(47, &with(&[0, 0], &with(&kind, packet))),
+            ip(47, &with(&[0x20, 0, 0x65, 0x58, 0, 0, 0, up as u8], &frame)),
+            ip(
+                47,
+                &with(
+                    &[0x10, 0, 0x88, 0xbe, 0, 0, 0, 1, 0x10, 1, 0, 5, 0, 0, 0, 0],
+                    &frame,
+                ),
+            ),
+            udp(4789, &with(&[8, 0, 0, 0, 0, 0, 42, 0], &frame)),
+            udp(4790, &with(&[0x0c, 0, 0, 1, 0, 0, 42, 0], packet)),
+            udp(6081, &with(&[0, 0, 0x65, 0x58, 0, 0, 42, 0], &frame)),
+            udp(
+                2152,
+                &with(&[0x30, 255, len[0], len[1], 0, 0, 0, up as u8], packet),
+            ),
+            udp(
+                2152,
+                &with(
+                    &[
+                        0x34, 255, long[0], long[1], 0, 0, 0, 7, 0, 0, 0, 0x85, 1, 0x10, 9, 0,
+                    ],
+                    packet,
+                ),
+            ),
+        ]
+    }
+
+    /// With the lengths that it has.
+    fn measured(mut packet: Vec<u8>, version: u8) -> Vec<u8> {
+        let len = packet.len() as u16;
+        match version {
+            4 => packet[2..4].copy_from_slice(&len.to_be_bytes()),
+            _ => packet[4..6].copy_from_slice(&(len - 40).to_be_bytes()),
+        }
+        packet
+    }
+
+    proptest! {
+        #[test]
+        fn a_flow_meets_itself_inside_and_outside_of_tunnels(a: [u8; 16], b: [u8; 16], pa: u16, pb in 0u16..2000) {
+            let (a4, b4) = ([a[0], a[1], a[2], a[3]], [b[0], b[1], b[2], b[3]]);
+            let pa = pa % 2000;
+            let four = [((a4, pa), (b4, pb)), ((b4, pb), (a4, pa))].map(|(from, to)| measured(v4(17, from, to, 0, 0), 4));
+            let six = [((a, pa), (b, pb)), ((b, pb), (a, pa))].map(|(from, to)| measured(v6(17, from, to, &[]), 6));
+            for (version, [there, back]) in [(4, four), (6, six)] {
+                let naked = flow_hash(12, &there);
+                prop_assert_eq!(flow_hash(12, &back), naked);
+                for (packet, up) in [(&there, true), (&back, false)] {
+                    for (n, outer) in tunnelled(version, packet, up).iter().enumerate() {
+                        prop_assert_eq!(only_hash(&framed(4, outer)), naked, "{} {}", n, up);
+                        for nested in tunnelled(4, outer, up) {
+                            prop_assert_eq!(flow_hash(12, &nested), naked, "{} {}", n, up);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_tunnel_that_is_sent_in_fragments_follows_its_first_one() {
+        let inner = measured(
+            v4(17, ([10, 0, 0, 1], 5060), ([10, 0, 0, 2], 5061), 0, 0),
+            4,
+        );
+        let mut steering = Steering::new(4);
+        for outer in tunnelled(4, &inner, true) {
+            let mut first = outer.clone();
+            first[5] = 200;
+            first[6] = 0x20;
+            first.truncate(outer.len() - 8);
+            let mut last = first.clone();
+            last[6..8].copy_from_slice(&[0, 9]);
+            assert_eq!(steering.flow_hash(12, &first, 0), flow_hash(12, &inner));
+            assert_eq!(steering.flow_hash(12, &last, 0), flow_hash(12, &inner));
+        }
+    }
+
+    #[test]
+    fn ports_of_tunnels_alone_part_nothing() {
+        let (a, b) = (([10, 0, 0, 1], 40_000), ([10, 0, 0, 2], 2152));
+        let mut packet = measured(v4(17, a, b, 0, 0), 4);
+        packet[24..26].copy_from_slice(&20_u16.to_be_bytes());
+        let back = measured(v4(17, b, a, 0, 0), 4);
+        assert_eq!(flow_hash(12, &packet), flow_hash(12, &back));
+        for byte in 0..=255 {
+            packet[28] = byte;
+            assert_eq!(flow_hash(12, &packet), flow_hash(12, &back));
+        }
     }
 
     #[test]

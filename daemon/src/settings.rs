@@ -241,15 +241,15 @@ pub static SETTINGS: &[Setting] = &[
     // ESP.
     row("esp_null", Kind::Switch, "Treat ESP as not encrypted").long("esp-null").default("false").missing(ESP_MISSING),
     row("esp_heuristic", Kind::Switch, "Find out by content which ESP is not encrypted").long("esp-heuristic").default("false").missing(ESP_MISSING),
-    row("esp_icv_size", Kind::OneOf(&[-1, 0, 8, 12, 16]), "Bytes of ESP's integrity check value; -1: find out").long("esp-icv-size").default("-1").missing(ESP_MISSING),
+    row("esp_icv_size", Kind::OneOf(&[-1, 0, 8, 12, 16, 24, 32]), "Bytes of ESP's integrity check value; -1: find out").long("esp-icv-size").default("-1").missing(ESP_MISSING),
     // Pattern matching on a GPU.
     row("hunter.voip_filter.enabled", Kind::Switch, "Match SIP patterns with the VoIP filter").long("enable-voip-filter").default("false").on(&[Mode::Hunt, Mode::Voip]).missing(GPU_MISSING),
     row("hunter.voip_filter.gpu_backend", Kind::Choice(&["auto", "cuda", "opencl", "cpu-simd", "disabled"]), "Where patterns are matched").flag("gpu-backend", 'g').default("auto")
         .on(&[Mode::Hunt, Mode::Voip]).missing(GPU_MISSING),
     row("hunter.voip_filter.gpu_batch_size", integer(1, 1 << 20), "Packets per GPU batch").long("gpu-batch-size").default("100").on(&[Mode::Hunt, Mode::Voip]).missing(GPU_MISSING),
     // voip
-    row("hunter.voip.sip_ports", Kind::Ports, "SIP ports").flag("sip-port", 'S').default("").on(&[Mode::Voip]),
-    row("hunter.voip.rtp_port_ranges", Kind::PortRanges, "RTP port ranges").flag("rtp-port-range", 'R').default("").on(&[Mode::Voip]),
+    row("hunter.voip.sip_ports", Kind::Ports, "Ports that SIP is expected on; a hint: SIP is recognised on any port").flag("sip-port", 'S').default("").on(&[Mode::Voip]),
+    row("hunter.voip.rtp_port_ranges", Kind::PortRanges, "Ports that media are expected on; a hint: media have the ports that SIP names").flag("rtp-port-range", 'R').default("").on(&[Mode::Voip]),
     row("hunter.voip.udp_only", Kind::Switch, "Leave out TCP, and so SIP over TCP").flag("udp-only", 'U').default("false").on(&[Mode::Voip]).hidden(),
     row("hunter.voip.calls_mb", integer(1, 1024), "Memory of each worker for calls that its successor and the other workers have to know, in MiB, rounded up to a power of two").long("calls-mb").default("64").on(&[Mode::Voip]),
     row("hunter.voip.held_mb", integer(1, 1024), "Memory of each worker for packets that wait for a verdict on their call, in MiB, rounded up to a power of two").long("held-mb").default("64").on(&[Mode::Voip]),

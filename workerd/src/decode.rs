@@ -202,11 +202,13 @@ pub fn decode_datagram(carrier: &Decoded, protocol: u8, bytes: &[u8]) -> Decoded
         end: bytes.len(),
         ..Decoded::default()
     };
-    decoded.fault = match carrier.addresses {
-        Some((Addr::V6(_), _) | (_, Addr::V6(_))) => extensions(protocol, bytes, 0, &mut decoded),
-        _ => transport(protocol, bytes, 0, &mut decoded),
+    // Numbers of IPv6's extension headers have no other meaning in IPv4.
+    decoded.fault = extensions(protocol, bytes, 0, &mut decoded).err();
+    // Fragments of fragments, without an IP header between them, are not IP's.
+    if decoded.fragment && decoded.tunnels == carrier.tunnels {
+        decoded.fragment = false;
+        decoded.fault = Some(Fault::MalformedIp);
     }
-    .err();
     decoded
 }
 

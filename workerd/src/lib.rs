@@ -6,7 +6,9 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`decode`] | headers to addresses and ports, in one pass |
+//! | [`decode`] | headers to addresses and ports, in one pass, through tunnels |
+//! | [`fragments`] | datagrams that were sent in fragments |
+//! | [`esp`] | ESP that is not encrypted |
 //! | [`detect`] | the protocol that a flow carries, and what its packets say |
 //! | [`describe`] | what is told of a forwarded packet |
 //! | [`flows`] | what is remembered of each flow |
@@ -31,8 +33,10 @@ pub mod decode;
 pub mod describe;
 pub mod detect;
 pub mod emit;
+pub mod esp;
 pub mod extract;
 pub mod flows;
+pub mod fragments;
 pub mod matcher;
 pub mod quarantine;
 pub mod reassembly;

@@ -5,7 +5,7 @@
 //! | IP protocol 4, 41 | IP in IP (RFC 2003, RFC 4213, RFC 2473) | IP |
 //! | IP protocol 47 | GRE (RFC 2784, RFC 2890), and PPTP's (RFC 2637) | IP, Ethernet, MPLS, PPP; ERSPAN I, II and III |
 //! | UDP port 4754 | GRE (RFC 8086) | as above |
-//! | UDP port 4789 | VXLAN (RFC 7348) | Ethernet |
+//! | UDP port 4789, 4790 | VXLAN (RFC 7348), and its generic form (draft-ietf-nvo3-vxlan-gpe) | Ethernet, IP |
 //! | UDP port 6081 | Geneve (RFC 8926) | IP, Ethernet |
 //! | UDP port 2152 | GTP-U (3GPP TS 29.281), with extension headers | IP |
 //!
@@ -20,6 +20,7 @@ use super::{
 const GTP_U: u16 = 2152;
 const GRE_IN_UDP: u16 = 4754;
 const VXLAN: u16 = 4789;
+const VXLAN_GPE: u16 = 4790;
 const GENEVE: u16 = 6081;
 
 /// GTP-U's message type for user data.
@@ -33,7 +34,7 @@ const BRIDGED: u16 = 0x6558;
 /// Whether a datagram to this port may be a tunnel's.
 #[inline]
 pub(super) fn is_port(port: u16) -> bool {
-    matches!(port, GTP_U | GRE_IN_UDP | VXLAN | GENEVE)
+    matches!(port, GTP_U | GRE_IN_UDP | VXLAN | VXLAN_GPE | GENEVE)
 }
 
 /// Goes on in the tunnel of IP's `protocol` (4, 41 or 47) whose header stands at `at`.
@@ -79,7 +80,7 @@ pub(super) fn of_udp(port: u16, bytes: &[u8], decoded: &mut Decoded) -> Result<(
     };
     let content = match port {
         GTP_U => gtp_u(bytes, decoded.payload, end, &mut decoded.marks),
-        VXLAN => vxlan(bytes, decoded.payload, &mut decoded.marks),
+        VXLAN | VXLAN_GPE => vxlan(bytes, decoded.payload, &mut decoded.marks),
         GENEVE => geneve(bytes, decoded.payload, &mut decoded.marks),
         _ => gre(bytes, decoded.payload, &mut decoded.marks),
     };
@@ -186,15 +187,17 @@ fn erspan(bytes: &[u8], at: usize, header_len: usize, marks: &mut u32) -> Result
 /// Where the IP packet of a VXLAN header at `at` starts (RFC 7348 section 5).
 fn vxlan(bytes: &[u8], at: usize, marks: &mut u32) -> Result<usize, Fault> {
     const NETWORK_IS_VALID: u8 = 0x08;
+    const NAMES_CONTENT: u8 = 0x0c;
     /// draft-smith-vxlan-group-policy.
     const GROUP_POLICY: u8 = 0x80;
-    let flags = *bytes.get(at).ok_or(Fault::TruncatedLink)?;
-    if flags & !GROUP_POLICY != NETWORK_IS_VALID {
-        return Err(Fault::NotIp);
-    }
+    let header = be32(bytes, at).ok_or(Fault::TruncatedLink)?.to_be_bytes();
     let network = be32(bytes, at + 4).ok_or(Fault::TruncatedLink)? >> 8;
     mark(marks, TUNNEL, network);
-    ethertype(bytes, at + 8 + 12, marks)
+    match (header[0] & !GROUP_POLICY, header[3]) {
+        (NETWORK_IS_VALID, _) | (NAMES_CONTENT, 3) => ethertype(bytes, at + 8 + 12, marks),
+        (NAMES_CONTENT, 1 | 2) => Ok(at + 8),
+        _ => Err(Fault::NotIp),
+    }
 }
 
 /// Where the IP packet of a Geneve header at `at` starts (RFC 8926 section 3.4).
@@ -381,6 +384,14 @@ mod tests {
             (
                 "VXLAN, group policy",
                 udp(4789, &with(&[0x88, 0, 0, 3, 0, 0, 42, 0], &frame)),
+            ),
+            (
+                "VXLAN, generic",
+                udp(4790, &with(&[0x0c, 0, 0, 1, 0, 0, 42, 0], CALL)),
+            ),
+            (
+                "VXLAN, generic, Ethernet",
+                udp(4789, &with(&[0x0c, 0, 0, 3, 0, 0, 42, 0], &frame)),
             ),
             (
                 "Geneve",
