@@ -9,6 +9,9 @@
 //! | [`detection`] | detection and description of one flow | ends, without a panic |
 //! | [`filter_snapshot`] | the snapshot of the filters, and what compiles it | refused or compiled |
 //! | [`filters`] | any filters, and any payload that they are compared with | refused or compiled; what is found is announced by the first bytes |
+//! | [`sdp`] | one session description | endpoints and codecs within their bounds |
+//! | [`sip_message`] | one SIP message | everything told lies in the message; look-ups agree with the list of headers |
+//! | [`sip_stream`] | SIP messages of a stream, bare or in a WebSocket | chunks make no difference; memory bounded; nothing whole over a gap |
 //!
 //! The fuzz targets in `fuzz_targets/` are nothing but calls of these, and the test `replay` runs each over all inputs below
 //! `corpus/`: what fuzzing once found stays found, without sanitizers and in a moment. Inputs are the bytes themselves, or
@@ -30,6 +33,9 @@ pub mod filter_snapshot;
 pub mod filters;
 pub mod headers;
 pub mod packet;
+pub mod sdp;
+pub mod sip_message;
+pub mod sip_stream;
 
 mod input;
 
@@ -39,7 +45,7 @@ pub use input::Input;
 pub type Check = fn(&[u8]);
 
 /// All checks, under the names of their fuzz targets and corpora.
-pub const CHECKS: [(&str, Check); 7] = [
+pub const CHECKS: [(&str, Check); 10] = [
     ("block", block::check),
     ("capture_file", capture_file::check),
     ("detection", detection::check),
@@ -47,4 +53,7 @@ pub const CHECKS: [(&str, Check); 7] = [
     ("filters", filters::check),
     ("headers", headers::check),
     ("packet", packet::check),
+    ("sdp", sdp::check),
+    ("sip_message", sip_message::check),
+    ("sip_stream", sip_stream::check),
 ];

@@ -9,17 +9,17 @@
 
 use super::confidence::Confidence;
 use super::context::{Context, FIN, Layer, RST};
-use super::details::Details;
+use super::details::{self, Details, Writer};
 use super::fields::word;
 use super::memory::{MediaKind, Memory};
 use super::protocol::Protocol;
 use super::signature::{Notes, Signature, Verdict, verdict};
 use crate::sip::address::{Address, addresses};
-use crate::sip::header::{Header, Name};
+use crate::sip::header::{Header, Name, Value};
 use crate::sip::message::{Form, Message, Start};
 use crate::sip::method::Method;
 use crate::sip::sdp::{Announced, Profile, Session};
-use std::fmt::{self, Display, Write};
+use std::fmt::{self, Write};
 
 /// See the module.
 pub struct Sip;
@@ -213,12 +213,19 @@ fn announce(session: &Session<'_>, call_id: &[u8], time_ns: u64, memory: &mut Me
 /// A header as an entry of a map.
 struct Entry<'a>(Header<'a>);
 
-impl Display for Entry<'_> {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl details::Value for Entry<'_> {
+    fn write(&self, out: &mut Writer<'_>) -> fmt::Result {
         for byte in self.0.name {
             out.write_char(byte.to_ascii_lowercase().into())?;
         }
-        write!(out, "={}", self.0.value)
+        out.write_char('=')?;
+        self.0.value.write_to(out)
+    }
+}
+
+impl details::Value for Value<'_> {
+    fn write(&self, out: &mut Writer<'_>) -> fmt::Result {
+        self.write_to(out)
     }
 }
 

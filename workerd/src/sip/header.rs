@@ -131,7 +131,7 @@ pub struct Header<'a> {
 
 /// The value of a header field, without the blanks around it. May be folded, and may be no UTF-8.
 ///
-/// As text ([`Display`], [`Value::push_to`]), it is on one line, and what is no UTF-8 is U+FFFD.
+/// As text ([`Display`], [`Value::write_to`]), it is on one line, and what is no UTF-8 is U+FFFD.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Value<'a>(pub &'a [u8]);
 
@@ -148,15 +148,8 @@ impl<'a> Value<'a> {
         memchr::memchr2(b'\r', b'\n', self.0).is_some()
     }
 
-    /// Appends it as text to a string that is used again and again.
-    pub fn push_to(self, text: &mut String) {
-        // Strings don't refuse.
-        let _ = write!(text, "{self}");
-    }
-}
-
-impl Display for Value<'_> {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// Writes it as text.
+    pub fn write_to(self, out: &mut impl Write) -> fmt::Result {
         let lines = self.0.split(|byte| matches!(byte, b'\r' | b'\n'));
         let lines = lines
             .map(<[u8]>::trim_ascii)
@@ -173,6 +166,12 @@ impl Display for Value<'_> {
             }
         }
         Ok(())
+    }
+}
+
+impl Display for Value<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_to(out)
     }
 }
 
