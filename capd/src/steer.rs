@@ -3,10 +3,10 @@
 //! A symmetric flow hash over addresses, protocol and ports, so that both directions of a flow meet in one worker. The hash space is cut
 //! into buckets, and a table says which worker has which: each its equal share, or, while a worker is away, its buckets spread over the
 //! others. VLAN tags, MPLS labels and PPPoE are looked through and are not part of the hash: the two directions of a flow may
-//! carry different tags. So are tunnels ([`tunnel`]): the innermost packet is hashed, and a flow that is seen inside a tunnel and
+//! carry different tags. So are tunnels (`tunnel`): the innermost packet is hashed, and a flow that is seen inside a tunnel and
 //! outside it meets itself.
 //!
-//! Fragments follow the first one ([`fragments`]): it names the flow, so a flow that is sent partly in fragments stays with one worker. If
+//! Fragments follow the first one (`fragments`): it names the flow, so a flow that is sent partly in fragments stays with one worker. If
 //! another one comes first, all of the datagram's fragments go where addresses and protocol lead. [`flow_hash`] alone, which remembers
 //! nothing, leads all fragments there.
 //!

@@ -6,7 +6,7 @@
 //! Network: IPv4 with options (RFC 791), IPv6 with extension headers (RFC 8200). Transport: TCP (RFC
 //! 9293), UDP (RFC 768), SCTP (RFC 9260), ICMP.
 //!
-//! Tunnels are opened where they stand (see [`tunnel`]): what is told of a packet (addresses, ports,
+//! Tunnels are opened where they stand (`decode/tunnel.rs`): what is told of a packet (addresses, ports,
 //! transport, payload) is told of the innermost one, and the outermost addresses are kept beside it.
 //!
 //! A transport header is looked for in unfragmented packets and first fragments only, and a fragment
