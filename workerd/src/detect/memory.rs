@@ -12,12 +12,12 @@ pub enum Scratch {
     /// Nothing.
     #[default]
     Empty,
-    /// The last packet of a media stream (or of what may be one), by direction.
+    /// The last packet of each of the latest media streams (or of what may be one), the latest first.
     Media {
         /// Synchronization sources; 0 where none was seen.
-        ssrc: [u32; 2],
+        ssrc: [u32; 3],
         /// Sequence numbers.
-        sequence: [u16; 2],
+        sequence: [u16; 3],
     },
     /// The latest DNS queries without an answer.
     Queries {

@@ -77,6 +77,7 @@ mod pop3;
 mod postgresql;
 mod pptp;
 mod protocol;
+mod proxy;
 mod quic;
 mod radius;
 mod rdp;
