@@ -253,3 +253,36 @@ fn codec(payload_type: u8) -> (&'static str, &'static str) {
         _ => ("Unknown", ""),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Detector, Flow};
+    use super::*;
+
+    /// What is found, packet by packet, in one flow.
+    fn found(packets: &[(u32, u16)]) -> Vec<bool> {
+        let (mut detector, mut flow) = (Detector::new(), Flow::default());
+        let mut observe = |(ssrc, sequence): &(u32, u16)| {
+            let mut packet = [7; 50];
+            packet[..2].copy_from_slice(&[0x80, 120]);
+            packet[2..4].copy_from_slice(&sequence.to_be_bytes());
+            packet[8..12].copy_from_slice(&ssrc.to_be_bytes());
+            let context = Context::new(Layer::Udp, (5001, 5003), &packet);
+            detector.observe(&context, &mut flow).is_some()
+        };
+        packets.iter().map(&mut observe).collect()
+    }
+
+    #[test]
+    fn up_to_three_sources_may_take_turns() {
+        let turns = [(1, 10), (2, 900), (3, 500), (1, 11)];
+        assert_eq!(found(&turns), [false, false, false, true]);
+        let too_many = [(1, 10), (2, 900), (3, 500), (4, 1), (1, 11)];
+        assert_eq!(found(&too_many), [false; 5]);
+    }
+
+    #[test]
+    fn sources_without_continuing_numbers_are_nothing() {
+        assert_eq!(found(&[(1, 10), (2, 900), (1, 10), (1, 5000)]), [false; 4]);
+    }
+}
