@@ -109,7 +109,7 @@ pub use protocol::Protocol;
 pub use signature::{Notes, Signature, Verdict};
 pub use sip::METHODS as SIP_METHODS;
 
-use memory::{Memory, Scratch, Short};
+use memory::{Memory, Scratch};
 use std::ops::IndexMut;
 
 /// Packets with payload after which an undecided flow is given up.
