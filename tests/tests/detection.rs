@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::fs;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use lc_tests::node::{Node, PATIENCE};
@@ -135,7 +134,7 @@ fn frame(number: u64, segment: &Segment) -> Vec<u8> {
     let packet = transport(segment);
     let len = packet.len() as u16;
     let mut frame = [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1].to_vec();
-    if let IpAddr::V4(_) = segment.source.0 {
+    if segment.source.0.is_ipv4() {
         frame.extend([8, 0, 0x45, segment.traffic_class]);
         frame.extend((20 + len).to_be_bytes());
         frame.extend([0, 0, 0, 0, 64, protocol(segment.carrier), 0, 0]);

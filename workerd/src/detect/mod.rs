@@ -73,6 +73,7 @@ mod mysql;
 mod nfs;
 mod ntp;
 mod openvpn;
+mod pfcp;
 mod pop3;
 mod postgresql;
 mod pptp;
@@ -136,6 +137,7 @@ pub static SIGNATURES: &[&dyn Signature] = &[
     &megaco::Megaco,
     &diameter::Diameter,
     &gtp::Gtp,
+    &pfcp::Pfcp,
     &vxlan::Vxlan,
     &radius::Radius,
     &m3ua::M3ua,
