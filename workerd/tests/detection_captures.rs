@@ -17,6 +17,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+/// A capture, and names of TShark's.
+type Within = (&'static str, &'static [&'static str]);
 type End = (Addr, u16);
 type Key = (Layer, [End; 2]);
 
@@ -142,7 +144,7 @@ const MISSED: &[(&str, &str, usize, &str)] = &[
 ];
 
 /// Protocols that TShark sees in a capture, in flows that are none here, and that are found nowhere in it.
-const NOWHERE: &[(&str, &[(&str, &[&str])])] = &[
+const NOWHERE: &[(&str, &[Within])] = &[
     (
         "in GTP-U, which is named and not opened",
         &[
