@@ -129,9 +129,9 @@ const MISSED: &[(&str, &str, usize, &str)] = &[
     ),
     (
         "rdp2.pcap",
-        "tls",
+        "rdpudp",
         1,
-        "TLS in the middle of a session of RDP over UDP",
+        "the middle of a session of RDP over UDP",
     ),
     ("socks5-http-302-frag.pcap", "http", 1, "fragments"),
     (
@@ -217,8 +217,8 @@ const NOWHERE: &[(&str, &[Within])] = &[
             ("dns-inverse-query.pcap", &["dns"]),
             ("icmp-frame-relay.pcap", &["icmp"]),
             ("nflog-http.pcap", &["http"]),
-            ("quic-go-retry.pcap", &["icmpv6", "tls"]),
-            ("quic-go-zerortt.pcap", &["icmpv6", "tls"]),
+            ("quic-go-retry.pcap", &["icmpv6", "quic"]),
+            ("quic-go-zerortt.pcap", &["icmpv6", "quic"]),
         ],
     ),
     (
@@ -307,7 +307,10 @@ fn check(capture: &Path, tally: &mut Tally) {
             .iter()
             .filter_map(Value::as_str)
             .collect();
-        let known: Vec<_> = NAMES.iter().filter(|(app, _)| apps.contains(app)).collect();
+        let known: Vec<_> = apps
+            .iter()
+            .filter_map(|app| NAMES.iter().find(|(name, _)| name == app))
+            .collect();
         let layer = match fact["l4"].as_str().unwrap() {
             "tcp" => Layer::Tcp,
             "udp" => Layer::Udp,
