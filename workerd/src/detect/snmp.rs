@@ -114,3 +114,16 @@ impl Signature for Snmp {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::probe;
+    use super::*;
+
+    #[test]
+    fn a_stray_request_to_a_name_server_names_no_flow() {
+        let request = b"\x30\x26\x02\x01\x01\x04\x06public\xa0\x19\x02\x01\x01\x02\x01\0\x02\x01\0";
+        assert_eq!(probe(Layer::Udp, (40000, 161), request).unwrap().0, "SNMP");
+        assert!(probe(Layer::Udp, (40000, 53), request).is_none());
+    }
+}
