@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use lc_bench::detect;
 use lc_bench::generate::{
     Flood, FloodSettings, FrameSize, Length, Mix, Order, Settings, Traffic, write_pcap,
 };
@@ -31,6 +32,8 @@ enum Command {
     Ring(Ring),
     /// Measure the whole packet path as real processes, fed from memory
     Throughput(Throughput),
+    /// Measure detection on captures, against nDPI's where ndpiReader is installed
+    Detect(Detect),
     /// The capture daemon of `throughput`
     #[command(hide = true)]
     Capture {
@@ -103,6 +106,19 @@ struct Throughput {
     set: Vec<String>,
 }
 
+#[derive(Args)]
+struct Detect {
+    /// Folder whose captures are read, folders within it included; Ethernet only
+    #[arg(long, value_name = "DIR")]
+    captures: PathBuf,
+    /// How often the captures are repeated, each time between other addresses. ndpiReader holds 200,000 flows
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u8).range(1..))]
+    repeats: u8,
+    /// Rounds of each measurement
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
+}
+
 /// A size of a ring.
 fn ring_mib(text: &str) -> Result<u64, String> {
     text.parse()
@@ -162,6 +178,7 @@ fn main() -> ExitCode {
         Command::Generate(flags) => generate(&flags).map(done),
         Command::Ring(flags) => measure_ring(&flags).map(done),
         Command::Throughput(flags) => measure_throughput(&flags).map(done),
+        Command::Detect(flags) => measure_detection(&flags).map(done),
         Command::Capture {
             config,
             size,
@@ -286,4 +303,50 @@ fn print_cell(size: u16, flows: usize, measured: &Measured) {
         measured.dropped,
         stages.join(", ")
     );
+}
+
+fn measure_detection(flags: &Detect) -> Result<(), Box<dyn std::error::Error>> {
+    let plan = detect::Plan {
+        captures: flags.captures.clone(),
+        repeats: flags.repeats,
+        rounds: usize::from(flags.rounds),
+    };
+    let report = detect::measure(&plan)?;
+    println!(
+        "{} packets, {:.0} MB, {} rounds; millions of packets per second, median (range)",
+        report.packets,
+        report.bytes as f64 / 1e6,
+        flags.rounds
+    );
+    let ours = &report.ours;
+    println!("lc-hunt, detection                    {}", ours.detection);
+    println!(
+        "lc-hunt, detection and descriptions   {}",
+        ours.descriptions
+    );
+    println!(
+        "lc-hunt knows                         {} of {} packets, {} of {} flows",
+        ours.known_packets, report.packets, ours.known_flows, ours.flows
+    );
+    let Some(ndpi) = &report.ndpi else {
+        println!(
+            "ndpiReader is not installed (Debian: libndpi-bin), so there is nothing to compare with"
+        );
+        return Ok(());
+    };
+    println!("nDPI, as ndpiReader tells it          {}", ndpi.whole);
+    println!("nDPI, without reading the file        {}", ndpi.net);
+    println!(
+        "nDPI has                              {} flows, {} of them unknown",
+        ndpi.flows, ndpi.unknown_flows
+    );
+    println!(
+        "lc-hunt, detection / nDPI net         {}",
+        report.ratios.detection
+    );
+    println!(
+        "lc-hunt, with descriptions / nDPI net {}",
+        report.ratios.descriptions
+    );
+    Ok(())
 }
