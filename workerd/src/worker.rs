@@ -14,7 +14,7 @@ use crate::describe::Describer;
 use crate::emit::{Judged, emit};
 use crate::extract::{HEAD, extract, is_candidate};
 use crate::flows::Counts;
-use crate::matcher::{Compiler, Fields, FilterSet, Kinds, Matches, Verdict};
+use crate::matcher::{CompileError, Compiler, Fields, FilterSet, Kinds, Matches, Verdict};
 use lc_daemon::attach::WorkerRegions;
 use lc_daemon::config::NoFilterPolicy;
 use lc_daemon::ready;
@@ -27,6 +27,7 @@ use shm_layout::ring::{Full, RingReader};
 use shm_layout::session::Session;
 use shm_layout::wire::Priority;
 use shm_layout::worker::{InProgress, WorkerCommit};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Most packets of one ring between two commits.
@@ -57,6 +58,10 @@ pub struct Worker {
     matches: Matches,
     scratch: Vec<u8>,
     next_fetch_ns: u64,
+    /// The generation that was announced when filters were last fetched.
+    fetched_generation: u64,
+    /// The same, if they could not be compiled: they are not tried again.
+    failed_generation: Option<u64>,
     last_beat_ns: u64,
     /// Nobody puts anything into the rx rings any more.
     orphaned: bool,
@@ -112,6 +117,8 @@ impl Worker {
             matches: Matches::default(),
             scratch: Vec::new(),
             next_fetch_ns: 0,
+            fetched_generation: 0,
+            failed_generation: None,
             last_beat_ns: 0,
             orphaned: false,
             condemned,
@@ -169,11 +176,14 @@ impl Worker {
             self.orphaned = self.regions.broker.is_gone();
         }
         self.swap_filters();
-        if self.regions.forwarder.filter_generation() != self.filters.generation()
+        let announced = self.regions.forwarder.filter_generation();
+        if announced != self.filters.generation()
+            && self.failed_generation != Some(announced)
             && now >= self.next_fetch_ns
             && !self.compiler.is_busy()
         {
             self.next_fetch_ns = now + BEAT_NS;
+            self.fetched_generation = announced;
             self.fetch_filters();
         }
         if let Ok(bpf) = self.regions.session.bpf() {
@@ -181,15 +191,10 @@ impl Worker {
         }
     }
 
-    /// Has the announced filters compiled, beside the packets.
+    /// Has the announced filters fetched and compiled, beside the packets.
     fn fetch_filters(&mut self) {
-        match self.regions.broker.fetch_filters() {
-            Ok(Some(fd)) => self.compiler.begin(fd),
-            Ok(None) => {}
-            Err(error) => {
-                tracing::warn!(%error, "filters can't be fetched; the old ones stay in force");
-            }
-        }
+        let broker = Arc::clone(&self.regions.broker);
+        self.compiler.begin(move || broker.fetch_filters());
     }
 
     /// Puts filters in force that have been compiled.
@@ -200,27 +205,30 @@ impl Worker {
         let compiled = match self.compiler.take() {
             None => return,
             Some(Ok(compiled)) => compiled,
+            Some(Err(CompileError::Fetch(error))) => {
+                tracing::warn!(%error, "filters can't be fetched; the old ones stay in force");
+                return;
+            }
             Some(Err(error)) => {
-                tracing::error!(%error, "filters can't be compiled; the old ones stay in force");
+                let generation = self.fetched_generation;
+                tracing::error!(%error, generation, "filters can't be compiled; the old ones stay in force");
+                self.failed_generation = Some(generation);
+                self.commit.add(Counter::FilterGenerationsFailed, 1);
+                self.regions.worker.publish(&self.commit);
                 return;
             }
         };
-        for refused in &compiled.refused {
-            tracing::warn!(
-                filter = refused.id,
-                "{refused}; the other filters are in force"
-            );
-        }
+        let start = Instant::now();
         self.commit.add(Counter::FilterGenerations, 1);
         self.commit
-            .add(Counter::FiltersRefused, compiled.refused.len() as u64);
+            .add(Counter::FiltersRefused, compiled.refused as u64);
         let old = std::mem::replace(&mut self.filters, compiled.filters);
-        self.compiler.free(old);
         self.next_fetch_ns = 0;
         self.regions.worker.publish(&self.commit);
         self.regions
             .worker
             .set_filter_generation(self.filters.generation());
+        self.compiler.replaced(old, start.elapsed());
     }
 
     /// Handles up to [`BATCH`] packets of one rx ring and commits.
@@ -325,6 +333,10 @@ impl Worker {
             }
             if verdict == Verdict::Matched {
                 commit.add(Counter::Matched, 1);
+                commit.add(Counter::FiltersLeftOut, self.matches.left_out());
+            }
+            if !self.fields.is_empty() {
+                commit.add(Counter::FieldsLeftOut, self.fields.left_out());
             }
             if decoded.fragment {
                 commit.add(Counter::Fragments, 1);

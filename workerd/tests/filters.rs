@@ -804,6 +804,21 @@ fn a_batch_is_compared_as_its_packets_are_one_by_one() {
 }
 
 #[test]
+fn more_filters_than_a_message_has_room_for_are_counted() {
+    let names: Vec<_> = (0..1_100).map(|n| format!("f{n}")).collect();
+    let rows: Vec<Row<'_>> = names
+        .iter()
+        .map(|id| (id.as_str(), "dns_domain", "*.a"))
+        .collect();
+    let (set, _) = compile(&rows, NoFilterPolicy::Deny);
+    let (mut fields, mut matches) = (Fields::default(), Matches::default());
+    fields.push(Kind::DnsName, b"x.a");
+    fields.push(Kind::DnsName, b"y.a");
+    set.judge(&Decoded::default(), &fields, false, &mut matches);
+    assert_eq!((matches.filters().len(), matches.left_out()), (1_024, 76));
+}
+
+#[test]
 fn patterns_have_no_more_memory_than_is_theirs() {
     let text = format!("*{}*", "x".repeat(60_000));
     let filters = (0..200).map(|n| Filter {
