@@ -395,9 +395,19 @@ mod tests {
         let mut announced = types(Mode::Hunt).to_vec();
         announced.sort();
         assert!(announced.into_iter().eq(FilterType::all()));
-        for mode in [Mode::Voip, Mode::Dns, Mode::Http, Mode::Tls, Mode::Email] {
-            let start = [FilterType::FilterBpf, FilterType::FilterIpAddress];
-            assert!(types(mode).starts_with(&start), "{mode:?}");
+        // As the reference implementation, with the types that it forgets: imsi, imei, http_url.
+        for (mode, others) in [
+            (
+                Mode::Voip,
+                "sip_user phone_number call_id codec sip_uri imsi imei",
+            ),
+            (Mode::Dns, "dns_domain"),
+            (Mode::Http, "http_host http_url"),
+            (Mode::Tls, "tls_sni tls_ja3 tls_ja3s tls_ja4"),
+            (Mode::Email, "email_address email_subject"),
+        ] {
+            let names: Vec<_> = types(mode).iter().map(|kind| kind.capability()).collect();
+            assert_eq!(names.join(" "), format!("bpf ip_address {others}"));
         }
     }
 

@@ -6,8 +6,9 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
+use lc_tests::capture::Packet;
 use lc_tests::generated::generate;
-use lc_tests::node::{Node, PATIENCE, counter};
+use lc_tests::node::{Node, PATIENCE, captured_in_all, counter};
 use lc_tests::process;
 use lc_tests::processor;
 use tempfile::tempdir;
@@ -113,4 +114,10 @@ fn a_set_that_cannot_be_compiled_leaves_the_one_before_in_force_and_the_next_is_
     let (always, late) = (of("1"), of("2"));
     assert!(always > late && late > 0, "{always} {late}");
     assert_eq!(arrived.len(), always + late);
+    let captured = captured_in_all(&outcome).unwrap() as usize;
+    let of_first = |packet: &&Packet| packet.bytes[26..30] == [10, 0, 0, 1];
+    assert_eq!(
+        always,
+        sent.packets[..captured].iter().filter(of_first).count()
+    );
 }
