@@ -329,7 +329,8 @@ fn reload_filters(flags: &Reload) -> Result<(), Box<dyn std::error::Error>> {
     );
     println!("  read and compiled in        {}", times(&judged.compiled));
     println!("  set in memory               {} KiB", judged.bytes >> 10);
-    println!("  exchange, longest           {:.1?}", judged.exchange);
+    let [exchange, exchange_used] = judged.exchange;
+    println!("  exchange, longest           {exchange:.1?}; processor time {exchange_used:.1?}");
     println!("  64 packets, longest         {changing:.1?}; with filters that stay {quiet:.1?}");
     println!(
         "  the same, processor time    {changing_used:.1?}; with filters that stay {quiet_used:.1?}"

@@ -627,8 +627,8 @@ pub struct Judged {
     pub packets: u64,
     /// Time to read and to compile each set.
     pub compiled: Vec<Duration>,
-    /// Longest exchange of one set for the next, where packets wait for it.
-    pub exchange: Duration,
+    /// Longest exchange of one set for the next, where packets wait for it: as it passed, and in processor time.
+    pub exchange: [Duration; 2],
     /// Longest time from one batch to the next: with filters that stay, and with filters that are replaced.
     pub batch: [Duration; 2],
     /// The same in processor time of the packet path alone, without what others did on its processor.
@@ -689,11 +689,16 @@ pub fn judge(plan: &Plan) -> Result<Judged, ReloadError> {
                 if let Ok(since) = making.recv() {
                     judged.compiled.push(since.elapsed());
                 }
-                judged.bytes = compiled.filters.bytes();
-                let exchange = Instant::now();
+                let (exchange, exchanging) = (Instant::now(), processor_time());
                 let old = std::mem::replace(&mut path.filters, compiled.filters);
                 compiler.replaced(old, exchange.elapsed());
-                judged.exchange = judged.exchange.max(exchange.elapsed());
+                let spent = [
+                    exchange.elapsed(),
+                    processor_time().saturating_sub(exchanging),
+                ];
+                for (longest, spent) in judged.exchange.iter_mut().zip(spent) {
+                    *longest = (*longest).max(spent);
+                }
                 waiting = false;
             }
             let (now, uses) = (Instant::now(), processor_time());
@@ -710,6 +715,7 @@ pub fn judge(plan: &Plan) -> Result<Judged, ReloadError> {
             path.quiet(plan.packets, &mut judged);
         }
     }
+    judged.bytes = path.filters.bytes();
     Ok(judged)
 }
 
