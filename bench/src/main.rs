@@ -11,6 +11,7 @@ use lc_bench::detect;
 use lc_bench::generate::{
     Flood, FloodSettings, FrameSize, Length, Mix, Order, Settings, Traffic, write_pcap,
 };
+use lc_bench::reload;
 use lc_bench::ring;
 use lc_bench::throughput::{self, Cell, Load, Measured};
 use lc_daemon::exit::Exit;
@@ -34,6 +35,15 @@ enum Command {
     Throughput(Throughput),
     /// Measure detection on captures, against nDPI's where ndpiReader is installed
     Detect(Detect),
+    /// Replace all filters again and again while packets flow; check what arrives, and time it
+    Reload(Reload),
+    /// The capture daemon of `reload`
+    #[command(hide = true)]
+    ReloadCapture {
+        /// Configuration of the daemons
+        #[arg(long)]
+        config: PathBuf,
+    },
     /// The capture daemon of `throughput`
     #[command(hide = true)]
     Capture {
@@ -119,6 +129,27 @@ struct Detect {
     rounds: u16,
 }
 
+#[derive(Args)]
+struct Reload {
+    /// Filters of each set, of all types
+    #[arg(long, value_name = "COUNT", default_value_t = 100_000,
+        value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
+    filters: u32,
+    /// How often they are replaced
+    #[arg(long, value_name = "COUNT", default_value_t = 20,
+        value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    generations: u32,
+    /// Packets to flow meanwhile, at least
+    #[arg(long, default_value_t = 1_000_000)]
+    packets: u64,
+    /// Worker processes
+    #[arg(long, default_value_t = 1)]
+    workers: usize,
+    /// Seconds before the first change, to see how the machine behaves without
+    #[arg(long, value_name = "SECONDS", default_value_t = 3)]
+    quiet: u64,
+}
+
 /// A size of a ring.
 fn ring_mib(text: &str) -> Result<u64, String> {
     text.parse()
@@ -179,6 +210,8 @@ fn main() -> ExitCode {
         Command::Ring(flags) => measure_ring(&flags).map(done),
         Command::Throughput(flags) => measure_throughput(&flags).map(done),
         Command::Detect(flags) => measure_detection(&flags).map(done),
+        Command::Reload(flags) => reload_filters(&flags).map(done),
+        Command::ReloadCapture { config } => reload::capture(&config),
         Command::Capture {
             config,
             size,
@@ -287,6 +320,75 @@ fn measure_throughput(flags: &Throughput) -> Result<(), Box<dyn std::error::Erro
         }
     }
     Ok(())
+}
+
+fn reload_filters(flags: &Reload) -> Result<(), Box<dyn std::error::Error>> {
+    let own_program = std::env::current_exe()?;
+    let plan = reload::Plan {
+        programs: own_program.parent().map(PathBuf::from).unwrap_or_default(),
+        own_program,
+        filters: flags.filters,
+        generations: flags.generations,
+        packets: flags.packets,
+        workers: flags.workers,
+        quiet: Duration::from_secs(flags.quiet),
+    };
+    println!(
+        "{} filters of 18 types, replaced {} times, {} workers",
+        plan.filters, plan.generations, plan.workers
+    );
+    let judged = reload::judge(&plan)?;
+    let [quiet, changing] = judged.batch;
+    let [quiet_used, changing_used] = judged.batch_processor;
+    println!(
+        "one thread judges, one compiles, {} packets:",
+        judged.packets
+    );
+    println!("  read and compiled in        {}", times(&judged.compiled));
+    println!("  set in memory               {} KiB", judged.bytes >> 10);
+    let [exchange, exchange_used] = judged.exchange;
+    println!("  exchange, longest           {exchange:.1?}; processor time {exchange_used:.1?}");
+    println!("  64 packets, longest         {changing:.1?}; with filters that stay {quiet:.1?}");
+    println!(
+        "  the same, processor time    {changing_used:.1?}; with filters that stay {quiet_used:.1?}"
+    );
+    let report = reload::measure(&plan, &Signals::install()?)?;
+    println!("processes, {} packets captured:", report.captured);
+    println!(
+        "  arrived                     {}, as many as every set asks for; {} judged in the middle of a change",
+        report.arrived, report.in_between
+    );
+    println!("  generations published       {}", report.published);
+    println!(
+        "  from file to all workers    {}",
+        times(&report.until_in_force)
+    );
+    println!(
+        "  no packet judged, longest   {:.1?}; with filters that stay {:.1?}",
+        report.standstill[1], report.standstill[0]
+    );
+    println!(
+        "  none acknowledged, longest  {:.1?}; with filters that stay {:.1?}",
+        report.no_acks[1], report.no_acks[0]
+    );
+    for (name, kib) in &report.peak_kib {
+        println!("  peak memory of {name:<12} {kib} KiB");
+    }
+    Ok(())
+}
+
+/// The shortest, the median and the longest.
+fn times(times: &[Duration]) -> String {
+    let mut times = times.to_vec();
+    times.sort_unstable();
+    match times.as_slice() {
+        [] => "nothing".to_owned(),
+        [first, .., last] => format!(
+            "{first:.1?} to {last:.1?}, median {:.1?}",
+            times[times.len() / 2]
+        ),
+        [only] => format!("{only:.1?}"),
+    }
 }
 
 fn print_cell(size: u16, flows: usize, measured: &Measured) {

@@ -135,7 +135,7 @@ fn describe_sender(kind: u8, sender: &[u8], details: &mut Details) {
         }
         (0xa1, Some((0x80, address, _))) => {
             if let Ok(address) = <[u8; 16]>::try_from(address) {
-                details.put("sender", Ipv6Addr::from(address));
+                details.put("sender", format_args!("{}", Ipv6Addr::from(address)));
             }
         }
         (0xa2, Some((0x80, name, _))) => details.text("sender", name),
