@@ -33,6 +33,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Name of the socket in the run directory.
@@ -443,8 +444,8 @@ pub struct WorkerRegions {
     pub held: LogWriter,
     /// What the other workers know of calls.
     pub peers: Vec<Peer>,
-    /// For filter snapshots.
-    pub broker: Broker,
+    /// For filter snapshots; shared with the thread that fetches them.
+    pub broker: Arc<Broker>,
 }
 
 /// Another worker, as a worker sees it.
@@ -500,7 +501,7 @@ impl WorkerRegions {
             peers,
             session,
             geometry,
-            broker,
+            broker: Arc::new(broker),
         })
     }
 }

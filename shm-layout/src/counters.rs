@@ -115,6 +115,12 @@ counters! {
         FlowsEvicted = "worker_flows_evicted_total",
         /// Flows forgotten because the worker died or was replaced.
         FlowsLost = "worker_flows_lost_total",
+        /// Filter generations that could not be put in force.
+        FilterGenerationsFailed = "worker_filter_generations_failed_total",
+        /// Fields of packets that were compared with no filter, because the packet has too many of them.
+        FieldsLeftOut = "worker_fields_left_out_total",
+        /// Filters that matched a packet that already told as many filters as it can.
+        FiltersLeftOut = "worker_matched_filters_left_out_total",
         /// Calls begun: dialogs, requests that stand by themselves, and media without signalling.
         CallsStarted = "worker_calls_started_total",
         /// Calls that a filter matched, or that are forwarded by policy; each once.
@@ -155,8 +161,6 @@ counters! {
         FragmentsDropped = "worker_fragments_dropped_packets_total",
         /// Packets dropped under overload together with the rest of their call; they do not count as shed.
         ShedByCall = "worker_shed_by_call_packets_total",
-        /// Filter ids left out of forwarded packets because too many filters matched.
-        FiltersIdsDropped = "worker_filter_ids_dropped_total",
     }
 }
 
