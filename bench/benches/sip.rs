@@ -51,7 +51,7 @@ fn read(bytes: &[u8]) -> usize {
         message.status(),
         message.cseq_method(),
     ));
-    let _ = black_box((message.call_id(), message.from(), message.to()));
+    black_box((message.call_id().ok(), message.from(), message.to()));
     Session::of(&message).map_or(0, |session| session.endpoints().count())
 }
 

@@ -26,7 +26,7 @@ macro_rules! names {
 
             /// Its full name, in lower case.
             #[must_use]
-            pub fn as_str(self) -> &'static str {
+            pub const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$name => $long,)*
                 }
@@ -107,11 +107,29 @@ names! {
 /// Longest name in the table.
 const LONGEST: usize = 21;
 
+/// By length of a name, the first letters that names of the table have, by their lowest five bits: most others end here.
+const FIRST_LETTERS: [u32; LONGEST + 1] = {
+    let mut letters = [0; LONGEST + 1];
+    // Compact forms.
+    letters[1] = u32::MAX;
+    let mut number = 0;
+    while number < Name::ALL.len() {
+        let name = Name::ALL[number].as_str().as_bytes();
+        letters[name.len()] |= 1 << (name[0] & 31);
+        number += 1;
+    }
+    letters
+};
+
 impl Name {
     /// The header field of this name, in any case.
     #[must_use]
     #[inline]
     pub fn of(name: &[u8]) -> Option<Self> {
+        let letters = FIRST_LETTERS.get(name.len())?;
+        if letters >> (name.first()? & 31) & 1 == 0 {
+            return None;
+        }
         let mut lower = [0; LONGEST];
         let lower = lower.get_mut(..name.len())?;
         lower.copy_from_slice(name);
