@@ -6,10 +6,11 @@ use std::os::fd::AsFd;
 use lc_daemon::config::NoFilterPolicy;
 use lc_proto::data::PacketBatch;
 use lc_proto::management::FilterType;
-use lc_workerd::decode::decode;
+use lc_workerd::decode::{Transport, decode};
 use lc_workerd::describe::Describer;
 use lc_workerd::emit::{Judged, emit};
 use lc_workerd::extract::extract;
+use lc_workerd::flows::Signal;
 use lc_workerd::matcher::{Fields, FilterSet, Matches, Verdict};
 use prost::Message;
 use shm_layout::filters::{Filter, Snapshot};
@@ -124,9 +125,17 @@ impl Worker {
             priority: verdict.priority().unwrap_or(Priority::Normal),
         };
         let identity = InProgress::new(0, packet.header.sequence);
-        let described = self
-            .describer
-            .describe(identity, &packet.header, &decoded, &frame);
+        let probe = self.describer.probe(&decoded);
+        let flags = frame.get(decoded.header + 13).copied();
+        let signal = match decoded.transport {
+            Some(Transport::Tcp) => flags.map_or(Signal::None, Signal::of_tcp_flags),
+            _ => Signal::None,
+        };
+        let flow = probe.as_ref().map(|probe| (probe, signal));
+        self.describer.prepare(probe.as_slice());
+        let described =
+            self.describer
+                .describe(identity, &packet.header, &decoded, flow, || &frame[..]);
         emit(
             &mut self.tx.0,
             packet.header.sequence,
