@@ -253,8 +253,9 @@ impl<S: Default> Streams<S> {
     #[inline]
     pub fn prepare(&self, id: ConnectionId) {
         if let Some(slot) = self.slots.get(id.place()) {
-            prefetch(&slot.halves[0]);
-            prefetch(&slot.halves[1]);
+            prefetch(&slot.halves);
+            prefetch(&slot.deadline);
+            prefetch(&slot.link);
         }
     }
 
