@@ -155,7 +155,11 @@ impl Half {
     /// Whether nothing but its SYN was seen and believed.
     pub(super) fn is_only_open(&self) -> bool {
         let first = self.isn.map(|isn| isn.wrapping_add(1));
-        self.phase == Phase::Open && self.acked.is_none() && first == Some(self.next)
+        let nothing_waits = self.waiting.is_empty() && self.fin.is_none();
+        self.phase == Phase::Open
+            && self.acked.is_none()
+            && first == Some(self.next)
+            && nothing_waits
     }
 
     /// Whether the consumer is to be told of its end.

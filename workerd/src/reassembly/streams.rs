@@ -345,7 +345,7 @@ impl<S: Default> Streams<S> {
         outcome
     }
 
-    /// Segments that do not change what a connection is stop at nothing here.
+    /// What SYN, FIN and RST say, and what a segment says after a SYN that may be forged. `None`: the segment goes on.
     #[cold]
     fn signal<C: Consumer<State = S>>(
         &mut self,
@@ -448,7 +448,8 @@ impl<S: Default> Streams<S> {
                 return Some(self.doubt(at, isn));
             }
             Phase::Unseen => {}
-            Phase::Ignored => self.restart(at.slot, consumer),
+            Phase::Ignored if other.phase == Phase::Ignored => self.restart(at.slot, consumer),
+            Phase::Ignored => return Some(self.doubt(at, isn)),
             Phase::Starting => {
                 let lowest = self.lowest(at);
                 if !(0..=START_BACK as i32).contains(&ahead(lowest, segment.first())) {

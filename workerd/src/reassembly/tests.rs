@@ -819,6 +819,28 @@ fn one_direction_may_be_ignored() {
 }
 
 #[test]
+fn a_forged_syn_does_not_end_a_connection_that_is_ignored_by_half() {
+    let mut wire = Wire::opened();
+    wire.recorder.answer = Some(("220", Interest::IgnoreDirection));
+    wire.send(Response, ACK, 5000, 1000, "220 hello");
+    wire.data(1000, "abc");
+    let forged = wire.send(Response, SYN, 88_000, 0, "");
+    assert_eq!(forged.fate, Fate::Refused(Refusal::Implausible));
+    wire.data(1003, "def");
+    assert_eq!(wire.requests(), [data(0, "abcdef")]);
+}
+
+#[test]
+fn a_wild_acknowledgement_does_not_move_what_waits() {
+    let mut wire = Wire::new();
+    wire.send(Request, SYN, 999, 0, "");
+    wire.data(1003, "def");
+    wire.send(Response, ACK, 5000, 3_000_000_000, "");
+    wire.data(1000, "abc");
+    assert_eq!(wire.requests(), [data(0, "abcdef")]);
+}
+
+#[test]
 fn silence_ends_a_connection_by_its_state() {
     let timeouts = |prepare: &dyn Fn(&mut Wire), silence: u64| {
         let mut wire = Wire::new();
