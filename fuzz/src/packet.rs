@@ -133,9 +133,9 @@ impl Worker {
         };
         let flow = probe.as_ref().map(|probe| (probe, signal));
         self.describer.prepare(probe.as_slice());
-        let described =
-            self.describer
-                .describe(identity, &packet.header, &decoded, flow, || &frame[..]);
+        let described = self
+            .describer
+            .describe(identity, &packet.header, &decoded, flow, || &frame[..]);
         emit(
             &mut self.tx.0,
             packet.header.sequence,
