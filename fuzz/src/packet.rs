@@ -6,12 +6,9 @@ use std::os::fd::AsFd;
 use lc_daemon::config::NoFilterPolicy;
 use lc_proto::data::PacketBatch;
 use lc_proto::management::FilterType;
-use lc_workerd::decode::{Transport, decode};
+use lc_workerd::batch::Batch;
 use lc_workerd::describe::Describer;
-use lc_workerd::emit::{Judged, emit};
-use lc_workerd::extract::extract;
-use lc_workerd::flows::Signal;
-use lc_workerd::matcher::{Fields, FilterSet, Matches, Verdict};
+use lc_workerd::matcher::{FilterSet, Verdict};
 use prost::Message;
 use shm_layout::filters::{Filter, Snapshot};
 use shm_layout::layout::{Kind, RegionId};
@@ -48,9 +45,9 @@ struct Worker {
     rx: (RingWriter, RingReader),
     tx: (RingWriter, RingReader),
     filters: FilterSet,
-    fields: Fields,
-    matches: Matches,
-    describer: Describer,
+    /// What lets everything through that the filters do not.
+    none: FilterSet,
+    batch: Batch,
     packets: u64,
 }
 
@@ -73,9 +70,8 @@ impl Worker {
             rx: ring(Kind::Rx, Kind::RxCursor),
             tx: ring(Kind::Tx, Kind::TxCursor),
             filters,
-            fields: Fields::default(),
-            matches: Matches::default(),
-            describer: Describer::new(FLOW_TABLE).expect("memory for a small flow table"),
+            none: FilterSet::none(NoFilterPolicy::Allow),
+            batch: Batch::new(Describer::new(FLOW_TABLE).expect("memory for a small flow table")),
             packets: 0,
         }
     }
@@ -93,63 +89,40 @@ impl Worker {
         self.packets += 1;
         push_inline(&mut self.rx.0, &header, frame).expect("room for a packet");
         self.rx.0.publish();
-        self.emit();
+        let verdict = self.forward();
         self.rx.1.release();
         self.tx.0.publish();
-        self.compare(&header, frame);
+        self.compare(&header, frame, verdict);
         self.tx.1.release();
     }
 
-    /// As the loop of lc-workerd does, but that everything is forwarded.
-    fn emit(&mut self) {
+    /// As the loop of lc-workerd does; what no filter matches goes through once more, without filters.
+    fn forward(&mut self) -> Verdict {
         let record = self.rx.1.read().expect("a sound ring").expect("a record");
         let packet = Packet::read(&record, None).expect("a packet");
-        let mut frame = vec![0; packet.data.len()];
-        packet.data.copy_to(&mut frame);
-        let decoded = decode(packet.header.link_type, &frame);
-        self.fields.clear();
-        if let Some(transport) = decoded.transport.filter(|_| decoded.payload > 0) {
-            let payload = decoded.payload_of(&frame);
-            extract(transport, payload, self.filters.wanted(), &mut self.fields);
-        }
-        let verdict = self
-            .filters
-            .judge(&decoded, &self.fields, false, &mut self.matches);
-        assert_eq!(
-            verdict == Verdict::Matched,
-            !self.matches.filters().is_empty()
-        );
-        let judged = Judged {
-            filters: &self.filters,
-            matched: self.matches.filters(),
-            priority: verdict.priority().unwrap_or(Priority::Normal),
-        };
         let identity = InProgress::new(0, packet.header.sequence);
-        let probe = self.describer.probe(&decoded);
-        let flags = frame.get(decoded.header + 13).copied();
-        let signal = match decoded.transport {
-            Some(Transport::Tcp) => flags.map_or(Signal::None, Signal::of_tcp_flags),
-            _ => Signal::None,
-        };
-        let flow = probe.as_ref().map(|probe| (probe, signal));
-        self.describer.prepare(probe.as_slice());
-        let described = self
-            .describer
-            .describe(identity, &packet.header, &decoded, flow, || &frame[..]);
-        emit(
-            &mut self.tx.0,
-            packet.header.sequence,
-            &packet,
-            &decoded,
-            "eth0",
-            judged,
-            described,
-        )
-        .expect("room for a packet");
+        let place = record.position..record.end;
+        self.batch.clear();
+        let mut filters = &self.filters;
+        let kept_back = self
+            .batch
+            .take(identity, place.clone(), &packet, filters, false);
+        if kept_back.is_some() {
+            filters = &self.none;
+            let kept_back = self.batch.take(identity, place, &packet, filters, false);
+            assert!(kept_back.is_none());
+        }
+        self.batch.prepare();
+        let verdict = self.batch.taken()[0].verdict;
+        let tx = (&mut self.tx.0, packet.header.sequence);
+        self.batch
+            .forward(0, Priority::Normal, &packet, "eth0", filters, tx)
+            .expect("room for a packet");
+        verdict
     }
 
     /// What was sent is one packet to any reader of protobuf, and the one that came.
-    fn compare(&mut self, header: &PacketHeader, frame: &[u8]) {
+    fn compare(&mut self, header: &PacketHeader, frame: &[u8], verdict: Verdict) {
         let record = self.tx.1.read().expect("a sound ring").expect("a record");
         let sent = WirePacket::read(&record).expect("a packet");
         assert_eq!(sent.ordinal, header.sequence);
@@ -162,10 +135,8 @@ impl Worker {
         assert_eq!(packet.data, frame);
         assert_eq!(packet.timestamp_ns, header.timestamp_ns as i64);
         assert_eq!(packet.link_type, u32::from(header.link_type));
-        assert_eq!(
-            packet.matched_filter_ids.len(),
-            self.matches.filters().len()
-        );
+        let is_matched = !packet.matched_filter_ids.is_empty();
+        assert_eq!(is_matched, verdict == Verdict::Matched);
     }
 }
 

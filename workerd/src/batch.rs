@@ -59,6 +59,8 @@ pub struct Taken {
     pub verdict: Verdict,
     /// The filters that match, in [`Batch::matched`].
     matched: Range<usize>,
+    /// Filters that match but are not told, and fields that were not compared: too many.
+    pub left_out: (u64, u64),
     /// Its flow: which of [`Batch::probes`] finds it, and what the packet says of its connection.
     flow: Option<(usize, Signal)>,
 }
@@ -130,10 +132,15 @@ impl Batch {
             decoded,
             verdict,
             matched: 0..0,
+            left_out: (0, 0),
             flow: None,
         };
+        if !self.fields.is_empty() {
+            taken.left_out.1 = self.fields.left_out();
+        }
         if verdict.priority().is_some() {
             let matched = self.matched.len();
+            taken.left_out.0 = self.matches.left_out();
             self.matched.extend_from_slice(self.matches.filters());
             taken.matched = matched..self.matched.len();
             taken.flow = self.describer.probe(&decoded).map(|probe| {

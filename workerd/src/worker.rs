@@ -12,7 +12,7 @@
 use crate::batch::{self, Batch, Taken};
 use crate::describe::Describer;
 use crate::flows::Counts;
-use crate::matcher::{Compiler, FilterSet, Verdict};
+use crate::matcher::{CompileError, Compiler, FilterSet, Verdict};
 use lc_daemon::attach::WorkerRegions;
 use lc_daemon::config::NoFilterPolicy;
 use lc_daemon::ready;
@@ -25,6 +25,7 @@ use shm_layout::ring::{Full, RingReader, RingView};
 use shm_layout::session::Session;
 use shm_layout::wire::Priority;
 use shm_layout::worker::{InProgress, WorkerCommit};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The part of the tx ring that is kept for packets of high priority, of a live capture.
@@ -50,6 +51,10 @@ pub struct Worker {
     /// To read the packets of a batch again.
     rx_views: Vec<RingView>,
     next_fetch_ns: u64,
+    /// The generation that was announced when filters were last fetched.
+    fetched_generation: u64,
+    /// The same, if they could not be compiled: they are not tried again.
+    failed_generation: Option<u64>,
     last_beat_ns: u64,
     /// Nobody puts anything into the rx rings any more.
     orphaned: bool,
@@ -121,6 +126,8 @@ impl Worker {
             batch: Batch::new(describer),
             rx_views,
             next_fetch_ns: 0,
+            fetched_generation: 0,
+            failed_generation: None,
             last_beat_ns: 0,
             orphaned: false,
             condemned,
@@ -179,11 +186,14 @@ impl Worker {
             self.orphaned = self.regions.broker.is_gone();
         }
         self.swap_filters();
-        if self.regions.forwarder.filter_generation() != self.filters.generation()
+        let announced = self.regions.forwarder.filter_generation();
+        if announced != self.filters.generation()
+            && self.failed_generation != Some(announced)
             && now >= self.next_fetch_ns
             && !self.compiler.is_busy()
         {
             self.next_fetch_ns = now + BEAT_NS;
+            self.fetched_generation = announced;
             self.fetch_filters();
         }
         if let Ok(bpf) = self.regions.session.bpf() {
@@ -191,15 +201,10 @@ impl Worker {
         }
     }
 
-    /// Has the announced filters compiled, beside the packets.
+    /// Has the announced filters fetched and compiled, beside the packets.
     fn fetch_filters(&mut self) {
-        match self.regions.broker.fetch_filters() {
-            Ok(Some(fd)) => self.compiler.begin(fd),
-            Ok(None) => {}
-            Err(error) => {
-                tracing::warn!(%error, "filters can't be fetched; the old ones stay in force");
-            }
-        }
+        let broker = Arc::clone(&self.regions.broker);
+        self.compiler.begin(move || broker.fetch_filters());
     }
 
     /// Puts filters in force that have been compiled.
@@ -210,27 +215,30 @@ impl Worker {
         let compiled = match self.compiler.take() {
             None => return,
             Some(Ok(compiled)) => compiled,
+            Some(Err(CompileError::Fetch(error))) => {
+                tracing::warn!(%error, "filters can't be fetched; the old ones stay in force");
+                return;
+            }
             Some(Err(error)) => {
-                tracing::error!(%error, "filters can't be compiled; the old ones stay in force");
+                let generation = self.fetched_generation;
+                tracing::error!(%error, generation, "filters can't be compiled; the old ones stay in force");
+                self.failed_generation = Some(generation);
+                self.commit.add(Counter::FilterGenerationsFailed, 1);
+                self.regions.worker.publish(&self.commit);
                 return;
             }
         };
-        for refused in &compiled.refused {
-            tracing::warn!(
-                filter = refused.id,
-                "{refused}; the other filters are in force"
-            );
-        }
+        let start = Instant::now();
         self.commit.add(Counter::FilterGenerations, 1);
         self.commit
-            .add(Counter::FiltersRefused, compiled.refused.len() as u64);
+            .add(Counter::FiltersRefused, compiled.refused as u64);
         let old = std::mem::replace(&mut self.filters, compiled.filters);
-        self.compiler.free(old);
         self.next_fetch_ns = 0;
         self.regions.worker.publish(&self.commit);
         self.regions
             .worker
             .set_filter_generation(self.filters.generation());
+        self.compiler.replaced(old, start.elapsed());
     }
 
     /// Handles up to [`batch::MOST`] packets of one rx ring and commits.
@@ -420,6 +428,10 @@ fn count(commit: &mut WorkerCommit, taken: &Taken, outcome: Counter) {
     }
     if taken.verdict == Verdict::Matched {
         commit.add(Counter::Matched, 1);
+    }
+    if taken.left_out != (0, 0) {
+        commit.add(Counter::FiltersLeftOut, taken.left_out.0);
+        commit.add(Counter::FieldsLeftOut, taken.left_out.1);
     }
     if taken.decoded.fragment {
         commit.add(Counter::Fragments, 1);

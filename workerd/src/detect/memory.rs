@@ -6,18 +6,28 @@
 use crate::decode::Addr;
 use crate::flows::Seed;
 
+/// How many of the first bytes of a connection are remembered.
+pub const START_BYTES: usize = 20;
+
 /// What one flow remembers for its signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Scratch {
     /// Nothing.
     #[default]
     Empty,
-    /// The last packet of a media stream (or of what may be one), by direction.
+    /// The last packet of each of the latest media streams (or of what may be one), the latest first.
     Media {
         /// Synchronization sources; 0 where none was seen.
-        ssrc: [u32; 2],
+        ssrc: [u32; 3],
         /// Sequence numbers.
-        sequence: [u16; 2],
+        sequence: [u16; 3],
+    },
+    /// The first bytes that one end of a connection sent, where they came in short segments.
+    Start {
+        /// Which end: see [`super::Context::forward`].
+        forward: bool,
+        /// The bytes.
+        bytes: Short<START_BYTES>,
     },
     /// The latest DNS queries without an answer.
     Queries {
@@ -46,8 +56,37 @@ pub enum MediaKind {
     T38,
 }
 
-/// A short copy of text from a packet; longer text is cut.
-#[derive(Debug, Clone, Copy)]
+impl Scratch {
+    /// The first bytes of a connection up to and with `segment`, as far as they came in short segments from
+    /// the end that sent the first of them; `None` for a segment of the other end.
+    pub fn join(&mut self, forward: bool, segment: &[u8]) -> Option<Short<START_BYTES>> {
+        let joined = match self {
+            Self::Start {
+                forward: first,
+                bytes,
+            } => {
+                if *first != forward {
+                    return None;
+                }
+                let mut joined = [0; 2 * START_BYTES];
+                let (known, more) = (bytes.as_bytes(), &segment[..segment.len().min(START_BYTES)]);
+                let len = known.len() + more.len();
+                joined[..known.len()].copy_from_slice(known);
+                joined[known.len()..len].copy_from_slice(more);
+                Short::new(&joined[..len])
+            }
+            _ => Short::new(segment),
+        };
+        *self = Self::Start {
+            forward,
+            bytes: joined,
+        };
+        Some(joined)
+    }
+}
+
+/// A short copy of bytes from a packet; more of them are cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Short<const N: usize> {
     len: u8,
     bytes: [u8; N],

@@ -1,7 +1,8 @@
 //! SIP (RFC 3261 section 7).
 //!
-//! A request is a known method, a URI and `SIP/2.0`, separated by single blanks, on one line; a
-//! response is `SIP/2.0`, a blank and three digits. Headers end at the first empty line; a line that
+//! A request is a known method, a URI and `SIP/2.0`, separated by single blanks, on one line. Of a method
+//! that an extension may bring, which is any token (section 25.1), the URI must be one of SIP or a telephone's, and the
+//! method in capitals. A response is `SIP/2.0`, a blank and three digits. Headers end at the first empty line; a line that
 //! starts with a blank continues the one before (section 7.3.1). Over TCP, UDP and SCTP, any port.
 //!
 //! Session descriptions (RFC 8866) announce media endpoints to the signatures of media.
@@ -40,6 +41,8 @@ pub const METHODS: &[&[u8]] = &[
     b"MESSAGE",
     b"UPDATE",
 ];
+/// Longest method that is looked for.
+const LONGEST_METHOD: usize = 32;
 /// Longest first line that is looked at.
 const LONGEST_LINE: usize = 2048;
 /// Most media lines of a session description.
@@ -53,8 +56,7 @@ impl Signature for Sip {
     }
 
     fn starts(&self, layer: Layer, first: u8) -> bool {
-        matches!(layer, Layer::Tcp | Layer::Udp | Layer::Sctp)
-            && (first == VERSION[0] || METHODS.iter().any(|method| method[0] == first))
+        matches!(layer, Layer::Tcp | Layer::Udp | Layer::Sctp) && first.is_ascii_uppercase()
     }
 
     fn judge(&self, context: &Context<'_>, _: &mut Notes<'_>) -> Option<Verdict> {
@@ -118,17 +120,27 @@ pub fn teardown(context: &Context<'_>, memory: &Memory) -> Option<Verdict> {
 }
 
 /// The method of a request or the version of a response, if a message starts here.
-fn matched(payload: &[u8]) -> Option<&'static [u8]> {
+fn matched(payload: &[u8]) -> Option<&[u8]> {
     if let Some(status) = payload.strip_prefix(b"SIP/2.0 ") {
         let code = head(status, 3);
         return code.iter().all(u8::is_ascii_digit).then_some(VERSION);
     }
-    let method = METHODS
-        .iter()
-        .find(|method| payload.starts_with(method) && payload.get(method.len()) == Some(&b' '))?;
+    let (method, _) = split(head(payload, LONGEST_METHOD + 1), b' ')?;
+    let known = METHODS.contains(&method);
+    if !known && !possible_extension(method, &payload[method.len() + 1..]) {
+        return None;
+    }
     let line = first_line(payload)?;
     let uri = line.get(method.len() + 1..)?.strip_suffix(b" SIP/2.0")?;
     (!uri.is_empty() && !uri.contains(&b' ')).then_some(method)
+}
+
+/// Whether `method` may be one of an extension, asked for by what follows it.
+fn possible_extension(method: &[u8], rest: &[u8]) -> bool {
+    let capital =
+        |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || b"-_.".contains(byte);
+    let schemes: [&[u8]; 3] = [b"sip:", b"sips:", b"tel:"];
+    schemes.iter().any(|scheme| starts_with(rest, scheme)) && method.iter().all(capital)
 }
 
 /// Without its line end; a line without an end is as long as the bytes.
@@ -432,6 +444,22 @@ mod tests {
             Some("\"x;tag=no <sip:no@x>\" <sip:a@x> ;tag=7")
         );
         assert_eq!(details.get("to"), Some("t"));
+    }
+
+    #[test]
+    fn extensions_bring_methods() {
+        let details = described(b"NEW-METHOD sip:b@x SIP/2.0\r\nFrom: <sip:a@x>\r\n\r\n").unwrap();
+        assert_eq!(details.info(), "NEW-METHOD");
+        assert_eq!(details.get("matched_method"), Some("NEW-METHOD"));
+        for payload in [
+            &b"NEWMETHOD x:b@x SIP/2.0\r\n"[..],
+            b"Newmethod sip:b@x SIP/2.0\r\n",
+            b"NEWMETHOD sip:b@x SIP/3.0\r\n",
+            b"A_METHOD_LONGER_THAN_32_CHARACTERS sip:b@x SIP/2.0\r\n",
+            b" sip:b@x SIP/2.0\r\n",
+        ] {
+            assert!(described(payload).is_none());
+        }
     }
 
     #[test]
