@@ -7,6 +7,7 @@
 //! | [`headers`] | steering and decoding of one packet | within bounds; a worker that there is |
 //! | [`packet`] | a worker's whole way, packet after packet: headers, fields, filters, flows, detection, encoding | what is sent is the packet, readable by any protobuf reader |
 //! | [`detection`] | detection and description of one flow | ends, without a panic |
+//! | [`reassembly`] | segments of TCP connections | each byte once, offsets without holes, memory within its bounds |
 //! | [`filter_snapshot`] | the snapshot of the filters, and what compiles it | refused or compiled |
 //! | [`filters`] | any filters, and any payload that they are compared with | refused or compiled; what is found is announced by the first bytes |
 //! | [`sdp`] | one session description | endpoints and codecs within their bounds |
@@ -33,6 +34,7 @@ pub mod filter_snapshot;
 pub mod filters;
 pub mod headers;
 pub mod packet;
+pub mod reassembly;
 pub mod sdp;
 pub mod sip_message;
 pub mod sip_stream;
@@ -45,7 +47,7 @@ pub use input::Input;
 pub type Check = fn(&[u8]);
 
 /// All checks, under the names of their fuzz targets and corpora.
-pub const CHECKS: [(&str, Check); 10] = [
+pub const CHECKS: [(&str, Check); 11] = [
     ("block", block::check),
     ("capture_file", capture_file::check),
     ("detection", detection::check),
@@ -53,6 +55,7 @@ pub const CHECKS: [(&str, Check); 10] = [
     ("filters", filters::check),
     ("headers", headers::check),
     ("packet", packet::check),
+    ("reassembly", reassembly::check),
     ("sdp", sdp::check),
     ("sip_message", sip_message::check),
     ("sip_stream", sip_stream::check),

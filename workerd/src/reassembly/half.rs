@@ -1,5 +1,7 @@
 //! One direction of a connection: where its stream stands.
 
+use std::ops::Range;
+
 use super::ledger::Chain;
 use super::lists::Link;
 use super::pieces::Queue;
@@ -10,8 +12,8 @@ const USUAL_SCALE: u8 = 8;
 const BLIND_REACH: u32 = 1 << 20;
 /// Least such distance when it has.
 const LEAST_REACH: u32 = 1 << 18;
-/// Largest window (RFC 7323, section 2.3).
-const MOST_REACH: u32 = (1 << 30) - 1;
+/// Largest such distance: half of the largest window (RFC 7323, section 2.3), so that all that is compared lies within 2^31 of each other.
+const MOST_REACH: u32 = 1 << 29;
 /// How far back a retransmission may begin.
 pub(super) const BACK: i32 = 1 << 24;
 /// How far before the first segment that was seen a stream that is picked up in its middle may begin.
@@ -120,6 +122,13 @@ impl Half {
             .saturating_add_signed(i64::from(ahead(seq, self.next)))
     }
 
+    /// The offsets of so many bytes before the sequence number `end`, as far as they are in the stream.
+    #[inline]
+    pub(super) fn range(&self, end: u32, len: usize) -> Range<u64> {
+        let end = self.offset_of(end);
+        end.saturating_sub(len as u64)..end
+    }
+
     /// Whether a segment that begins here can be of this stream.
     #[inline]
     pub(super) fn reaches(&self, seq: u32) -> bool {
@@ -155,7 +164,11 @@ impl Half {
     /// Whether nothing but its SYN was seen and believed.
     pub(super) fn is_only_open(&self) -> bool {
         let first = self.isn.map(|isn| isn.wrapping_add(1));
-        self.phase == Phase::Open && self.acked.is_none() && first == Some(self.next)
+        let nothing_waits = self.waiting.is_empty() && self.fin.is_none();
+        self.phase == Phase::Open
+            && self.acked.is_none()
+            && first == Some(self.next)
+            && nothing_waits
     }
 
     /// Whether the consumer is to be told of its end.

@@ -253,8 +253,9 @@ impl<S: Default> Streams<S> {
     #[inline]
     pub fn prepare(&self, id: ConnectionId) {
         if let Some(slot) = self.slots.get(id.place()) {
-            prefetch(&slot.halves[0]);
-            prefetch(&slot.halves[1]);
+            prefetch(&slot.halves);
+            prefetch(&slot.deadline);
+            prefetch(&slot.link);
         }
     }
 
@@ -344,7 +345,7 @@ impl<S: Default> Streams<S> {
         outcome
     }
 
-    /// Segments that do not change what a connection is stop at nothing here.
+    /// What SYN, FIN and RST say, and what a segment says after a SYN that may be forged. `None`: the segment goes on.
     #[cold]
     fn signal<C: Consumer<State = S>>(
         &mut self,
@@ -447,7 +448,8 @@ impl<S: Default> Streams<S> {
                 return Some(self.doubt(at, isn));
             }
             Phase::Unseen => {}
-            Phase::Ignored => self.restart(at.slot, consumer),
+            Phase::Ignored if other.phase == Phase::Ignored => self.restart(at.slot, consumer),
+            Phase::Ignored => return Some(self.doubt(at, isn)),
             Phase::Starting => {
                 let lowest = self.lowest(at);
                 if !(0..=START_BACK as i32).contains(&ahead(lowest, segment.first())) {
@@ -462,7 +464,13 @@ impl<S: Default> Streams<S> {
             }
             // The rest of the handshake of a connection that was taken for an older one.
             Phase::Open if half.isn.is_none() && answers => {
-                self.finish(at, End::Reused, consumer);
+                self.flush(at, consumer);
+                let offset = self.half(at).offset;
+                if !self.half(at).is_live()
+                    || !self.tell(at, Event::Gap { offset, len: None }, consumer)
+                {
+                    return None;
+                }
             }
             Phase::Open | Phase::Ended => return Some(self.doubt(at, isn)),
         }
@@ -508,10 +516,9 @@ impl<S: Default> Streams<S> {
                 let believed = (-BACK..=half.reach as i32).contains(&distance);
                 if half.is_only_open() && !(believed && distance >= 0) {
                     // Another SYN was answered than the one that was seen.
-                    half.next = segment.ack;
-                    half.hinted = true;
-                    half.isn = None;
-                    half.phase = Phase::Unseen;
+                    half.begin(segment.ack.wrapping_sub(1));
+                    let offset = half.offset;
+                    self.tell(at, Event::Gap { offset, len: None }, consumer);
                     return;
                 }
                 let news = half.acked.is_none_or(|acked| ahead(segment.ack, acked) > 0);
@@ -611,7 +618,7 @@ impl<S: Default> Streams<S> {
         }
         let half = self.half_mut(at);
         let end = seq.wrapping_add(payload.len() as u32);
-        let range = half.offset_of(seq)..half.offset_of(end);
+        let range = half.range(end, payload.len());
         if segment.fin() && half.fin.is_none() && half.is_live() {
             let furthest = self.pieces.end(&self.half(at).waiting);
             let half = self.half_mut(at);
@@ -665,7 +672,7 @@ impl<S: Default> Streams<S> {
         let half = self.half(at);
         let seq = segment.first();
         let end = seq.wrapping_add(segment.payload.len() as u32);
-        let range = half.offset_of(seq)..half.offset_of(end);
+        let range = half.range(end, segment.payload.len());
         if segment.payload.is_empty() {
             return Outcome::without_bytes(Fate::Empty);
         }

@@ -540,6 +540,15 @@ fn an_end_waits_for_what_comes_before_it() {
 }
 
 #[test]
+fn a_segment_on_the_other_side_of_sequence_space_carries_nothing() {
+    let mut wire = Wire::opened();
+    wire.send(Request, FIN | ACK, 1000, 5000, "");
+    let opposite = 1000 + (1 << 31) - 2;
+    let outcome = wire.send(Request, ACK, opposite, 5000, "abcd");
+    assert_eq!((outcome.range, outcome.fate), (0..0, Fate::Old));
+}
+
+#[test]
 fn a_lost_tail_is_a_gap_before_the_end() {
     let mut wire = Wire::opened();
     wire.data(1000, "abc");
@@ -624,10 +633,7 @@ fn of_several_syns_the_one_that_is_answered_counts() {
     wire.send(Request, ACK, 1000, 900_000_001, "abc");
     wire.send(Response, ACK, 900_000_001, 1003, "xyz");
     assert_eq!(wire.requests(), [data(0, "abc")]);
-    assert_eq!(
-        wire.seen(Response),
-        [Seen::Gap(MIDDLE, None), data(MIDDLE, "xyz")]
-    );
+    assert_eq!(wire.seen(Response), [Seen::Gap(0, None), data(0, "xyz")]);
 }
 
 #[test]
@@ -816,6 +822,28 @@ fn one_direction_may_be_ignored() {
     wire.send(Response, ACK, 5010, 1004, "x");
     wire.pass(300 * MS);
     assert_eq!(wire.requests(), [Seen::Gap(0, Some(3)), data(3, "O")]);
+}
+
+#[test]
+fn a_forged_syn_does_not_end_a_connection_that_is_ignored_by_half() {
+    let mut wire = Wire::opened();
+    wire.recorder.answer = Some(("220", Interest::IgnoreDirection));
+    wire.send(Response, ACK, 5000, 1000, "220 hello");
+    wire.data(1000, "abc");
+    let forged = wire.send(Response, SYN, 88_000, 0, "");
+    assert_eq!(forged.fate, Fate::Refused(Refusal::Implausible));
+    wire.data(1003, "def");
+    assert_eq!(wire.requests(), [data(0, "abcdef")]);
+}
+
+#[test]
+fn a_wild_acknowledgement_does_not_move_what_waits() {
+    let mut wire = Wire::new();
+    wire.send(Request, SYN, 999, 0, "");
+    wire.data(1003, "def");
+    wire.send(Response, ACK, 5000, 3_000_000_000, "");
+    wire.data(1000, "abc");
+    assert_eq!(wire.requests(), [data(0, "abcdef")]);
 }
 
 #[test]
