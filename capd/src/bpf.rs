@@ -547,8 +547,7 @@ mod tests {
         );
         for link_type in [0, 1, 9, 12, 101, 108, 113, 228, 229, 276] {
             for udp_only in [false, true] {
-                let expression =
-                    Expression::new("port 5060", &[([192, 0, 2, 1], 55_555).into()]);
+                let expression = Expression::new("port 5060", &[([192, 0, 2, 1], 55_555).into()]);
                 expression.for_calls(udp_only).compile(link_type).unwrap();
             }
         }
