@@ -181,7 +181,7 @@ impl Decoded {
 
 /// Decodes the frame `bytes` of libpcap link type `link_type`.
 #[must_use]
-#[inline]
+#[inline(always)]
 pub fn decode(link_type: u16, bytes: &[u8]) -> Decoded {
     let mut decoded = Decoded::default();
     decoded.fault = link(link_type, bytes, &mut decoded.marks)
