@@ -183,10 +183,14 @@ impl Decoded {
 #[must_use]
 #[inline(always)]
 pub fn decode(link_type: u16, bytes: &[u8]) -> Decoded {
-    let mut decoded = Decoded::default();
-    decoded.fault = link(link_type, bytes, &mut decoded.marks)
-        .and_then(|at| network(bytes, at, &mut decoded))
-        .err();
+    let mut marks = 0;
+    let start = link(link_type, bytes, &mut marks);
+    // Made here, so that the compiler knows what stands in it.
+    let mut decoded = Decoded {
+        marks,
+        ..Decoded::default()
+    };
+    decoded.fault = start.and_then(|at| network(bytes, at, &mut decoded)).err();
     decoded
 }
 
@@ -540,7 +544,7 @@ fn transport(protocol: u8, bytes: &[u8], at: usize, decoded: &mut Decoded) -> Re
     }
     decoded.payload = at + header_len;
     match decoded.ports {
-        Some((_, port)) if tunnel::is_port(port) && transport == Transport::Udp => {
+        Some((_, port)) if transport == Transport::Udp && tunnel::is_port(port) => {
             tunnel::of_udp(port, bytes, decoded)
         }
         _ => Ok(()),
