@@ -8,7 +8,7 @@ PACKAGES := libpcap-dev iproute2
 
 DEMO := target/demo
 
-.PHONY: help setup build demo test lint unit units installed loom conformance chaos outage bench fuzz install uninstall pages deb
+.PHONY: help setup build demo test lint unit units installed loom conformance chaos outage bench fuzz corpus install uninstall pages deb
 
 help:
 	@echo 'make demo         a generated capture through all processes into the embedded sink'
@@ -21,7 +21,8 @@ help:
 	@echo 'make chaos        a thousand processes killed under load, every packet checked'
 	@echo 'make outage       ten minutes without a processor, a destroyed segment, a full disk; every packet checked'
 	@echo 'make bench        the measurements of bench/README.md'
-	@echo 'make fuzz         a minute of fuzzing per target'
+	@echo 'make fuzz         a minute of fuzzing per target, see fuzz/README.md'
+	@echo 'make corpus       keeps what fuzzing found that adds to the coverage'
 
 setup:
 	@missing=''; for package in $(PACKAGES); do \
@@ -95,12 +96,24 @@ bench: build
 	target/release/lc-bench throughput
 	target/release/lc-bench throughput --allow
 
-# SECONDS_EACH of fuzzing per target. Needs the sanitizers of the compiler, hence RUSTC_BOOTSTRAP.
+# SECONDS_EACH of fuzzing per target. Needs the sanitizers of the compiler, hence RUSTC_BOOTSTRAP. Inputs that add to the coverage
+# are kept in target/fuzz; those of fuzz/corpus, which `make test` replays, are only read.
 SECONDS_EACH ?= 60
+FUZZ_TARGETS ?= $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
+FUZZ := RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --features libfuzzer
 fuzz: setup
 	$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-fuzz
-	for target in capture_file headers filter_snapshot filters block detection; do \
-	  RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run $$target -- -max_total_time=$(SECONDS_EACH) || exit 1; \
+	for target in $(FUZZ_TARGETS); do \
+	  mkdir -p target/fuzz/$$target && \
+	  $(FUZZ) $$target target/fuzz/$$target fuzz/corpus/$$target -- \
+	    -max_total_time=$(SECONDS_EACH) -timeout=10 -dict=fuzz/protocols.dict || exit 1; \
+	done
+
+# Of what `make fuzz` found, adds to fuzz/corpus what covers more.
+corpus: setup
+	for target in $(FUZZ_TARGETS); do \
+	  mkdir -p target/fuzz/$$target && \
+	  $(FUZZ) $$target fuzz/corpus/$$target target/fuzz/$$target -- -set_cover_merge=1 -use_counters=0 -max_len=2048 || exit 1; \
 	done
 
 # Installing. Nothing is built: `make build` first, or name another folder of programs.

@@ -1,17 +1,29 @@
-//! Detection: packets of decided flows, first packets of flows, noise, and descriptions.
+//! Detection: packets of decided flows, first packets of flows, noise, and descriptions; and all that is done for a forwarded packet
+//! between decoding and encoding, over generated traffic.
 
 #![allow(
     clippy::expect_used,
     reason = "a benchmark that cannot start has nobody to tell but the person who runs it"
 )]
 
+use std::fs;
 use std::hint::black_box;
+use std::path::Path;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use lc_bench::generate::{Kind, Length, Memory, Mix, Settings, Traffic};
+use lc_workerd::decode::{Decoded, decode};
+use lc_workerd::describe::Describer;
 use lc_workerd::detect::{Context, Details, Detector, Flow, Layer};
+use lc_workerd::flows::Signal;
+use serde_json::Value;
+use shm_layout::packet::PacketHeader;
+use shm_layout::worker::InProgress;
 
 /// Flows at hand at a time.
 const FLOWS: usize = 64;
+const ETHERNET: u16 = 1;
+const FLOW_TABLE_BYTES: usize = 16 << 20;
 
 const INVITE: &[u8] = b"INVITE sip:bob@biloxi.example SIP/2.0\r\n\
     Via: SIP/2.0/UDP 192.0.2.10:5060;branch=z9hG4bKa1\r\n\
@@ -21,8 +33,7 @@ const INVITE: &[u8] = b"INVITE sip:bob@biloxi.example SIP/2.0\r\n\
     v=0\r\no=alice 1 1 IN IP4 192.0.2.10\r\ns=-\r\nc=IN IP4 192.0.2.10\r\nt=0 0\r\n\
     m=audio 49170 RTP/AVP 0 8\r\n";
 
-/// A name, the layer, the ports and the payload of a flow's first packet.
-/// Name, layer, ports, payload.
+/// A flow's first packet: its name, layer, ports and payload.
 type FirstPacket = (&'static str, Layer, (u16, u16), Vec<u8>);
 
 fn first_packets() -> Vec<FirstPacket> {
@@ -87,5 +98,115 @@ fn detection(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, detection);
+/// The first packet of a flow of each protocol, and its description, by the first of the reference's vectors that is found by itself. They are read
+/// from the folder that `LC_HUNT_REFERENCE` names; without it there is nothing to measure.
+fn each_protocol(criterion: &mut Criterion) {
+    let folder = std::env::var_os("LC_HUNT_REFERENCE").unwrap_or_default();
+    let file = Path::new(&folder).join("detection-vectors.json");
+    let vectors = fs::read_to_string(file).ok();
+    let vectors = vectors.and_then(|text| serde_json::from_str::<Vec<Value>>(&text).ok());
+    let mut group = criterion.benchmark_group("each");
+    let mut seen = Vec::new();
+    for vector in vectors.iter().flatten() {
+        let Some((layer, ports, payload)) = packet(vector) else {
+            continue;
+        };
+        let context = Context::new(layer, ports, &payload);
+        let (mut detector, mut details) = (Detector::new(), Details::new());
+        let Some(verdict) = detector.observe(&context, &mut Flow::default()) else {
+            continue;
+        };
+        if seen.contains(&verdict.protocol) {
+            continue;
+        }
+        seen.push(verdict.protocol);
+        group.bench_function(verdict.protocol.name(), |bencher| {
+            bencher.iter(|| {
+                let mut flow = Flow::default();
+                black_box(detector.observe(black_box(&context), &mut flow));
+                detector.describe(&context, &mut flow, &mut details);
+                black_box(&details);
+            });
+        });
+    }
+    group.finish();
+}
+
+/// Of a vector over TCP or UDP.
+fn packet(vector: &Value) -> Option<(Layer, (u16, u16), Vec<u8>)> {
+    let layer = match vector["transport"].as_str()? {
+        "UDP" => Layer::Udp,
+        "TCP" => Layer::Tcp,
+        _ => return None,
+    };
+    let port = |key: &str| u16::try_from(vector[key].as_u64()?).ok();
+    let digits = vector["payload_hex"].as_str()?.as_bytes().chunks(2);
+    let byte = |digits: &[u8]| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok();
+    let payload = digits.map(byte).collect::<Option<_>>()?;
+    Some((layer, (port("src_port")?, port("dst_port")?), payload))
+}
+
+/// Packets in the order of their capture, again and again.
+fn description(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("describe");
+    let kinds = Kind::ALL.map(|kind| format!("{}=1", kind.name()).parse::<Mix>());
+    let kinds = kinds.map(|mix| mix.expect("a sound mix"));
+    let names = Kind::ALL.map(Kind::name);
+    let all = [("mix", Mix::default())];
+    for (name, mix) in all.into_iter().chain(names.into_iter().zip(kinds)) {
+        let memory = traffic(mix);
+        let packets: Vec<_> = memory
+            .iter()
+            .map(|packet| (header(packet.time_ns, packet.bytes), packet.bytes))
+            .map(|(header, bytes)| (header, decode(ETHERNET, bytes), bytes))
+            .collect();
+        let mut describer = Describer::new(FLOW_TABLE_BYTES).expect("memory for a flow table");
+        let mut sequence = 0;
+        group.throughput(Throughput::Elements(packets.len() as u64));
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                for packet in &packets {
+                    sequence += 1;
+                    describe(&mut describer, sequence, packet);
+                }
+            });
+        });
+    }
+    group.finish();
+}
+
+#[inline]
+fn describe(
+    describer: &mut Describer,
+    sequence: u64,
+    (header, decoded, frame): &(PacketHeader, Decoded, &[u8]),
+) {
+    let identity = InProgress::new(0, sequence);
+    let probe = describer.probe(decoded);
+    let flow = probe.as_ref().map(|probe| (probe, Signal::None));
+    black_box(describer.describe(identity, header, decoded, flow, || frame));
+}
+
+fn traffic(mix: Mix) -> Memory {
+    let settings = Settings {
+        length: Length::Packets(4_096),
+        mix,
+        ..Settings::default()
+    };
+    Memory::collect(&mut Traffic::new(settings).expect("sound settings"))
+}
+
+fn header(timestamp_ns: u64, frame: &[u8]) -> PacketHeader {
+    PacketHeader {
+        sequence: 0,
+        timestamp_ns,
+        captured_len: frame.len() as u32,
+        original_len: frame.len() as u32,
+        link_type: ETHERNET,
+        interface: 0,
+        flow_hash: 0,
+    }
+}
+
+criterion_group!(benches, detection, each_protocol, description);
 criterion_main!(benches);

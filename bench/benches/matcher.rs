@@ -1,7 +1,8 @@
 //! Compiling filters, and comparing fields with them.
 //!
 //! Before the statistics it prints, for mixed sets, how long compiling takes and how much memory it needs: what a worker pays for each
-//! generation. The automaton alone (`aho-corasick`, all patterns in it) is measured beside.
+//! generation, alone and with others at the same time. The `aho-corasick` crate, called plainly with the texts of all patterns in it, is
+//! measured beside, as are plain twins of what is done by SIMD.
 
 #![allow(
     clippy::expect_used,
@@ -10,13 +11,17 @@
 
 use std::fs;
 use std::hint::black_box;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind};
+use aho_corasick::AhoCorasick;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use lc_daemon::config::NoFilterPolicy;
 use lc_workerd::decode::Transport;
-use lc_workerd::extract::extract;
+use lc_workerd::extract::lines::Lines;
+use lc_workerd::extract::{HEAD, extract, is_candidate};
+use lc_workerd::matcher::digits::push_digits;
+use lc_workerd::matcher::lower::push_lower;
 use lc_workerd::matcher::{Fields, FilterSet, Kind, Kinds, Matches};
 use shm_layout::filters::{Filter, Snapshot};
 
@@ -123,10 +128,10 @@ fn compiling(criterion: &mut Criterion) {
     });
 }
 
-/// One field for each of 512 packets.
-fn fields(kind: Kind, text: impl Fn(u32) -> String) -> (Fields, u64) {
+/// One field for each packet.
+fn fields(kind: Kind, packets: u32, text: impl Fn(u32) -> String) -> (Fields, u64) {
     let mut fields = Fields::default();
-    let texts: Vec<String> = (0..512).map(|n| text(spread(n + 7_000_000))).collect();
+    let texts: Vec<String> = (0..packets).map(|n| text(spread(n + 7_000_000))).collect();
     for text in &texts {
         fields.push(kind, text.as_bytes());
         fields.next_packet();
@@ -134,60 +139,175 @@ fn fields(kind: Kind, text: impl Fn(u32) -> String) -> (Fields, u64) {
     (fields, texts.iter().map(|text| text.len() as u64).sum())
 }
 
+/// Workers that compile the same set at the same time.
+fn compiling_side_by_side(_: &mut Criterion) {
+    let snapshot = Snapshot {
+        generation: 1,
+        filters: (0..100_000).map(mixed).collect(),
+    };
+    for workers in [1, 4, 8] {
+        let _ = fs::write("/proc/self/clear_refs", "5");
+        let [before, _] = memory();
+        let start = Instant::now();
+        let sets: Vec<_> = thread::scope(|scope| {
+            let compile = || scope.spawn(|| FilterSet::compile(&snapshot, NoFilterPolicy::Deny).0);
+            let threads: Vec<_> = (0..workers).map(|_| compile()).collect();
+            threads
+                .into_iter()
+                .flat_map(|thread| thread.join())
+                .collect()
+        });
+        let took = start.elapsed();
+        let [after, peak] = memory();
+        println!(
+            "100000 filters, mixed, {workers} at the same time: all compiled after {took:.1?}; {} KiB kept by all {}, {} KiB more at the peak",
+            after.saturating_sub(before),
+            sets.len(),
+            peak.saturating_sub(before)
+        );
+    }
+}
+
+/// A kind of filters, their patterns, the fields compared with them, and the sizes that it can have.
+struct Case {
+    name: &'static str,
+    kind: Kind,
+    filter_type: u32,
+    pattern: fn(u32) -> String,
+    field: fn(u32) -> String,
+    packets: u32,
+    sizes: &'static [u32],
+}
+
+/// Where each byte differs from its neighbours, so that all pieces of it are different.
+fn long_text() -> String {
+    (0..700)
+        .map(|n| format!("{:02x}", spread(n) >> 24))
+        .collect()
+}
+
+const CASES: &[Case] = &[
+    Case {
+        name: "ends",
+        kind: Kind::DnsName,
+        filter_type: DNS_DOMAIN,
+        pattern: |n| format!("*.domain-{:x}.example", spread(n)),
+        field: |n| format!("www.domain-{n:x}.example"),
+        packets: 512,
+        sizes: &SIZES,
+    },
+    Case {
+        name: "whole",
+        kind: Kind::DnsName,
+        filter_type: DNS_DOMAIN,
+        pattern: |n| format!("www.domain-{:x}.example", spread(n)),
+        field: |n| format!("www.domain-{n:x}.example"),
+        packets: 512,
+        sizes: &SIZES,
+    },
+    Case {
+        name: "inside",
+        kind: Kind::DnsName,
+        filter_type: DNS_DOMAIN,
+        pattern: |n| format!("*domain-{:x}*", spread(n)),
+        field: |n| format!("www.domain-{n:x}.example"),
+        packets: 512,
+        sizes: &SIZES,
+    },
+    Case {
+        name: "numbers",
+        kind: Kind::SipUser,
+        filter_type: PHONE_NUMBER,
+        pattern: |n| format!("4930{:010}", spread(n)),
+        field: |n| format!("+4930{n:010}"),
+        packets: 512,
+        sizes: &SIZES,
+    },
+    // Fields that go far into many texts, and match none.
+    Case {
+        name: "inside, nearly",
+        kind: Kind::EmailSubject,
+        filter_type: 9,
+        pattern: |n| format!("*domain-{:08x}!*", spread(n)),
+        field: |n| {
+            (0..60)
+                .map(|part| format!("domain-{:08x}", spread(spread(n + part) % 100_000)))
+                .collect()
+        },
+        packets: 64,
+        sizes: &SIZES,
+    },
+    // Every pattern is in every field: pieces of it from each place, 4 bytes long and longer.
+    Case {
+        name: "all match",
+        kind: Kind::EmailSubject,
+        filter_type: 9,
+        pattern: |n| {
+            let (start, len) = (n as usize % 1_200, 4 + n as usize / 1_200);
+            format!("*{}*", &long_text()[start..start + len])
+        },
+        field: |_| long_text(),
+        packets: 1,
+        sizes: &SIZES,
+    },
+    // Every pattern is a beginning of the next one, and of every field.
+    Case {
+        name: "all prefixes",
+        kind: Kind::EmailSubject,
+        filter_type: 9,
+        pattern: |n| format!("{}*", &long_text()[..1 + n as usize]),
+        field: |_| long_text(),
+        packets: 1,
+        sizes: &[10, 1_000],
+    },
+    // Every pattern ends, at each place of the field, with all shorter ones.
+    Case {
+        name: "all suffixes of each other",
+        kind: Kind::EmailSubject,
+        filter_type: 9,
+        pattern: |n| format!("*{}*", "a".repeat(1 + n as usize)),
+        field: |_| "a".repeat(1_400),
+        packets: 1,
+        sizes: &[10, 1_000],
+    },
+];
+
 fn searching(criterion: &mut Criterion) {
-    type Make = fn(u32) -> (u32, String);
-    type Case = (&'static str, Kind, Make, fn(u32) -> String);
-    let cases: [Case; 5] = [
-        (
-            "ends",
-            Kind::DnsName,
-            |n| (DNS_DOMAIN, format!("*.domain-{n:x}.example")),
-            |n| format!("www.domain-{n:x}.example"),
-        ),
-        (
-            "whole",
-            Kind::DnsName,
-            |n| (DNS_DOMAIN, format!("www.domain-{n:x}.example")),
-            |n| format!("www.domain-{n:x}.example"),
-        ),
-        (
-            "inside",
-            Kind::DnsName,
-            |n| (DNS_DOMAIN, format!("*domain-{n:x}*")),
-            |n| format!("www.domain-{n:x}.example"),
-        ),
-        (
-            "numbers",
-            Kind::SipUser,
-            |n| (PHONE_NUMBER, format!("4930{n:010}")),
-            |n| format!("+4930{n:010}"),
-        ),
-        // Every pattern is found in every field, up to a hundred of them.
-        (
-            "all match",
-            Kind::SipUser,
-            |n| (SIP_USER, "a".repeat(1 + n as usize % 100)),
-            |_| "a".repeat(100),
-        ),
-    ];
-    for (name, kind, pattern, text) in cases {
-        let mut group = criterion.benchmark_group(format!("search/{name}"));
-        let (fields, bytes) = fields(kind, text);
+    for case in CASES {
+        let mut group = criterion.benchmark_group(format!("search/{}", case.name));
+        group.warm_up_time(Duration::from_millis(300));
+        group.measurement_time(Duration::from_millis(1_200));
+        group.sample_size(20);
+        let (fields, bytes) = fields(case.kind, case.packets, case.field);
         group.throughput(Throughput::ElementsAndBytes {
-            elements: 512,
+            elements: u64::from(case.packets),
             bytes,
         });
-        for count in SIZES {
-            if name == "all match" && count > 1_000 {
-                continue;
-            }
-            let set = set((0..count).map(|n| {
-                let (filter_type, pattern) =
-                    pattern(if name == "all match" { n } else { spread(n) });
-                filter(n, filter_type, pattern)
-            }));
+        println!(
+            "{}: {} fields of {} bytes together",
+            case.name, case.packets, bytes
+        );
+        for count in case.sizes {
+            let patterns: Vec<String> = (0..*count).map(case.pattern).collect();
+            let texts: Vec<&str> = patterns
+                .iter()
+                .map(|pattern| pattern.trim_matches('*'))
+                .collect();
+            let automaton = AhoCorasick::new(&texts).expect("an automaton");
+            group.bench_function(BenchmarkId::new("aho-corasick", count), |bencher| {
+                bencher.iter(|| {
+                    fields
+                        .iter()
+                        .map(|(_, _, text)| automaton.find_overlapping_iter(text).count())
+                        .sum::<usize>()
+                });
+            });
+            drop(automaton);
+            let set = set((0..)
+                .zip(&patterns)
+                .map(|(n, pattern)| filter(n, case.filter_type, pattern.clone())));
             let mut matches = Matches::default();
-            group.bench_function(BenchmarkId::from_parameter(count), |bencher| {
+            group.bench_function(BenchmarkId::new("ours", count), |bencher| {
                 bencher.iter(|| {
                     matches.clear();
                     set.search(&fields, &mut matches);
@@ -197,38 +317,75 @@ fn searching(criterion: &mut Criterion) {
         }
         group.finish();
     }
-    let mut group = criterion.benchmark_group("search/inside, aho-corasick alone");
-    let (fields, bytes) = fields(Kind::DnsName, |n| format!("www.domain-{n:x}.example"));
-    group.throughput(Throughput::ElementsAndBytes {
-        elements: 512,
-        bytes,
-    });
-    for count in SIZES {
-        let automaton = AhoCorasick::builder()
-            .kind(Some(AhoCorasickKind::ContiguousNFA))
-            .build((0..count).map(|n| format!("domain-{:x}", spread(n))))
-            .expect("an automaton");
-        group.bench_function(BenchmarkId::from_parameter(count), |bencher| {
-            bencher.iter(|| {
-                fields
-                    .iter()
-                    .map(|(_, _, text)| automaton.find_overlapping_iter(text).count())
-                    .sum::<usize>()
-            });
+}
+
+/// What SIMD could do, by the libraries that do it and by plain loops.
+fn plain_twins(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("twins");
+    group.warm_up_time(Duration::from_millis(300));
+    group.measurement_time(Duration::from_millis(1_200));
+    group.sample_size(20);
+    let head: Vec<u8> = SIP.bytes().take(HEAD).collect();
+    let noise = [0x80; HEAD];
+    for (name, transport, head) in [
+        ("SIP over UDP", Transport::Udp, &head[..]),
+        ("noise over UDP", Transport::Udp, &noise),
+        ("noise over TCP", Transport::Tcp, &noise),
+    ] {
+        group.bench_function(BenchmarkId::new("first bytes", name), |bencher| {
+            bencher.iter(|| is_candidate(transport, black_box(head), Kinds::ALL));
         });
     }
+    group.bench_function("line ends of 320 bytes, memchr", |bencher| {
+        bencher.iter(|| Lines::new(black_box(SIP.as_bytes())).count());
+    });
+    group.bench_function("line ends of 320 bytes, plain", |bencher| {
+        bencher.iter(|| {
+            let mut rest = black_box(SIP.as_bytes());
+            let mut count = 0;
+            while let Some(end) = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')) {
+                count += 1;
+                rest = &rest[end + 1..];
+            }
+            count
+        });
+    });
+    let mut out = Vec::with_capacity(64);
+    group.bench_function("digits of a number, ours", |bencher| {
+        bencher.iter(|| {
+            out.clear();
+            push_digits(&mut out, black_box(b"+49-30-1234567890;phone-context=x"));
+            out.len()
+        });
+    });
+    group.bench_function("digits of a number, its plain part", |bencher| {
+        bencher.iter(|| {
+            out.clear();
+            let digits = black_box(b"+49-30-1234567890").iter();
+            out.extend(digits.filter(|byte| byte.is_ascii_digit()));
+            out.len()
+        });
+    });
+    group.bench_function("lower case of 24 bytes, ours", |bencher| {
+        bencher.iter(|| {
+            out.clear();
+            push_lower(&mut out, black_box(b"WWW.domain-1234567.example"));
+            out.len()
+        });
+    });
     group.finish();
 }
 
+const SIP: &str = "INVITE sip:+4930123456@proxy.example SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK776asdhds\r\nMax-Forwards: 70\r\n\
+    To: <sip:+4930123456@proxy.example>\r\nFrom: Alice <sip:+4930654321@proxy.example>;tag=1928301774\r\nCall-ID: a84b4c76e66710@pc33\r\n\
+    CSeq: 314159 INVITE\r\nContact: <sip:alice@192.0.2.1>\r\nContent-Type: application/sdp\r\nContent-Length: 0\r\n\r\n";
+
 fn extracting(criterion: &mut Criterion) {
-    let sip = "INVITE sip:+4930123456@proxy.example SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK776asdhds\r\nMax-Forwards: 70\r\n\
-               To: <sip:+4930123456@proxy.example>\r\nFrom: Alice <sip:+4930654321@proxy.example>;tag=1928301774\r\nCall-ID: a84b4c76e66710@pc33\r\n\
-               CSeq: 314159 INVITE\r\nContact: <sip:alice@192.0.2.1>\r\nContent-Type: application/sdp\r\nContent-Length: 0\r\n\r\n";
     let http = "GET /index.html?q=1 HTTP/1.1\r\nHost: www.example.com\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n";
     let dns = b"\x00\x07\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03www\x07example\x03com\x00\x00\x01\x00\x01";
     let mut group = criterion.benchmark_group("extract");
     for (name, transport, payload) in [
-        ("SIP", Transport::Udp, sip.as_bytes()),
+        ("SIP", Transport::Udp, SIP.as_bytes()),
         ("HTTP", Transport::Tcp, http.as_bytes()),
         ("DNS", Transport::Udp, dns),
         ("nothing", Transport::Tcp, &[0x80; 1400]),
@@ -245,5 +402,12 @@ fn extracting(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, compiling, searching, extracting);
+criterion_group!(
+    benches,
+    compiling,
+    compiling_side_by_side,
+    searching,
+    plain_twins,
+    extracting
+);
 criterion_main!(benches);

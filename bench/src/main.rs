@@ -7,9 +7,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use lc_bench::detect;
 use lc_bench::generate::{
     Flood, FloodSettings, FrameSize, Length, Mix, Order, Settings, Traffic, write_pcap,
 };
+use lc_bench::reload;
 use lc_bench::ring;
 use lc_bench::throughput::{self, Cell, Load, Measured};
 use lc_daemon::exit::Exit;
@@ -31,6 +33,17 @@ enum Command {
     Ring(Ring),
     /// Measure the whole packet path as real processes, fed from memory
     Throughput(Throughput),
+    /// Measure detection on captures, against nDPI's where ndpiReader is installed
+    Detect(Detect),
+    /// Replace all filters again and again while packets flow; check what arrives, and time it
+    Reload(Reload),
+    /// The capture daemon of `reload`
+    #[command(hide = true)]
+    ReloadCapture {
+        /// Configuration of the daemons
+        #[arg(long)]
+        config: PathBuf,
+    },
     /// The capture daemon of `throughput`
     #[command(hide = true)]
     Capture {
@@ -103,6 +116,40 @@ struct Throughput {
     set: Vec<String>,
 }
 
+#[derive(Args)]
+struct Detect {
+    /// Folder whose captures are read, folders within it included; Ethernet only
+    #[arg(long, value_name = "DIR")]
+    captures: PathBuf,
+    /// How often the captures are repeated, each time between other addresses. ndpiReader holds 200,000 flows
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u8).range(1..))]
+    repeats: u8,
+    /// Rounds of each measurement
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
+}
+
+#[derive(Args)]
+struct Reload {
+    /// Filters of each set, of all types
+    #[arg(long, value_name = "COUNT", default_value_t = 100_000,
+        value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
+    filters: u32,
+    /// How often they are replaced
+    #[arg(long, value_name = "COUNT", default_value_t = 20,
+        value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    generations: u32,
+    /// Packets to flow meanwhile, at least
+    #[arg(long, default_value_t = 1_000_000)]
+    packets: u64,
+    /// Worker processes
+    #[arg(long, default_value_t = 1)]
+    workers: usize,
+    /// Seconds before the first change, to see how the machine behaves without
+    #[arg(long, value_name = "SECONDS", default_value_t = 3)]
+    quiet: u64,
+}
+
 /// A size of a ring.
 fn ring_mib(text: &str) -> Result<u64, String> {
     text.parse()
@@ -162,6 +209,9 @@ fn main() -> ExitCode {
         Command::Generate(flags) => generate(&flags).map(done),
         Command::Ring(flags) => measure_ring(&flags).map(done),
         Command::Throughput(flags) => measure_throughput(&flags).map(done),
+        Command::Detect(flags) => measure_detection(&flags).map(done),
+        Command::Reload(flags) => reload_filters(&flags).map(done),
+        Command::ReloadCapture { config } => reload::capture(&config),
         Command::Capture {
             config,
             size,
@@ -272,6 +322,75 @@ fn measure_throughput(flags: &Throughput) -> Result<(), Box<dyn std::error::Erro
     Ok(())
 }
 
+fn reload_filters(flags: &Reload) -> Result<(), Box<dyn std::error::Error>> {
+    let own_program = std::env::current_exe()?;
+    let plan = reload::Plan {
+        programs: own_program.parent().map(PathBuf::from).unwrap_or_default(),
+        own_program,
+        filters: flags.filters,
+        generations: flags.generations,
+        packets: flags.packets,
+        workers: flags.workers,
+        quiet: Duration::from_secs(flags.quiet),
+    };
+    println!(
+        "{} filters of 18 types, replaced {} times, {} workers",
+        plan.filters, plan.generations, plan.workers
+    );
+    let judged = reload::judge(&plan)?;
+    let [quiet, changing] = judged.batch;
+    let [quiet_used, changing_used] = judged.batch_processor;
+    println!(
+        "one thread judges, one compiles, {} packets:",
+        judged.packets
+    );
+    println!("  read and compiled in        {}", times(&judged.compiled));
+    println!("  set in memory               {} KiB", judged.bytes >> 10);
+    let [exchange, exchange_used] = judged.exchange;
+    println!("  exchange, longest           {exchange:.1?}; processor time {exchange_used:.1?}");
+    println!("  64 packets, longest         {changing:.1?}; with filters that stay {quiet:.1?}");
+    println!(
+        "  the same, processor time    {changing_used:.1?}; with filters that stay {quiet_used:.1?}"
+    );
+    let report = reload::measure(&plan, &Signals::install()?)?;
+    println!("processes, {} packets captured:", report.captured);
+    println!(
+        "  arrived                     {}, as many as every set asks for; {} judged in the middle of a change",
+        report.arrived, report.in_between
+    );
+    println!("  generations published       {}", report.published);
+    println!(
+        "  from file to all workers    {}",
+        times(&report.until_in_force)
+    );
+    println!(
+        "  no packet judged, longest   {:.1?}; with filters that stay {:.1?}",
+        report.standstill[1], report.standstill[0]
+    );
+    println!(
+        "  none acknowledged, longest  {:.1?}; with filters that stay {:.1?}",
+        report.no_acks[1], report.no_acks[0]
+    );
+    for (name, kib) in &report.peak_kib {
+        println!("  peak memory of {name:<12} {kib} KiB");
+    }
+    Ok(())
+}
+
+/// The shortest, the median and the longest.
+fn times(times: &[Duration]) -> String {
+    let mut times = times.to_vec();
+    times.sort_unstable();
+    match times.as_slice() {
+        [] => "nothing".to_owned(),
+        [first, .., last] => format!(
+            "{first:.1?} to {last:.1?}, median {:.1?}",
+            times[times.len() / 2]
+        ),
+        [only] => format!("{only:.1?}"),
+    }
+}
+
 fn print_cell(size: u16, flows: usize, measured: &Measured) {
     let stages: Vec<String> = measured
         .stages
@@ -286,4 +405,50 @@ fn print_cell(size: u16, flows: usize, measured: &Measured) {
         measured.dropped,
         stages.join(", ")
     );
+}
+
+fn measure_detection(flags: &Detect) -> Result<(), Box<dyn std::error::Error>> {
+    let plan = detect::Plan {
+        captures: flags.captures.clone(),
+        repeats: flags.repeats,
+        rounds: usize::from(flags.rounds),
+    };
+    let report = detect::measure(&plan)?;
+    println!(
+        "{} packets, {:.0} MB, {} rounds; millions of packets per second, median (range)",
+        report.packets,
+        report.bytes as f64 / 1e6,
+        flags.rounds
+    );
+    let ours = &report.ours;
+    println!("lc-hunt, detection                    {}", ours.detection);
+    println!(
+        "lc-hunt, detection and descriptions   {}",
+        ours.descriptions
+    );
+    println!(
+        "lc-hunt knows                         {} of {} packets, {} of {} flows",
+        ours.known_packets, report.packets, ours.known_flows, ours.flows
+    );
+    let Some(ndpi) = &report.ndpi else {
+        println!(
+            "ndpiReader is not installed (Debian: libndpi-bin), so there is nothing to compare with"
+        );
+        return Ok(());
+    };
+    println!("nDPI, as ndpiReader tells it          {}", ndpi.whole);
+    println!("nDPI, without reading the file        {}", ndpi.net);
+    println!(
+        "nDPI has                              {} flows, {} of them unknown",
+        ndpi.flows, ndpi.unknown_flows
+    );
+    println!(
+        "lc-hunt, detection / nDPI net         {}",
+        report.ratios.detection
+    );
+    println!(
+        "lc-hunt, with descriptions / nDPI net {}",
+        report.ratios.descriptions
+    );
+    Ok(())
 }

@@ -8,6 +8,7 @@
 //! Rates count frame bytes without preamble and check sequence. The time of a stage is the
 //! processor time of all its threads divided by the packets captured, waiting by spinning included.
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -25,6 +26,9 @@ use lc_hunt::supervisor::{
 };
 use shm_layout::counters::{CaptureCounter, ForwardCounter, WorkerCounter};
 use thiserror::Error;
+
+use crate::generate::{Flood, FloodSettings, Memory, Order, SettingsError};
+use crate::memory_source::MemorySource;
 
 /// What to measure.
 #[derive(Debug, Clone)]
@@ -119,10 +123,32 @@ pub fn measure(plan: &Plan, cell: Cell, signals: &Signals) -> Result<Measured, T
         Load::Allow => None,
         Load::Filters(count) => Some(folder.write("filters.toml", &filter_file(count))?),
     };
-    let sink = Sink::start(plan, &folder, filters.as_deref())?;
-    let config = folder.write("config.toml", &configuration(plan, &folder, sink.port))?;
+    let sink = Sink::start(
+        &plan.programs,
+        &folder,
+        filters.as_deref(),
+        &["--discard".as_ref()],
+    )?;
+    let processes = Processes {
+        programs: &plan.programs,
+        own_program: &plan.own_program,
+        workers: plan.workers,
+        policy: match plan.load {
+            Load::Allow => "allow",
+            Load::Filters(_) => "deny",
+        },
+        settings: &plan.settings,
+    };
+    let config = folder.write("config.toml", &processes.configuration(&folder, sink.port))?;
+    let capture = [
+        "capture".into(),
+        "--size".into(),
+        cell.size.to_string().into(),
+        "--flows".into(),
+        cell.flows.to_string().into(),
+    ];
     let mut supervisor = Supervisor::new(SupervisorConfig {
-        children: children(plan, cell, &config),
+        children: processes.children(&capture, &config),
         notify_socket: folder.path.join("notify.sock"),
         shutdown_timeout: Duration::from_secs(10),
     })?;
@@ -134,25 +160,61 @@ pub fn measure(plan: &Plan, cell: Cell, signals: &Signals) -> Result<Measured, T
     }
 }
 
-/// The daemons' configuration: the source is named, but this program's capture daemon puts memory
-/// in its place.
-fn configuration(plan: &Plan, folder: &RunFolder, port: u16) -> String {
-    let policy = match plan.load {
-        Load::Allow => "allow",
-        Load::Filters(_) => "deny",
-    };
-    let mut text = format!(
-        "hunter.runtime_dir = \"{}\"\nhunter.processor_addr = \"127.0.0.1:{port}\"\n\
-         hunter.insecure = true\nhunter.read_files = [\"memory\"]\nhunter.workers = {}\n\
-         hunter.no_filter_policy = \"{policy}\"\nhunter.log_level = \"warn\"\n",
-        folder.path.display(),
-        plan.workers,
-    );
-    for line in &plan.settings {
-        text.push_str(line);
-        text.push('\n');
+/// The product's daemons, with this program for the capture daemon.
+pub(crate) struct Processes<'a> {
+    /// Folder of the product's programs.
+    pub programs: &'a Path,
+    /// This program.
+    pub own_program: &'a Path,
+    /// Worker processes.
+    pub workers: usize,
+    /// What happens to packets while there is no filter.
+    pub policy: &'a str,
+    /// Further lines of the configuration.
+    pub settings: &'a [String],
+}
+
+impl Processes<'_> {
+    /// Their configuration: the source is named, but this program's capture daemon puts memory in its place.
+    pub(crate) fn configuration(&self, folder: &RunFolder, port: u16) -> String {
+        let mut text = format!(
+            "hunter.runtime_dir = \"{}\"\nhunter.processor_addr = \"127.0.0.1:{port}\"\n\
+             hunter.insecure = true\nhunter.read_files = [\"memory\"]\nhunter.workers = {}\n\
+             hunter.no_filter_policy = \"{}\"\nhunter.log_level = \"warn\"\n",
+            folder.path.display(),
+            self.workers,
+            self.policy,
+        );
+        for line in self.settings {
+            text.push_str(line);
+            text.push('\n');
+        }
+        text
     }
-    text
+
+    /// How to start them. `capture`: the capture daemon's command and flags.
+    pub(crate) fn children(&self, capture: &[OsString], config: &Path) -> Vec<ChildSpec> {
+        let child = |name: String, program: &Path, before: &[OsString], stage| ChildSpec {
+            name,
+            program: program.to_owned(),
+            args: [before, &["--config".into(), config.into()]].concat(),
+            stage,
+            restart: false,
+        };
+        let mut children = vec![child("capture".into(), self.own_program, capture, 0)];
+        for index in 0..self.workers {
+            let program = self.programs.join("lc-workerd");
+            let before = ["--index".into(), index.to_string().into()];
+            children.push(child(format!("worker {index}"), &program, &before, 1));
+        }
+        children.push(child(
+            "forwarder".into(),
+            &self.programs.join("lc-fwdd"),
+            &[],
+            2,
+        ));
+        children
+    }
 }
 
 /// Filters in blocks that the generated traffic never uses: addresses and prefixes, one in eight
@@ -173,37 +235,6 @@ fn filter_file(count: usize) -> String {
         ));
     }
     text
-}
-
-fn children(plan: &Plan, cell: Cell, config: &Path) -> Vec<ChildSpec> {
-    let child = |name: &str, program: PathBuf, stage| ChildSpec {
-        name: name.into(),
-        program,
-        args: vec!["--config".into(), config.into()],
-        stage,
-        restart: false,
-    };
-    let mut capture = child("capture", plan.own_program.clone(), 0);
-    capture.args.insert(0, "capture".into());
-    for argument in [
-        "--size".into(),
-        cell.size.to_string(),
-        "--flows".into(),
-        cell.flows.to_string(),
-    ] {
-        capture.args.push(argument.into());
-    }
-    let mut children = vec![capture];
-    for index in 0..plan.workers {
-        let mut worker = child("worker", plan.programs.join("lc-workerd"), 1);
-        worker.name = format!("worker {index}");
-        worker
-            .args
-            .extend(["--index".into(), index.to_string().into()]);
-        children.push(worker);
-    }
-    children.push(child("forwarder", plan.programs.join("lc-fwdd"), 2));
-    children
 }
 
 /// Follows the daemons until enough was seen.
@@ -286,7 +317,8 @@ impl<'a> Watch<'a> {
     }
 }
 
-fn captured(observer: &Observer) -> u64 {
+/// Packets captured so far.
+pub(crate) fn captured(observer: &Observer) -> u64 {
     let commit = observer.session.queue_commit(0, observer.geometry.workers);
     commit.map_or(0, |commit| commit.get(CaptureCounter::Captured))
 }
@@ -384,27 +416,33 @@ fn processor_time(pid: u32) -> Result<u64, ThroughputError> {
     Ok(total)
 }
 
-/// The processor that counts and forgets.
-struct Sink {
+/// The processor.
+pub(crate) struct Sink {
     child: Child,
-    port: u16,
+    /// Where it listens.
+    pub port: u16,
 }
 
 impl Sink {
-    fn start(
-        plan: &Plan,
+    /// Starts it with `options`.
+    pub(crate) fn start(
+        programs: &Path,
         folder: &RunFolder,
         filters: Option<&Path>,
+        options: &[&OsStr],
     ) -> Result<Self, ThroughputError> {
         let port_file = folder.path.join("port");
-        let mut command = Command::new(plan.programs.join("lc-sink"));
-        command.args(["--listen", "127.0.0.1:0", "--discard", "--port-file"]);
-        command.arg(&port_file).env("LOG_LEVEL", "warn");
+        let mut command = Command::new(programs.join("lc-sink"));
+        command.args(["--listen", "127.0.0.1:0", "--port-file"]);
+        command
+            .arg(&port_file)
+            .args(options)
+            .env("LOG_LEVEL", "warn");
         if let Some(filters) = filters {
             command.arg("--filters").arg(filters);
         }
         let child = command.spawn().map_err(|source| ThroughputError::System {
-            what: format!("start {}", plan.programs.join("lc-sink").display()),
+            what: format!("start {}", programs.join("lc-sink").display()),
             source,
         })?;
         let mut sink = Self { child, port: 0 };
@@ -422,23 +460,42 @@ impl Sink {
         }
         Err(ThroughputError::Sink)
     }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks it to end, and waits until it has written everything.
+    pub(crate) fn end(mut self) -> Result<(), ThroughputError> {
+        let failed = |source| ThroughputError::System {
+            what: "end lc-sink".to_owned(),
+            source,
+        };
+        if let Some(pid) = rustix::process::Pid::from_raw(self.child.id() as i32) {
+            rustix::process::kill_process(pid, rustix::process::Signal::TERM)
+                .map_err(|errno| failed(errno.into()))?;
+        }
+        self.child.wait().map(|_| ()).map_err(failed)
+    }
 }
 
 impl Drop for Sink {
     fn drop(&mut self) {
-        // It has nothing to save.
+        // It has nothing to save, or has saved it.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// A folder for sockets and files of one cell; gone afterwards.
-struct RunFolder {
-    path: PathBuf,
+/// A folder for sockets and files of one run; gone afterwards.
+pub(crate) struct RunFolder {
+    /// Where it is.
+    pub path: PathBuf,
 }
 
 impl RunFolder {
-    fn new() -> Result<Self, ThroughputError> {
+    pub(crate) fn new() -> Result<Self, ThroughputError> {
         let name = format!("lc-bench-{}", std::process::id());
         let path = std::env::temp_dir().join(name);
         let made = fs::DirBuilder::new().mode(0o700).create(&path);
@@ -449,7 +506,7 @@ impl RunFolder {
         Ok(Self { path })
     }
 
-    fn write(&self, name: &str, text: &str) -> Result<PathBuf, ThroughputError> {
+    pub(crate) fn write(&self, name: &str, text: &str) -> Result<PathBuf, ThroughputError> {
         let path = self.path.join(name);
         let written = fs::File::create(&path).and_then(|mut file| file.write_all(text.as_bytes()));
         written.map_err(|source| ThroughputError::System {
@@ -473,14 +530,7 @@ impl Drop for RunFolder {
 ///
 /// A text that says what is wrong with the configuration or the settings.
 pub fn capture(config: &Path, cell: Cell) -> Result<Exit, Box<dyn std::error::Error>> {
-    use crate::generate::{Flood, FloodSettings, Memory, Order};
-    use crate::memory_source::MemorySource;
-
-    lc_daemon::ready::end_with_supervisor()?;
-    let config = lc_daemon::config::Config::load(config)?;
-    lc_daemon::logging::init("lc-bench capture", config.log_level);
-    let signals = Signals::install()?;
-    let mut flood = Flood::new(FloodSettings {
+    let settings = FloodSettings {
         seed: 1,
         // Few flows shall not mean that everything stays in the first cache.
         packets: cell.flows.max(16_384) as u64,
@@ -490,8 +540,20 @@ pub fn capture(config: &Path, cell: Cell) -> Result<Exit, Box<dyn std::error::Er
         ipv6_percent: 20,
         vlan_percent: 0,
         start_seconds: 1_767_225_600,
-    })?;
-    let memory = Memory::collect(&mut flood);
+    };
+    capture_from(config, || Ok(Memory::collect(&mut Flood::new(settings)?)))
+}
+
+/// Runs the capture daemon on frames that `make` makes.
+pub(crate) fn capture_from(
+    config: &Path,
+    make: impl FnOnce() -> Result<Memory, SettingsError>,
+) -> Result<Exit, Box<dyn std::error::Error>> {
+    lc_daemon::ready::end_with_supervisor()?;
+    let config = lc_daemon::config::Config::load(config)?;
+    lc_daemon::logging::init("lc-bench capture", config.log_level);
+    let signals = Signals::install()?;
+    let memory = make()?;
     let interfaces = lc_capd::source::Interfaces::default();
     let source = MemorySource::new(memory, &interfaces)?;
     Ok(lc_capd::run(

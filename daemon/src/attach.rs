@@ -32,6 +32,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Name of the socket in the run directory.
@@ -427,8 +428,8 @@ pub struct WorkerRegions {
     pub rx: Vec<RingReader>,
     /// The tx ring.
     pub tx: RingWriter,
-    /// For filter snapshots.
-    pub broker: Broker,
+    /// For filter snapshots; shared with the thread that fetches them.
+    pub broker: Arc<Broker>,
 }
 
 impl WorkerRegions {
@@ -464,7 +465,7 @@ impl WorkerRegions {
             tx: RingWriter::attach(tx, regions.get(tx)?, regions.get(tx_cursor)?)?,
             session,
             geometry,
-            broker,
+            broker: Arc::new(broker),
         })
     }
 }

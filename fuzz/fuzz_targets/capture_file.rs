@@ -1,7 +1,5 @@
-//! Any bytes as a capture file: read to an end or to an error, with every packet within its bounds.
+//! See [`lc_fuzz::capture_file`].
 
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|bytes: &[u8]| lc_capd::source::file::fuzz(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| lc_fuzz::capture_file::check(bytes));

@@ -115,6 +115,12 @@ counters! {
         FlowsEvicted = "worker_flows_evicted_total",
         /// Flows forgotten because the worker died or was replaced.
         FlowsLost = "worker_flows_lost_total",
+        /// Filter generations that could not be put in force.
+        FilterGenerationsFailed = "worker_filter_generations_failed_total",
+        /// Fields of packets that were compared with no filter, because the packet has too many of them.
+        FieldsLeftOut = "worker_fields_left_out_total",
+        /// Filters that matched a packet that already told as many filters as it can.
+        FiltersLeftOut = "worker_matched_filters_left_out_total",
     }
 }
 

@@ -82,6 +82,7 @@ fn bodies_keep_their_sizes_and_counters_are_only_appended() {
         CaptureCounter::ALL[11].metric(),
         WorkerCounter::ALL[23].metric(),
         WorkerCounter::ALL[28].metric(),
+        WorkerCounter::ALL[31].metric(),
         ForwardCounter::ALL[22].metric(),
     ];
     assert_eq!(
@@ -90,6 +91,7 @@ fn bodies_keep_their_sizes_and_counters_are_only_appended() {
             "capture_lost_with_socket_packets_total",
             "worker_shed_packets_total",
             "worker_flows_lost_total",
+            "worker_matched_filters_left_out_total",
             "forward_disk_errors_total"
         ]
     );

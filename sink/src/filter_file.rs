@@ -44,17 +44,29 @@ fn load(path: &Path) -> Result<Vec<Filter>, FilterFileError> {
 }
 
 /// Calls `take` with the filters of the file whenever it changes. A bad file is reported, and not taken.
-pub(crate) async fn watch(mut file: WatchedFile, mut take: impl FnMut(Vec<Filter>)) {
+pub(crate) async fn watch<T>(mut file: WatchedFile, mut take: T)
+where
+    T: FnMut(Vec<Filter>) + Send + 'static,
+{
     let mut interval = tokio::time::interval(LOOK);
     loop {
         interval.tick().await;
-        match file.look() {
-            None => {}
-            Some(Ok(filters)) => {
-                tracing::info!(path = %file.path.display(), filters = filters.len(), "filters changed");
-                take(filters);
+        // A hundred thousand filters take seconds to read: acknowledgements must not wait for that.
+        let looked = tokio::task::spawn_blocking(move || {
+            match file.look() {
+                None => {}
+                Some(Ok(filters)) => {
+                    tracing::info!(path = %file.path.display(), filters = filters.len(), "filters changed");
+                    take(filters);
+                }
+                Some(Err(error)) => tracing::error!(%error, "the filters in force stay"),
             }
-            Some(Err(error)) => tracing::error!(%error, "the filters in force stay"),
+            (file, take)
+        });
+        match looked.await {
+            Ok(again) => (file, take) = again,
+            // Only when the runtime ends.
+            Err(_) => return,
         }
     }
 }

@@ -11,6 +11,7 @@
 //! - [`daemons`] runs the daemons alone;
 //! - [`generated`] makes captures with `lc-bench`, [`namespace`] a network to send them over;
 //! - [`saved`] brings back the shared memory of older releases;
+//! - [`vectors`] reads what the reference says of single packets;
 //! - [`effort`] tells what idle processes cost;
 //! - [`chaos`] kills processes at random and checks every packet;
 //! - [`outage`] keeps the processor away, with [`numbered`] frames by the million;
@@ -38,6 +39,7 @@ pub mod outage;
 pub mod process;
 pub mod processor;
 pub mod saved;
+pub mod vectors;
 
 /// Says that a test is skipped, and why, where it is seen: past the test harness, which keeps what
 /// passing tests print.

@@ -31,6 +31,21 @@ impl Node {
         Ok(Self { running })
     }
 
+    /// As [`Node::start`], with an environment variable, as `NAME=value`.
+    ///
+    /// # Errors
+    ///
+    /// [`ProcessError::Start`]
+    pub fn start_with_variable<A: AsRef<OsStr>>(
+        variable: &str,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Result<Self, ProcessError> {
+        let mut all: Vec<OsString> = vec![variable.into(), process::program("lc-hunt").into()];
+        all.extend(arguments.into_iter().map(|one| one.as_ref().into()));
+        let running = process::start(Path::new("env"), all)?;
+        Ok(Self { running })
+    }
+
     /// Starts `lc-hunt` with `arguments` in the network namespace `namespace`.
     ///
     /// # Errors

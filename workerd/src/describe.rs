@@ -3,20 +3,18 @@
 //! Flows are followed from their first forwarded packet on: what nobody asks for costs nothing here. A packet that did not
 //! fit the tx ring comes again, and is not observed a second time.
 
-use lc_proto::details::Details as Encoded;
 use shm_layout::packet::PacketHeader;
 use shm_layout::worker::{InProgress, WorkerCommit};
 
-use crate::decode::{self, Decoded, Transport};
+use crate::decode::{self, Decoded};
 use crate::detect::{Context, Details, Detector, Flow, Layer};
-use crate::flows::{Direction, FlowTable, NoMemory, Seed, Signal, Timeouts, Zone};
+use crate::flows::{Direction, FlowTable, NoMemory, Probe, Seed, Signal, Timeouts, Zone};
 
 /// Follows the flows of forwarded packets.
 pub struct Describer {
     flows: FlowTable<Flow>,
     detector: Detector,
     details: Details,
-    encoded: Encoded,
     /// What was described last.
     last: Option<InProgress>,
     protocol: &'static str,
@@ -43,80 +41,91 @@ impl Describer {
             flows: FlowTable::new(bytes, Seed::random(), &Timeouts::default())?,
             detector: Detector::new(),
             details: Details::new(),
-            encoded: Encoded::default(),
             last: None,
             protocol: "",
         })
     }
 
-    /// Describes the packet `identity`, whose bytes are `frame`.
+    /// How to find the flow of a packet, if it has one.
     #[inline]
-    pub fn describe(
+    #[must_use]
+    pub fn probe(&self, decoded: &Decoded) -> Option<Probe> {
+        self.flows.probe(decoded, Zone::NONE)
+    }
+
+    /// Once per batch: has the flows of its packets fetched, and forgets some of those that have been silent for too long.
+    pub fn prepare(&mut self, probes: &[Probe]) {
+        self.flows.prepare(probes);
+    }
+
+    /// Describes the packet `identity`, which belongs to `flow` and says something of its connection. Its bytes are made by `frame` if they
+    /// are needed.
+    #[inline]
+    pub fn describe<'f>(
         &mut self,
         identity: InProgress,
         header: &PacketHeader,
         decoded: &Decoded,
-        frame: &[u8],
+        flow: Option<(&Probe, Signal)>,
+        frame: impl FnOnce() -> &'f [u8],
     ) -> Described<'_> {
         if self.last.replace(identity) != Some(identity) {
-            self.observe(header, decoded, frame);
+            self.protocol = "";
+            self.details.clear();
+            match flow {
+                Some(flow) => self.observe(flow, header, decoded, frame),
+                None => self.observe_alone(header, decoded, frame()),
+            }
         }
         Described {
             protocol: self.protocol,
             info: self.details.info(),
-            details: self.encoded.encoded(),
+            details: self.details.encoded(),
         }
     }
 
-    fn observe(&mut self, header: &PacketHeader, decoded: &Decoded, frame: &[u8]) {
-        self.protocol = "";
-        self.details.clear();
-        self.encoded.clear();
-        let mut alone = Flow::default();
+    #[inline]
+    fn observe<'f>(
+        &mut self,
+        (probe, signal): (&Probe, Signal),
+        header: &PacketHeader,
+        decoded: &Decoded,
+        frame: impl FnOnce() -> &'f [u8],
+    ) {
         let time_ns = header.timestamp_ns;
-        let seen = match self.flows.probe(decoded, Zone::NONE) {
-            Some(probe) => {
-                let context = Context::decoded(decoded, frame, true, time_ns);
-                let signal = match (decoded.transport, &context) {
-                    (Some(Transport::Tcp), Some(tcp)) => Signal::of_tcp_flags(tcp.tcp_flags),
-                    _ => Signal::None,
-                };
-                let flow = self.flows.observe(&probe, time_ns, signal);
-                context.map(|context| {
-                    let forward = flow.direction == Direction::Request;
-                    (Context { forward, ..context }, flow.memory)
-                })
-            }
-            None => without_flow(header, decoded, frame).map(|context| (context, &mut alone)),
-        };
-        let Some((context, flow)) = seen else {
+        let flow = self.flows.observe(probe, time_ns, signal);
+        // The end of a connection may tell what the rest of it did not.
+        if flow.memory.given_up() && signal == Signal::None {
             return;
-        };
-        let Some(verdict) = self.detector.observe(&context, flow) else {
-            return;
-        };
-        self.protocol = verdict.protocol.name();
-        self.detector.describe(&context, flow, &mut self.details);
-        for (key, value) in self.details.iter() {
-            self.encoded.put(key, value);
+        }
+        let forward = flow.direction == Direction::Request;
+        if let Some(context) = Context::decoded(decoded, frame(), forward, time_ns)
+            && let Some(verdict) = self.detector.observe(&context, flow.memory)
+        {
+            self.protocol = verdict.protocol.name();
+            self.detector
+                .describe(&context, flow.memory, &mut self.details);
         }
     }
 
-    /// Once per batch: forgets flows that have been silent for too long, and adds what happened to `commit`.
+    /// ARP, and what has no flow.
+    fn observe_alone(&mut self, header: &PacketHeader, decoded: &Decoded, frame: &[u8]) {
+        let context = match decode::arp(header.link_type, frame) {
+            Some(arp) => Some(Context::new(Layer::Arp, (0, 0), arp)),
+            None => Context::decoded(decoded, frame, true, header.timestamp_ns),
+        };
+        let mut flow = Flow::default();
+        if let Some(context) = context
+            && let Some(verdict) = self.detector.observe(&context, &mut flow)
+        {
+            self.protocol = verdict.protocol.name();
+            self.detector
+                .describe(&context, &mut flow, &mut self.details);
+        }
+    }
+
+    /// Adds what became of flows to `commit`.
     pub fn report(&mut self, commit: &mut WorkerCommit) {
-        self.flows.prepare(&[]);
         self.flows.report(commit);
     }
-}
-
-/// ARP and ICMP.
-fn without_flow<'a>(
-    header: &PacketHeader,
-    decoded: &Decoded,
-    frame: &'a [u8],
-) -> Option<Context<'a>> {
-    if let Some(arp) = decode::arp(header.link_type, frame) {
-        return Some(Context::new(Layer::Arp, (0, 0), arp));
-    }
-    Context::decoded(decoded, frame, true, header.timestamp_ns)
 }

@@ -14,6 +14,7 @@
 //! | [`flows`] | what is remembered of each flow |
 //! | [`extract`] | the fields of a packet that filters are compared with |
 //! | [`matcher`] | the compiled filters and the verdict |
+//! | [`batch`] | packets taken, judged and forwarded, in two passes |
 //! | [`emit`], [`address_text`] | the packet as it will stand in a batch |
 //! | [`quarantine`] | packets that kill workers |
 //! | [`start`] | from the start of the process to its sandbox |
@@ -25,6 +26,7 @@
 
 pub mod address_text;
 pub mod arguments;
+pub mod batch;
 pub mod decode;
 pub mod describe;
 pub mod detect;

@@ -9,12 +9,10 @@
 //! counts, a file waits. Of a live capture, what nothing asked for is dropped, and counted, before it comes to that: the last
 //! part of the tx ring is for packets of high priority.
 
-use crate::decode::{Decoded, Fault, Transport, decode};
+use crate::batch::{self, Batch, Taken};
 use crate::describe::Describer;
-use crate::emit::{Judged, emit};
-use crate::extract::{HEAD, extract, is_candidate};
 use crate::flows::Counts;
-use crate::matcher::{Compiler, Fields, FilterSet, Kinds, Matches, Verdict};
+use crate::matcher::{CompileError, Compiler, FilterSet, Verdict};
 use lc_daemon::attach::WorkerRegions;
 use lc_daemon::config::NoFilterPolicy;
 use lc_daemon::ready;
@@ -23,16 +21,13 @@ use shm_layout::counters::WorkerCounter as Counter;
 use shm_layout::monotonic_ns;
 use shm_layout::packet::Packet;
 use shm_layout::region::Region;
-use shm_layout::ring::{Full, RingReader};
+use shm_layout::ring::{Full, RingReader, RingView};
 use shm_layout::session::Session;
 use shm_layout::wire::Priority;
 use shm_layout::worker::{InProgress, WorkerCommit};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Most packets of one ring between two commits.
-const BATCH: usize = 64;
-/// Bytes of a packet that are copied out to be decoded; longer chains of headers are rare.
-const WINDOW: usize = 192;
 /// The part of the tx ring that is kept for packets of high priority, of a live capture.
 const KEPT_PART: u64 = 4;
 /// Longest sleep while filters are compiled.
@@ -48,20 +43,25 @@ pub struct Worker {
     commit: WorkerCommit,
     filters: Box<FilterSet>,
     compiler: Compiler,
-    describer: Describer,
     bpf_active: bool,
     interfaces: InterfaceNames,
     /// Bytes of the tx ring that packets of normal priority leave free.
     kept_bytes: u64,
-    fields: Fields,
-    matches: Matches,
-    scratch: Vec<u8>,
+    batch: Batch,
+    /// To read the packets of a batch again.
+    rx_views: Vec<RingView>,
     next_fetch_ns: u64,
+    /// The generation that was announced when filters were last fetched.
+    fetched_generation: u64,
+    /// The same, if they could not be compiled: they are not tried again.
+    failed_generation: Option<u64>,
     last_beat_ns: u64,
     /// Nobody puts anything into the rx rings any more.
     orphaned: bool,
     /// The packet to pass over, until it has come.
     condemned: Option<InProgress>,
+    /// The packet that killed the predecessor.
+    suspect: Option<InProgress>,
 }
 
 /// Why a batch ended.
@@ -74,6 +74,20 @@ enum BatchEnd {
     /// The tx ring has no room for the next packet.
     TxFull,
 }
+
+/// What was taken from an rx ring.
+#[derive(PartialEq)]
+enum Took {
+    /// There was nothing to read.
+    Nothing,
+    /// Packets, or records that are none.
+    Some,
+    /// The condemned packet, to be passed over.
+    Condemned,
+}
+
+/// The tx ring has no room.
+struct TxFull;
 
 impl Worker {
     /// Goes on where a predecessor stopped, but passes over the packet that was `condemned`. From a source that `waits` for
@@ -99,22 +113,25 @@ impl Worker {
             true => 0,
             false => regions.tx.capacity() / KEPT_PART,
         };
+        let rx_views = regions.rx.iter().map(RingReader::view).collect();
+        let suspect = regions.worker.suspect().map(|(suspect, _)| suspect);
         Ok(Self {
             kept_bytes,
             regions,
             commit,
             filters: Box::new(FilterSet::none(policy)),
             compiler,
-            describer,
             bpf_active: false,
             interfaces: InterfaceNames::default(),
-            fields: Fields::default(),
-            matches: Matches::default(),
-            scratch: Vec::new(),
+            batch: Batch::new(describer),
+            rx_views,
             next_fetch_ns: 0,
+            fetched_generation: 0,
+            failed_generation: None,
             last_beat_ns: 0,
             orphaned: false,
             condemned,
+            suspect,
         })
     }
 
@@ -169,11 +186,14 @@ impl Worker {
             self.orphaned = self.regions.broker.is_gone();
         }
         self.swap_filters();
-        if self.regions.forwarder.filter_generation() != self.filters.generation()
+        let announced = self.regions.forwarder.filter_generation();
+        if announced != self.filters.generation()
+            && self.failed_generation != Some(announced)
             && now >= self.next_fetch_ns
             && !self.compiler.is_busy()
         {
             self.next_fetch_ns = now + BEAT_NS;
+            self.fetched_generation = announced;
             self.fetch_filters();
         }
         if let Ok(bpf) = self.regions.session.bpf() {
@@ -181,15 +201,10 @@ impl Worker {
         }
     }
 
-    /// Has the announced filters compiled, beside the packets.
+    /// Has the announced filters fetched and compiled, beside the packets.
     fn fetch_filters(&mut self) {
-        match self.regions.broker.fetch_filters() {
-            Ok(Some(fd)) => self.compiler.begin(fd),
-            Ok(None) => {}
-            Err(error) => {
-                tracing::warn!(%error, "filters can't be fetched; the old ones stay in force");
-            }
-        }
+        let broker = Arc::clone(&self.regions.broker);
+        self.compiler.begin(move || broker.fetch_filters());
     }
 
     /// Puts filters in force that have been compiled.
@@ -200,152 +215,167 @@ impl Worker {
         let compiled = match self.compiler.take() {
             None => return,
             Some(Ok(compiled)) => compiled,
+            Some(Err(CompileError::Fetch(error))) => {
+                tracing::warn!(%error, "filters can't be fetched; the old ones stay in force");
+                return;
+            }
             Some(Err(error)) => {
-                tracing::error!(%error, "filters can't be compiled; the old ones stay in force");
+                let generation = self.fetched_generation;
+                tracing::error!(%error, generation, "filters can't be compiled; the old ones stay in force");
+                self.failed_generation = Some(generation);
+                self.commit.add(Counter::FilterGenerationsFailed, 1);
+                self.regions.worker.publish(&self.commit);
                 return;
             }
         };
-        for refused in &compiled.refused {
-            tracing::warn!(
-                filter = refused.id,
-                "{refused}; the other filters are in force"
-            );
-        }
+        let start = Instant::now();
         self.commit.add(Counter::FilterGenerations, 1);
         self.commit
-            .add(Counter::FiltersRefused, compiled.refused.len() as u64);
+            .add(Counter::FiltersRefused, compiled.refused as u64);
         let old = std::mem::replace(&mut self.filters, compiled.filters);
-        self.compiler.free(old);
         self.next_fetch_ns = 0;
         self.regions.worker.publish(&self.commit);
         self.regions
             .worker
             .set_filter_generation(self.filters.generation());
+        self.compiler.replaced(old, start.elapsed());
     }
 
-    /// Handles up to [`BATCH`] packets of one rx ring and commits.
+    /// Handles up to [`batch::MOST`] packets of one rx ring and commits.
     fn batch(&mut self, queue: usize) -> BatchEnd {
-        let mut end = BatchEnd::Idle;
-        let mut passed_over = false;
-        for _ in 0..BATCH {
-            let record = match self.regions.rx[queue].read() {
-                Ok(Some(record)) => record,
-                Ok(None) => break,
-                Err(error) => {
-                    let skipped = self.regions.rx[queue].skip_published();
-                    self.commit.add(Counter::CorruptRecords, 1);
-                    self.commit.add(Counter::CorruptSkips, 1);
-                    tracing::error!(%error, queue, skipped, "the rx ring is corrupt; what it held is skipped");
-                    end = BatchEnd::Busy;
-                    break;
-                }
-            };
-            end = BatchEnd::Busy;
-            let Ok(packet) = Packet::read(&record, None) else {
-                self.commit.add(Counter::CorruptRecords, 1);
-                continue;
-            };
-            let position = record.position;
-            let in_progress = InProgress::new(queue, packet.header.sequence);
-            if self.condemned == Some(in_progress) {
-                let bytes = u64::from(packet.header.captured_len);
-                self.commit.add(Counter::Received, 1);
-                self.commit.add(Counter::ReceivedBytes, bytes);
-                self.commit.add(Counter::Quarantined, 1);
-                // The batch ends here: the next packet may kill too, and this one shall stay done.
-                passed_over = true;
+        let took = self.take(queue);
+        if took == Took::Nothing {
+            return BatchEnd::Idle;
+        }
+        self.batch.prepare();
+        let mut end = BatchEnd::Busy;
+        for number in 0..self.batch.taken().len() {
+            if let Err(TxFull) = self.finish(queue, number) {
+                end = BatchEnd::TxFull;
                 break;
             }
-            self.regions.worker.set_in_progress(Some(in_progress));
-            let mut window = [0; WINDOW];
-            let len = packet.data.copy_to(&mut window);
-            let window = &window[..len];
-            #[cfg(debug_assertions)]
-            crate::poison::taste(window);
-            let mut decoded = decode(packet.header.link_type, window);
-            let mut whole = false;
-            if decoded.fault.is_some_and(Fault::is_truncation) && len < packet.data.len() {
-                let frame = copy_all(&packet, &mut self.scratch);
-                whole = true;
-                decoded = decode(packet.header.link_type, frame);
-            }
-            self.fields.clear();
-            let wanted = self.filters.wanted();
-            if let Some(transport) = promises(&decoded, window, wanted) {
-                let frame = copy_all(&packet, &mut self.scratch);
-                whole = true;
-                let payload = decoded.payload_of(frame);
-                extract(transport, payload, wanted, &mut self.fields);
-            }
-            let verdict =
-                self.filters
-                    .judge(&decoded, &self.fields, self.bpf_active, &mut self.matches);
-            let bytes = u64::from(packet.header.captured_len);
-            let tx = &mut self.regions.tx;
-            let outcome = match verdict.priority() {
-                None if verdict == Verdict::NoMatch => Counter::FilteredNoMatch,
-                None => Counter::FilteredByPolicy,
-                Some(Priority::Normal) if !tx.has_room(self.kept_bytes) => Counter::Shed,
-                Some(priority) => {
-                    let name = self
-                        .interfaces
-                        .get(&self.regions.session, packet.header.interface);
-                    let ordinal = self.commit.get(Counter::Forwarded);
-                    let judged = Judged {
-                        filters: &self.filters,
-                        matched: self.matches.filters(),
-                        priority,
-                    };
-                    if !whole {
-                        copy_all(&packet, &mut self.scratch);
-                    }
-                    let described = self.describer.describe(
-                        in_progress,
-                        &packet.header,
-                        &decoded,
-                        &self.scratch[..packet.data.len()],
-                    );
-                    match emit(tx, ordinal, &packet, &decoded, name, judged, described) {
-                        Ok(()) => Counter::Forwarded,
-                        Err(Full::Always) => Counter::LostTooLong,
-                        Err(Full::Now) => {
-                            self.regions.rx[queue].unread(position);
-                            end = BatchEnd::TxFull;
-                            break;
-                        }
-                    }
-                }
-            };
-            let commit = &mut self.commit;
-            commit.add(Counter::Received, 1);
-            commit.add(Counter::ReceivedBytes, bytes);
-            commit.add(outcome, 1);
-            if outcome == Counter::Forwarded {
-                commit.add(Counter::ForwardedBytes, bytes);
-            }
-            if verdict == Verdict::Matched {
-                commit.add(Counter::Matched, 1);
-            }
-            if decoded.fragment {
-                commit.add(Counter::Fragments, 1);
-            }
-            if let Some(fault) = decoded.fault {
-                commit.add(fault.counter(), 1);
-            }
         }
-        if end != BatchEnd::Idle {
-            self.publish(queue);
-        }
-        if passed_over {
+        self.publish(queue);
+        if took == Took::Condemned {
             self.condemned = None;
             self.regions.worker.set_suspect(None);
         }
         end
     }
 
+    /// Takes packets of an rx ring into the batch. What is none, or condemned, is counted when it is the first that is met, and ends the
+    /// batch before it otherwise: a full tx ring may make the packets before it come again.
+    fn take(&mut self, queue: usize) -> Took {
+        self.batch.clear();
+        let rx = &mut self.regions.rx[queue];
+        for number in 0..batch::MOST {
+            let is_first = number == 0;
+            let before = rx.position();
+            let record = match rx.read() {
+                Ok(Some(record)) => record,
+                Ok(None) if is_first => return Took::Nothing,
+                Ok(None) => break,
+                Err(_) if !is_first => break,
+                Err(error) => {
+                    let skipped = rx.skip_published();
+                    self.commit.add(Counter::CorruptRecords, 1);
+                    self.commit.add(Counter::CorruptSkips, 1);
+                    tracing::error!(%error, queue, skipped, "the rx ring is corrupt; what it held is skipped");
+                    break;
+                }
+            };
+            let place = record.position..record.end;
+            let Ok(packet) = Packet::read(&record, None) else {
+                match is_first {
+                    true => self.commit.add(Counter::CorruptRecords, 1),
+                    false => rx.unread(before),
+                }
+                break;
+            };
+            let identity = InProgress::new(queue, packet.header.sequence);
+            if self.condemned == Some(identity) {
+                if !is_first {
+                    rx.unread(before);
+                    break;
+                }
+                let bytes = u64::from(packet.header.captured_len);
+                self.commit.add(Counter::Received, 1);
+                self.commit.add(Counter::ReceivedBytes, bytes);
+                self.commit.add(Counter::Quarantined, 1);
+                // The next packet may kill too, and this one shall stay done.
+                return Took::Condemned;
+            }
+            self.regions.worker.set_in_progress(Some(identity));
+            let kept_back =
+                self.batch
+                    .take(identity, place, &packet, &self.filters, self.bpf_active);
+            if let Some(taken) = kept_back {
+                count(&mut self.commit, &taken, kept_back_as(taken.verdict));
+            }
+            if is_doubtful(self.suspect, identity) {
+                break;
+            }
+        }
+        Took::Some
+    }
+
+    /// Forwards or drops packet `number` of the batch, and counts it.
+    #[inline]
+    fn finish(&mut self, queue: usize, number: usize) -> Result<(), TxFull> {
+        let taken = &self.batch.taken()[number];
+        let verdict = taken.verdict;
+        let outcome = match verdict.priority() {
+            None => kept_back_as(verdict),
+            Some(Priority::Normal) if !self.regions.tx.has_room(self.kept_bytes) => Counter::Shed,
+            Some(priority) => match self.forward(queue, number, priority)? {
+                Some(outcome) => outcome,
+                None => return Ok(()),
+            },
+        };
+        count(&mut self.commit, &self.batch.taken()[number], outcome);
+        Ok(())
+    }
+
+    /// Puts packet `number` of the batch into the tx ring. What became of it; nothing if its record has become corrupt.
+    #[inline]
+    fn forward(
+        &mut self,
+        queue: usize,
+        number: usize,
+        priority: Priority,
+    ) -> Result<Option<Counter>, TxFull> {
+        let taken = &self.batch.taken()[number];
+        self.regions.worker.set_in_progress(Some(taken.identity));
+        let (start, end) = (taken.place.start, taken.place.end);
+        let record = self.rx_views[queue].records(start, end).next();
+        let packet = record.and_then(Result::ok);
+        let packet = packet.and_then(|record| Packet::read(&record, None).ok());
+        let Some(packet) = packet else {
+            self.commit.add(Counter::CorruptRecords, 1);
+            return Ok(None);
+        };
+        let interface = packet.header.interface;
+        let forwarded = self.batch.forward(
+            number,
+            priority,
+            &packet,
+            self.interfaces.get(&self.regions.session, interface),
+            &self.filters,
+            (&mut self.regions.tx, self.commit.get(Counter::Forwarded)),
+        );
+        match forwarded {
+            Ok(()) => Ok(Some(Counter::Forwarded)),
+            Err(Full::Always) => Ok(Some(Counter::LostTooLong)),
+            Err(Full::Now) => {
+                self.regions.rx[queue].unread(start);
+                Err(TxFull)
+            }
+        }
+    }
+
     /// The order of these stores is what recovery relies on.
     fn publish(&mut self, queue: usize) {
-        self.describer.report(&mut self.commit);
+        self.batch.report(&mut self.commit);
         let regions = &mut self.regions;
         self.commit.set_rx_tail(queue, regions.rx[queue].position());
         self.commit.set_tx_head(regions.tx.head());
@@ -370,26 +400,45 @@ impl Worker {
     }
 }
 
-/// Copies a packet out of shared memory, to the start of `scratch`, which only grows: clearing it would cost as much again.
-fn copy_all<'s>(packet: &Packet<'_>, scratch: &'s mut Vec<u8>) -> &'s [u8] {
-    let len = packet.data.len();
-    if scratch.len() < len {
-        scratch.resize(len, 0);
-    }
-    packet.data.copy_to(&mut scratch[..len]);
-    &scratch[..len]
+/// Whether a packet, or one behind it, is the `suspect` that killed a predecessor. Then each packet is a batch of its own: of two that
+/// kill, the earlier must always kill first, or neither would ever be condemned.
+fn is_doubtful(suspect: Option<InProgress>, packet: InProgress) -> bool {
+    let suspect = suspect.filter(|suspect| suspect.queue == packet.queue);
+    suspect.is_some_and(|suspect| packet.sequence <= suspect.sequence)
 }
 
-/// Over which transport a packet may carry fields that filters want, as far as its first bytes tell.
+/// The counter of packets that are kept back by this verdict.
 #[inline]
-fn promises(decoded: &Decoded, window: &[u8], wanted: Kinds) -> Option<Transport> {
-    if wanted.is_empty() || decoded.payload == 0 {
-        return None;
+fn kept_back_as(verdict: Verdict) -> Counter {
+    match verdict {
+        Verdict::NoMatch => Counter::FilteredNoMatch,
+        _ => Counter::FilteredByPolicy,
     }
-    let transport = decoded.transport?;
-    let is_seen = decoded.payload + HEAD <= window.len() || window.len() < WINDOW;
-    let head = window.get(decoded.payload..).unwrap_or_default();
-    (!is_seen || is_candidate(transport, head, wanted)).then_some(transport)
+}
+
+/// Counts a packet and its `outcome`.
+#[inline]
+fn count(commit: &mut WorkerCommit, taken: &Taken, outcome: Counter) {
+    let bytes = u64::from(taken.bytes);
+    commit.add(Counter::Received, 1);
+    commit.add(Counter::ReceivedBytes, bytes);
+    commit.add(outcome, 1);
+    if outcome == Counter::Forwarded {
+        commit.add(Counter::ForwardedBytes, bytes);
+    }
+    if taken.verdict == Verdict::Matched {
+        commit.add(Counter::Matched, 1);
+    }
+    if taken.left_out != (0, 0) {
+        commit.add(Counter::FiltersLeftOut, taken.left_out.0);
+        commit.add(Counter::FieldsLeftOut, taken.left_out.1);
+    }
+    if taken.decoded.fragment {
+        commit.add(Counter::Fragments, 1);
+    }
+    if let Some(fault) = taken.decoded.fault {
+        commit.add(fault.counter(), 1);
+    }
 }
 
 /// How a worker ended.

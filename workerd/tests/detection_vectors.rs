@@ -1,141 +1,56 @@
-//! The reference's detection vectors, one after the other, each with a fresh detector.
-//!
-//! They are read from the file that `LC_HUNT_REFERENCE` names the folder of, by default
-//! `../../shared/reference` beside the repository; without it the test is skipped.
-//!
-//! | kind | what it says |
-//! |---|---|
-//! | parity | the reference finds this, and so must we |
-//! | negative | the reference finds nothing, and so must we, or one of the names it lists |
-//! | beat | the reference is wrong here |
+//! The reference's detection vectors, one after the other, each with a fresh detector; skipped
+//! without the reference. `tests/tests/detection.rs` sends the same through the whole node.
 
 #![allow(clippy::unwrap_used)]
 
+use lc_tests::vectors::{self, Carrier, Packet, Segment, UNKNOWN, Vector, VectorError};
 use lc_workerd::decode::{Addr, arp, decode};
 use lc_workerd::detect::{Context, Details, Detector, FIN, Flow, Layer, RST};
-use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::path::PathBuf;
-
-const FILE: &str = "detection-vectors.json";
 
 #[test]
 fn every_vector_is_answered_as_it_must_be() {
-    let folder = std::env::var_os("LC_HUNT_REFERENCE").map_or_else(
-        || {
-            PathBuf::from(concat!(
-                env!("CARGO_MANIFEST_DIR"),
-                "/../../shared/reference"
-            ))
-        },
-        PathBuf::from,
-    );
-    let Ok(text) = std::fs::read_to_string(folder.join(FILE)) else {
-        lc_tests::skipped!("no {FILE} in {}", folder.display());
-        return;
+    let vectors = match vectors::read() {
+        Ok(vectors) => vectors,
+        Err(absent @ VectorError::Absent { .. }) => return lc_tests::skipped!("{absent}"),
+        Err(damaged) => panic!("{damaged}"),
     };
-    let vectors: Vec<Value> = serde_json::from_str(&text).unwrap();
     let mut counts = BTreeMap::<&str, [usize; 2]>::new();
-    let mut confidences = [0; 2];
-    let mut infos = [0; 2];
+    let mut same_confidence = [0; 2];
     let mut failures = Vec::new();
     for vector in &vectors {
-        let count = counts.entry(vector["class"].as_str().unwrap()).or_default();
+        let count = counts.entry(&vector.class).or_default();
         count[1] += 1;
         match check(vector) {
-            Ok(found) => {
+            Ok(same) => {
                 count[0] += 1;
-                tally(&mut confidences, found.confidence);
-                tally(&mut infos, found.info);
+                same_confidence[0] += usize::from(same == Some(true));
+                same_confidence[1] += usize::from(same.is_some());
             }
-            Err(reason) => failures.push(format!("{}: {reason}", vector["name"])),
+            Err(reason) => failures.push(format!("{}: {reason}", vector.name)),
         }
     }
-    for (kind, [passed, all]) in &counts {
-        println!("{kind}: {passed} of {all}");
+    for (class, [passed, all]) in &counts {
+        println!("{class}: {passed} of {all}");
     }
-    println!("same confidence: {} of {}", confidences[0], confidences[1]);
-    println!("same info: {} of {}", infos[0], infos[1]);
+    let [same, all] = same_confidence;
+    println!("same confidence: {same} of {all}");
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
 }
 
-/// Whether what the vectors tell beside their answer is the same; nothing if they tell nothing.
-struct Found {
-    confidence: Option<bool>,
-    info: Option<bool>,
-}
-
-fn tally(counts: &mut [usize; 2], same: Option<bool>) {
-    counts[0] += usize::from(same == Some(true));
-    counts[1] += usize::from(same.is_some());
-}
-
-fn check(vector: &Value) -> Result<Found, String> {
+/// Whether the confidence is the reference's, too, where it tells one.
+fn check(vector: &Vector) -> Result<Option<bool>, String> {
     let mut node = Node::new();
-    let empty = Vec::new();
-    for packet in vector["prelude"].as_array().unwrap_or(&empty) {
-        node.feed(&with_defaults(packet, vector));
+    let mut answer = (UNKNOWN, 0);
+    for packet in &vector.packets {
+        answer = node.feed(packet);
     }
-    let (protocol, confidence) = node.feed(vector);
-    let accepted: Vec<&str> = match vector["accept_protocols"].as_array() {
-        Some(list) => list.iter().filter_map(Value::as_str).collect(),
-        None => vec![vector["expect_protocol"].as_str().unwrap()],
-    };
-    if !accepted.contains(&protocol) {
-        return Err(format!("{protocol}, not one of {accepted:?}"));
-    }
-    let expected = vector["expect_protocol"].as_str().unwrap();
-    if protocol == expected && protocol != "unknown" {
-        for (key, value) in vector["expect_metadata"].as_object().unwrap() {
-            let text = as_text(value);
-            let same =
-                |found: &str| found == text || value.is_object() && sorted(found) == sorted(&text);
-            if !node.details.get(key).is_some_and(same) {
-                return Err(format!(
-                    "{key} is {:?}, not {text:?}",
-                    node.details.get(key)
-                ));
-            }
-        }
-    }
-    let confidence = vector["expect_confidence"]
-        .as_f64()
-        .map(|expected| (expected * 1000.0 - f64::from(confidence)).abs() < 1.0);
-    let info = vector["expect_info"]
-        .as_str()
-        .map(|expected| expected == node.details.info());
-    Ok(Found { confidence, info })
-}
-
-/// A prelude packet with what it leaves out taken from its vector; it isn't reversed by it.
-fn with_defaults(packet: &Value, vector: &Value) -> Value {
-    let mut whole = vector.as_object().unwrap().clone();
-    for key in ["reverse", "tcp_flags", "at_ms"] {
-        whole.remove(key);
-    }
-    whole.extend(packet.as_object().unwrap().clone());
-    Value::Object(whole)
-}
-
-/// A map's lines in an order of their own.
-fn sorted(map: &str) -> Vec<&str> {
-    let mut lines: Vec<_> = map.lines().collect();
-    lines.sort_unstable();
-    lines
-}
-
-/// As the details say it: see `Details`.
-fn as_text(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Array(list) => list.iter().map(as_text).collect::<Vec<_>>().join(","),
-        Value::Object(map) => {
-            let entry = |(key, value): (&String, &Value)| format!("{key}={}", as_text(value));
-            map.iter().map(entry).collect::<Vec<_>>().join("\n")
-        }
-        other => other.to_string(),
-    }
+    let (protocol, confidence) = answer;
+    let details = &node.details;
+    vector.check(protocol, details.info(), |key| details.get(key))?;
+    let near = |expected: f64| (expected * 1000.0 - f64::from(confidence)).abs() < 1.0;
+    Ok(vector.confidence.map(near))
 }
 
 /// An address and a port.
@@ -158,38 +73,31 @@ impl Node {
     }
 
     /// The answer to a packet, and its confidence in thousandths.
-    fn feed(&mut self, vector: &Value) -> (&'static str, u16) {
+    fn feed(&mut self, packet: &Packet) -> (&'static str, u16) {
         self.details.clear();
-        let text = |key: &str| vector[key].as_str();
-        let bytes = |key: &str| unhex(text(key).unwrap_or_default());
-        let (payload, frame) = (bytes("payload_hex"), bytes("frame_hex"));
-        let port = |key: &str| vector[key].as_u64().unwrap() as u16;
-        let mut ends = [
-            (
-                address(text("src_ip").unwrap_or("192.0.2.10")),
-                port("src_port"),
-            ),
-            (
-                address(text("dst_ip").unwrap_or("198.51.100.20")),
-                port("dst_port"),
-            ),
-        ];
-        let layer = match text("transport").unwrap() {
-            "TCP" => Layer::Tcp,
-            "UDP" => Layer::Udp,
-            "SCTP" => Layer::Sctp,
-            "ICMP" => Layer::Icmp,
-            "ICMPv6" => Layer::IcmpV6,
-            _ => return self.feed_frame(vector["link_type"].as_u64().unwrap() as u16, &frame),
-        };
-        if vector["reverse"].as_bool() == Some(true) {
-            ends.swap(0, 1);
+        match packet {
+            Packet::Segment(segment) => self.feed_segment(segment),
+            Packet::Frame { link_type, bytes } => self.feed_frame(*link_type, bytes),
         }
-        let mut context = Context::new(layer, (ends[0].1, ends[1].1), &payload);
-        context.addresses = (ends[0].0, ends[1].0);
-        context.time_ns = 1_000_000_000 + vector["at_ms"].as_u64().unwrap_or(0) * 1_000_000;
-        context.traffic_class = vector["tos"].as_u64().unwrap_or(0) as u8;
-        for flag in text("tcp_flags").unwrap_or("PA").chars() {
+    }
+
+    fn feed_segment(&mut self, segment: &Segment) -> (&'static str, u16) {
+        let layer = match segment.carrier {
+            Carrier::Tcp => Layer::Tcp,
+            Carrier::Udp => Layer::Udp,
+            Carrier::Sctp => Layer::Sctp,
+            Carrier::Icmp => Layer::Icmp,
+            Carrier::IcmpV6 => Layer::IcmpV6,
+            Carrier::Frame => panic!("a frame without bytes"),
+        };
+        let ((source, source_port), (destination, destination_port)) =
+            (segment.source, segment.destination);
+        let ports = (source_port, destination_port);
+        let mut context = Context::new(layer, ports, &segment.payload);
+        context.addresses = (address(source), address(destination));
+        context.time_ns = 1_000_000_000 + segment.at_ms * 1_000_000;
+        context.traffic_class = segment.traffic_class;
+        for flag in segment.tcp_flags.chars() {
             context.tcp_flags |= match flag {
                 'F' => FIN,
                 'R' => RST,
@@ -205,7 +113,7 @@ impl Node {
             return self.observe(Context::new(Layer::Arp, (0, 0), packet));
         }
         let Some(context) = Context::decoded(&decoded, frame, true, 1_000_000_000) else {
-            return ("unknown", 0);
+            return (UNKNOWN, 0);
         };
         self.observe(context)
     }
@@ -223,24 +131,15 @@ impl Node {
         let verdict = self.detector.observe(&context, &mut flow.0);
         self.detector
             .describe(&context, &mut flow.0, &mut self.details);
-        verdict.map_or(("unknown", 0), |verdict| {
+        verdict.map_or((UNKNOWN, 0), |verdict| {
             (verdict.protocol.name(), verdict.confidence.in_thousandths())
         })
     }
 }
 
-fn address(text: &str) -> Addr {
-    match text.parse().unwrap() {
+fn address(address: IpAddr) -> Addr {
+    match address {
         IpAddr::V4(address) => Addr::V4(address.to_bits()),
         IpAddr::V6(address) => Addr::of_v6(address.to_bits()),
     }
-}
-
-fn unhex(text: &str) -> Vec<u8> {
-    let (pairs, _) = text.as_bytes().as_chunks::<2>();
-    let number = |pair: &[u8; 2]| {
-        let pair = std::str::from_utf8(pair).unwrap();
-        u8::from_str_radix(pair, 16).unwrap()
-    };
-    pairs.iter().map(number).collect()
 }

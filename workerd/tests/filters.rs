@@ -317,6 +317,14 @@ fn mail_in_segments() {
             "W31",
         ),
         ("email_address", "a@b.c", "EHLO a@b.c\r\n", false, ""),
+        // On any port.
+        (
+            "email_address",
+            "a@b.c",
+            "MAIL FROM:<a@b.c>\r\n",
+            true,
+            "W31",
+        ),
         (
             "email_subject",
             "*secret*",
@@ -375,6 +383,20 @@ fn patterns_that_can_match_nothing_are_refused_and_do_not_count() {
             "t13d1516h2_8DAAF6152771_b186095e22bb",
             Some(Reason::NoJa4),
         ),
+        (
+            "tls_ja4",
+            "ts3d0101h1_8daaf6152771_b186095e22bb",
+            Some(Reason::NoJa4),
+        ),
+        ("ip_address", "10.0.0.0/99", Some(Reason::NoAddress)),
+        ("ip_address", "1234.*", Some(Reason::NoAddress)),
+        ("ip_address", "a:b", Some(Reason::NoAddress)),
+        ("ip_address", "2001:db8::1", None),
+        ("ip_address", "192.168.*.*", None),
+        ("phone_number", "+1415*", None),
+        ("phone_number", "*abc", None),
+        ("call_id", "x", None),
+        ("imsi", "anything", Some(Reason::NoImsi)),
         ("imsi", "26201123456789", Some(Reason::NoImsi)),
         ("imsi", "26201*", Some(Reason::NoImsi)),
         ("imsi", "262-01-1234567890", None),
@@ -782,6 +804,223 @@ proptest! {
     }
 }
 
+/// Affix patterns, read star by star.
+fn naive_affix(pattern: &str, value: &str) -> bool {
+    let mut text: Vec<(char, bool)> = Vec::new();
+    let mut letters = pattern.chars().peekable();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '\\' if letters.peek() == Some(&'*') => text.push(('*', letters.next().is_none())),
+            '*' => text.push(('*', true)),
+            letter => text.push((letter, false)),
+        }
+    }
+    let star = Some(&('*', true));
+    let (leading, trailing) = (text.first() == star, text.last() == star);
+    let text = &text[usize::from(leading)..];
+    let text = &text[..text.len() - usize::from(trailing && !text.is_empty())];
+    let text: String = text
+        .iter()
+        .map(|(letter, _)| letter.to_ascii_lowercase())
+        .collect();
+    let value = value.to_lowercase();
+    match (leading, trailing) {
+        (true, false) => value.ends_with(&text),
+        (false, true) => value.starts_with(&text),
+        _ => value.contains(&text),
+    }
+}
+
+/// Globs, letter by letter.
+fn naive_glob(pattern: &[u8], value: &[u8]) -> bool {
+    match pattern.split_first() {
+        None => value.is_empty(),
+        Some((b'*', rest)) => (0..=value.len()).any(|skip| naive_glob(rest, &value[skip..])),
+        Some((letter, rest)) => {
+            let first = value.first().map(u8::to_ascii_lowercase);
+            first == Some(letter.to_ascii_lowercase()) && naive_glob(rest, &value[1..])
+        }
+    }
+}
+
+/// Addresses and prefixes, bit by bit; an address that is mapped into IPv6 is the one that it stands for.
+fn naive_address(pattern: &str, value: &str) -> bool {
+    let bits = |text: &str| match text.parse().unwrap() {
+        std::net::IpAddr::V4(address) => format!("4{:032b}", address.to_bits()),
+        std::net::IpAddr::V6(address) => match address.to_ipv4_mapped() {
+            Some(address) => format!("4{:032b}", address.to_bits()),
+            None => format!("6{:0128b}", address.to_bits()),
+        },
+    };
+    let (address, len) = pattern.split_once('/').unwrap_or((pattern, "128"));
+    let address = bits(address);
+    let is_mapped = pattern.starts_with("::ffff:");
+    let len = len.parse::<usize>().unwrap() - if is_mapped { 96 } else { 0 };
+    bits(value).starts_with(&address[..(1 + len).min(address.len())])
+}
+
+fn naive_digits(pattern: &str, value: &str, lengths: &[usize], compared: usize) -> bool {
+    let digits: String = pattern.chars().filter(char::is_ascii_digit).collect();
+    lengths.contains(&digits.len()) && digits[..compared] == value[..compared]
+}
+
+/// Whether a filter matches a value, by the plainest reading of the rules.
+fn naive(kind: &str, pattern: &str, value: &str) -> bool {
+    let is_hex = |text: &str| text.len() == 32 && text.chars().all(|one| one.is_ascii_hexdigit());
+    match kind {
+        "ip_address" => naive_address(pattern, value),
+        "phone_number" => naive_phone(pattern, value),
+        "sip_user" | "sip_uri" => naive_affix(pattern, value),
+        "imsi" => naive_digits(pattern, value, &[15], 15),
+        "imei" => naive_digits(pattern, value, &[14, 15], 14),
+        "tls_ja3" | "tls_ja3s" => {
+            is_hex(pattern.trim()) && pattern.trim().eq_ignore_ascii_case(value)
+        }
+        "tls_ja4" => pattern.trim() == value,
+        _ => naive_glob(pattern.as_bytes(), value.as_bytes()),
+    }
+}
+
+const FIELDS: [(&str, Kind); 15] = [
+    ("sip_user", Kind::SipUser),
+    ("sip_uri", Kind::SipUri),
+    ("call_id", Kind::CallId),
+    ("codec", Kind::Codec),
+    ("dns_domain", Kind::DnsName),
+    ("email_address", Kind::EmailAddress),
+    ("email_subject", Kind::EmailSubject),
+    ("tls_sni", Kind::TlsSni),
+    ("tls_ja3", Kind::TlsJa3),
+    ("tls_ja3s", Kind::TlsJa3s),
+    ("tls_ja4", Kind::TlsJa4),
+    ("http_host", Kind::HttpHost),
+    ("http_url", Kind::HttpUrl),
+    ("imsi", Kind::Imsi),
+    ("imei", Kind::Imei),
+];
+
+/// Patterns that often match the values of [`value_of`].
+fn pattern_of(kind: &'static str) -> BoxedStrategy<String> {
+    match kind {
+        "ip_address" => prop_oneof![
+            (0_u8..4, 28_u8..=32).prop_map(|(last, len)| format!("10.0.0.{last}/{len}")),
+            (0_u8..4).prop_map(|last| format!("10.0.0.{last}")),
+            (0_u8..4).prop_map(|last| format!("::ffff:10.0.0.{last}")),
+            (0_u8..4, 124_u8..=128).prop_map(|(last, len)| format!("::ffff:10.0.0.{last}/{len}")),
+            (0_u8..4, 0_u8..=128).prop_map(|(last, len)| format!("2001:db8::{last}/{len}")),
+        ]
+        .boxed(),
+        "sip_user" | "sip_uri" => "(\\*|\\\\\\*)?[abAB]{0,3}(\\*|\\\\\\*)?".boxed(),
+        "phone_number" => "\\*?\\+?[12]{0,3}\\*?|[12]{9,12}".boxed(),
+        "imsi" => "[12]{1}-?1{12,13}[12]".boxed(),
+        "imei" => "1{1}-?1{12}[12]{0,2}".boxed(),
+        "tls_ja3" | "tls_ja3s" => " ?[aA]{30,31}[ab] ?".boxed(),
+        "tls_ja4" => " ?t12d010100_[ab]{1}00000000000_000000000000 ?".boxed(),
+        _ => "[abA*]{0,6}".boxed(),
+    }
+}
+
+fn value_of(kind: &'static str) -> BoxedStrategy<String> {
+    match kind {
+        "ip_address" => prop_oneof![
+            (0_u8..18).prop_map(|last| format!("10.0.0.{last}")),
+            (0_u8..18).prop_map(|last| format!("2001:db8::{last}")),
+        ]
+        .boxed(),
+        "phone_number" => "\\+?[12]{0,4}|[12]{9,13}".boxed(),
+        "imsi" => "[12]1{13}[12]".boxed(),
+        "imei" => "1{13}[12]".boxed(),
+        "tls_ja3" | "tls_ja3s" => "a{31}[ab]".boxed(),
+        "tls_ja4" => "t12d010100_[ab]{1}00000000000_000000000000".boxed(),
+        _ => "[abAB*]{0,8}".boxed(),
+    }
+}
+
+/// Some filters of every type but BPF, which acts in the capture.
+fn filters_of_all_types() -> impl Strategy<Value = Vec<(&'static str, String)>> {
+    let kinds: Vec<&'static str> = FIELDS
+        .iter()
+        .map(|(kind, _)| *kind)
+        .chain(["ip_address", "phone_number"])
+        .collect();
+    let one = prop::sample::select(kinds)
+        .prop_flat_map(|kind| pattern_of(kind).prop_map(move |pattern| (kind, pattern)));
+    prop::collection::vec(one, 0..80)
+}
+
+proptest! {
+    #[test]
+    fn every_type_matches_as_a_naive_reading_says(
+        filters in filters_of_all_types(),
+        (number, value) in (0..FIELDS.len()).prop_flat_map(|number| (Just(number), value_of(FIELDS[number].0))),
+        number_of_user in value_of("phone_number"),
+        address in value_of("ip_address"),
+    ) {
+        let (kind, field) = FIELDS[number];
+        let value = if kind == "sip_user" { value + &number_of_user } else { value };
+        let names: Vec<String> = (0..filters.len()).map(|n| format!("{n:03}")).collect();
+        let mut rows: Vec<Row<'_>> = names.iter().zip(&filters).map(|(id, (kind, pattern))| (id.as_str(), *kind, pattern.as_str())).collect();
+        rows.push(("bpf", "bpf", "tcp"));
+        rows.push(("-disabled", kind, "*"));
+        let (set, _) = compile(&rows, NoFilterPolicy::Deny);
+        let mut fields = Fields::default();
+        fields.push(field, value.as_bytes());
+        let source = match address.parse().unwrap() {
+            std::net::IpAddr::V4(address) => Addr::V4(address.to_bits()),
+            std::net::IpAddr::V6(address) => Addr::of_v6(address.to_bits()),
+        };
+        let mut found = ids(&set, Some((source, Addr::V4(0))), &fields).1;
+        found.sort();
+        let expected: Vec<String> = names
+            .iter()
+            .zip(&filters)
+            .filter(|(_, (of, pattern))| match *of {
+                "ip_address" => naive(of, pattern, &address) || naive_address(pattern, "0.0.0.0"),
+                "phone_number" => kind == "sip_user" && naive(of, pattern, &value.to_lowercase()),
+                of => of == kind && naive(of, pattern, &value),
+            })
+            .map(|(id, _)| id.clone())
+            .collect();
+        prop_assert_eq!(found, expected, "{} {:?} {:?}", kind, value, filters);
+    }
+}
+
+/// Numbers as the processor stores them, a SIP user, whether they match. What a person entered has been rewritten by the processor, so
+/// that some of these patterns match more than that person meant (W23).
+#[test]
+fn numbers_as_the_processor_stores_them() {
+    for (stored, user, expected) in [
+        ("49301234567", "+49301234567", true),
+        ("49301234567", "0049301234567", true),
+        ("49301234567", "9900049301234567", true),
+        ("49301234567", "0301234567", false),
+        ("49301234567", "301234567", false),
+        ("0301234567", "0301234567", true),
+        ("0301234567", "+49301234567", false),
+        ("301234567", "+49301234567", false),
+        ("*301234567", "+49301234567", true),
+        ("*301234567", "0301234567", true),
+        ("49*", "49301234567", true),
+        ("49*", "+49301234567", false),
+        ("49*", "0049301234567", false),
+        ("15550100199", "+15550100199", true),
+        ("34960000", "01134960000", false),
+        ("*3149301234567", "*31#+49301234567", false),
+        ("49567", "49301234567", false),
+        ("123", "alice123", false),
+        ("*", "whoever", true),
+        ("", "whoever", true),
+        ("**", "whoever", true),
+    ] {
+        let (set, refused) = compile(&[("f", "phone_number", stored)], NoFilterPolicy::Deny);
+        assert_eq!(refused, []);
+        let mut fields = Fields::default();
+        fields.push(Kind::SipUser, user.as_bytes());
+        let matched = ids(&set, None, &fields).0 == Verdict::Matched;
+        assert_eq!(matched, expected, "{stored} {user}");
+    }
+}
+
 #[test]
 fn a_batch_is_compared_as_its_packets_are_one_by_one() {
     let (set, _) = compile(
@@ -801,6 +1040,21 @@ fn a_batch_is_compared_as_its_packets_are_one_by_one() {
         .map(|hit| (hit.packet, set.id(hit.filter)))
         .collect();
     assert_eq!(hits, [(0, "a"), (0, "b"), (1, "b"), (3, "a")]);
+}
+
+#[test]
+fn more_filters_than_a_message_has_room_for_are_counted() {
+    let names: Vec<_> = (0..1_100).map(|n| format!("f{n}")).collect();
+    let rows: Vec<Row<'_>> = names
+        .iter()
+        .map(|id| (id.as_str(), "dns_domain", "*.a"))
+        .collect();
+    let (set, _) = compile(&rows, NoFilterPolicy::Deny);
+    let (mut fields, mut matches) = (Fields::default(), Matches::default());
+    fields.push(Kind::DnsName, b"x.a");
+    fields.push(Kind::DnsName, b"y.a");
+    set.judge(&Decoded::default(), &fields, false, &mut matches);
+    assert_eq!((matches.filters().len(), matches.left_out()), (1_024, 76));
 }
 
 #[test]
@@ -992,6 +1246,13 @@ const SIP_URI: &[(&str, &str, bool, &str)] = &[
         "",
     ),
     ("*@b.org", "From: sip:alice@b.org;tag=1", true, ""),
+    ("*@example.com", "From: <sip:USER@EXAMPLE.COM>", true, ""),
+    (
+        "*@example.com",
+        "From: <sip:user@example.com extra>",
+        false,
+        "",
+    ),
     ("sip:alice@b.org", "From: <sip:alice@b.org>", false, ""),
     ("a*@b.org", "From: <sip:alice@b.org>", false, ""),
     ("svc@proxy.example", "From: <sip:a@b>", true, ""),

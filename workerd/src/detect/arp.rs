@@ -135,8 +135,8 @@ impl Signature for Arp {
         }
         details.put("hardware_length", sender_hardware.bytes.len());
         details.put("protocol_length", 4);
-        details.put("sender_hw", sender_hardware);
-        details.put("target_hw", target_hardware);
+        details.put("sender_hw", format_args!("{sender_hardware}"));
+        details.put("target_hw", format_args!("{target_hardware}"));
         details.put("sender_ip", sender);
         details.put("target_ip", target);
         details.flag("gratuitous", sender == target);

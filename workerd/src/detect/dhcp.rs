@@ -5,11 +5,11 @@
 
 use super::confidence::Confidence;
 use super::context::{Context, Layer};
-use super::details::{Details, Text};
+use super::details::{Details, Text, Value, Writer};
 use super::fields::{be32, byte};
 use super::protocol::Protocol;
 use super::signature::{Notes, Signature, Verdict, verdict};
-use std::fmt;
+use std::fmt::{self, Write};
 use std::net::Ipv4Addr;
 
 /// See the module.
@@ -79,8 +79,8 @@ impl Named<'_> {
     }
 }
 
-impl fmt::Display for Named<'_> {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Value for Named<'_> {
+    fn write(&self, out: &mut Writer<'_>) -> fmt::Result {
         let number = be32(self.1, 0).unwrap_or(0);
         match self.0 {
             12 => write!(out, "hostname={}", Text(self.1)),

@@ -130,6 +130,9 @@ mod tests {
             probe(Layer::Sctp, (3868, 3868), &chunk).unwrap().0,
             "Diameter"
         );
+        let mut other = chunk.clone();
+        other[16] = 2;
+        assert!(probe(Layer::Sctp, (3868, 3868), &other).is_none());
         request[27] = 40;
         assert!(probe(Layer::Tcp, (3868, 3868), &request).is_none());
         request[27] = 12;

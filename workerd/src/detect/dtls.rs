@@ -1,7 +1,8 @@
 //! DTLS (RFC 6347 section 4.1, RFC 9147 section 4).
 //!
-//! UDP; records of type 20 to 25 and version 1.0, 1.2 or 1.3's that chain to the end of the payload. What
-//! follows on the same ports as media is SRTP (RFC 5764), so a flow can turn into that.
+//! UDP; records of type 20 to 25 and version 1.0, 1.2 or 1.3's, or the 0x0100 of OpenSSL before 0.9.8f that
+//! some VPNs keep to, that chain to the end of the payload. What follows on the same ports as media is
+//! SRTP (RFC 5764), so a flow can turn into that.
 
 use super::confidence::Confidence;
 use super::context::{Context, Layer};
@@ -15,6 +16,8 @@ pub struct Dtls;
 
 const HEADER: usize = 13;
 const HANDSHAKE: u8 = 22;
+/// Version 1.0 as it was written before it was one.
+const OLD: u16 = 0x0100;
 /// Most records of a datagram.
 const MOST_RECORDS: usize = 32;
 
@@ -23,7 +26,7 @@ fn first_record(payload: &[u8]) -> Option<(u8, u16)> {
     let mut rest = payload;
     for _ in 0..MOST_RECORDS {
         let (kind, version) = (byte(rest, 0)?, be16(rest, 1)?);
-        if !(20..=25).contains(&kind) || !matches!(version, 0xfeff | 0xfefd | 0xfefc) {
+        if !(20..=25).contains(&kind) || !matches!(version, 0xfeff | 0xfefd | 0xfefc | OLD) {
             return None;
         }
         rest = rest.get(HEADER + usize::from(be16(rest, 11)?)..)?;
@@ -61,6 +64,7 @@ impl Signature for Dtls {
         let version = match version {
             0xfeff => "DTLS 1.0",
             0xfefd => "DTLS 1.2",
+            OLD => "DTLS 1.0 (OpenSSL before 0.9.8f)",
             _ => "DTLS 1.3",
         };
         let content = match kind {
@@ -116,6 +120,10 @@ mod tests {
         let mut other = HELLO;
         other[2] = 0xfb;
         assert!(probe(Layer::Udp, (5684, 5684), &other).is_none());
+        other[1..3].copy_from_slice(&OLD.to_be_bytes());
+        assert_eq!(probe(Layer::Udp, (5684, 443), &other).unwrap().0, "DTLS");
+        other[12] = 3;
+        assert!(probe(Layer::Udp, (5684, 443), &other).is_none());
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! HTTP/1 (RFC 9112 sections 3 and 4).
 //!
-//! A request line of a known method, a target and a version, or a status line. Header names in any
-//! case; lines end with CRLF or LF. The upgrade to WebSocket has a signature of its own.
+//! A request line of a known method, a target and a version, or a status line; a proxy's header may
+//! stand in front. A `GET`, a path and a line end that are all of the payload are a request of version 0.9 (RFC 1945
+//! section 4.1). Header names in any case; lines end with CRLF or LF. The upgrade to WebSocket has a
+//! signature of its own.
 
 use super::confidence::Confidence;
 use super::context::{Context, Layer};
 use super::details::Details;
 use super::fields::{head, lines, split, word};
 use super::protocol::Protocol;
+use super::proxy::behind_header;
 use super::signature::{Notes, Signature, Verdict, verdict};
 
 /// See the module.
@@ -56,6 +59,10 @@ impl<'a> Start<'a> {
     #[must_use]
     pub fn of(payload: &'a [u8]) -> Option<Self> {
         if payload.len() < 16 {
+            return simple_request(payload);
+        }
+        // Most packets are parts of bodies.
+        if !may_start(payload[0]) {
             return None;
         }
         let line = lines(head(payload, WINDOW)).next()?;
@@ -79,6 +86,18 @@ impl<'a> Start<'a> {
     }
 }
 
+/// A request of version 0.9; those as long as a request line of later versions are not looked for.
+fn simple_request(payload: &[u8]) -> Option<Start<'_>> {
+    let path = payload.strip_prefix(b"GET ")?.strip_suffix(b"\r\n")?;
+    let path = path.trim_ascii_end();
+    let possible = path.first() == Some(&b'/') && path.iter().all(u8::is_ascii_graphic);
+    possible.then_some(Start::Request {
+        method: b"GET",
+        path,
+        version: b"HTTP/0.9",
+    })
+}
+
 /// The value of the header `name`, which must be lower case.
 #[must_use]
 pub fn header<'a>(payload: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
@@ -91,18 +110,25 @@ pub fn header<'a>(payload: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
         })
 }
 
+/// Whether a method or a version starts with this byte.
+#[inline]
+fn may_start(first: u8) -> bool {
+    matches!(first, b'C' | b'D' | b'G' | b'H' | b'O' | b'P' | b'T')
+}
+
 impl Signature for Http {
     fn protocols(&self) -> &'static [Protocol] {
         &[Protocol::Http]
     }
 
     fn starts(&self, layer: Layer, first: u8) -> bool {
-        let known = METHODS.iter().any(|method| method[0] == first) || first == b'H';
+        let known =
+            METHODS.iter().any(|method| method[0] == first) || matches!(first, b'H' | b'\r');
         matches!(layer, Layer::Tcp | Layer::Udp | Layer::Sctp) && known
     }
 
     fn judge(&self, context: &Context<'_>, _: &mut Notes<'_>) -> Option<Verdict> {
-        Start::of(context.payload)?;
+        Start::of(behind_header(context.payload))?;
         let confidence = Confidence::by_port(context.on(PORTS), 1000, 800);
         verdict(Protocol::Http, confidence)
     }
@@ -114,7 +140,7 @@ impl Signature for Http {
         notes: &mut Notes<'_>,
         details: &mut Details,
     ) {
-        let payload = context.payload;
+        let payload = behind_header(context.payload);
         let told: &[(&'static str, &[u8])] = match Start::of(payload) {
             Some(Start::Request {
                 method,
@@ -166,7 +192,8 @@ impl Signature for Http {
     }
 
     fn watch(&self, context: &Context<'_>, notes: &mut Notes<'_>) {
-        if let Some(Start::Request { method, path, .. }) = Start::of(context.payload) {
+        if let Some(Start::Request { method, path, .. }) = Start::of(behind_header(context.payload))
+        {
             *notes.scratch = notes.memory.remember(method, path, context.time_ns);
         }
     }
@@ -174,5 +201,29 @@ impl Signature for Http {
     /// Upgrades (RFC 9110 section 7.8), and what is tunnelled by CONNECT.
     fn upgrades(&self) -> &'static [Protocol] {
         &[Protocol::WebSocket, Protocol::Http2, Protocol::Tls]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::probe;
+    use super::*;
+
+    #[test]
+    fn a_request_of_the_first_version_is_a_line_alone() {
+        let (name, details) = probe(Layer::Tcp, (40000, 80), b"GET /\r\n\r\n").unwrap();
+        assert_eq!((name, details.get("version")), ("HTTP", Some("HTTP/0.9")));
+        assert_eq!(details.get("path"), Some("/"));
+        for payload in [&b"GET /"[..], b"GET x\r\n", b"GET /a b\r\n", b"GET /\r\nx"] {
+            assert!(probe(Layer::Tcp, (40000, 80), payload).is_none());
+        }
+    }
+
+    #[test]
+    fn a_proxy_may_say_whose_request_it_is() {
+        let payload = b"PROXY UNKNOWN\r\nGET /x HTTP/1.1\r\nHost: a\r\n\r\n";
+        let (name, details) = probe(Layer::Tcp, (40000, 80), payload).unwrap();
+        assert_eq!((name, details.get("path")), ("HTTP", Some("/x")));
+        assert!(probe(Layer::Tcp, (40000, 80), b"PROXY GET /x HTTP/1.1\r\n").is_none());
     }
 }

@@ -4,7 +4,10 @@
 //! strangers can make it forget but not make it large.
 
 use crate::decode::Addr;
-use std::hash::{BuildHasher, Hash, RandomState};
+use crate::flows::Seed;
+
+/// How many of the first bytes of a connection are remembered.
+pub const START_BYTES: usize = 20;
 
 /// What one flow remembers for its signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -12,12 +15,19 @@ pub enum Scratch {
     /// Nothing.
     #[default]
     Empty,
-    /// The last packet of a media stream (or of what may be one), by direction.
+    /// The last packet of each of the latest media streams (or of what may be one), the latest first.
     Media {
         /// Synchronization sources; 0 where none was seen.
-        ssrc: [u32; 2],
+        ssrc: [u32; 3],
         /// Sequence numbers.
-        sequence: [u16; 2],
+        sequence: [u16; 3],
+    },
+    /// The first bytes that one end of a connection sent, where they came in short segments.
+    Start {
+        /// Which end: see [`super::Context::forward`].
+        forward: bool,
+        /// The bytes.
+        bytes: Short<START_BYTES>,
     },
     /// The latest DNS queries without an answer.
     Queries {
@@ -46,8 +56,37 @@ pub enum MediaKind {
     T38,
 }
 
-/// A short copy of text from a packet; longer text is cut.
-#[derive(Debug, Clone, Copy)]
+impl Scratch {
+    /// The first bytes of a connection up to and with `segment`, as far as they came in short segments from
+    /// the end that sent the first of them; `None` for a segment of the other end.
+    pub fn join(&mut self, forward: bool, segment: &[u8]) -> Option<Short<START_BYTES>> {
+        let joined = match self {
+            Self::Start {
+                forward: first,
+                bytes,
+            } => {
+                if *first != forward {
+                    return None;
+                }
+                let mut joined = [0; 2 * START_BYTES];
+                let (known, more) = (bytes.as_bytes(), &segment[..segment.len().min(START_BYTES)]);
+                let len = known.len() + more.len();
+                joined[..known.len()].copy_from_slice(known);
+                joined[known.len()..len].copy_from_slice(more);
+                Short::new(&joined[..len])
+            }
+            _ => Short::new(segment),
+        };
+        *self = Self::Start {
+            forward,
+            bytes: joined,
+        };
+        Some(joined)
+    }
+}
+
+/// A short copy of bytes from a packet; more of them are cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Short<const N: usize> {
     len: u8,
     bytes: [u8; N],
@@ -106,9 +145,10 @@ const MEDIA_LIFE_S: u32 = 3600;
 const PAIR_LIFE_S: u32 = 30 * 60;
 
 /// What all flows of a worker share: about 1.5 MiB, allocated once.
-#[derive(Debug)]
 pub struct Memory {
-    hasher: RandomState,
+    seed: Seed,
+    /// Whether any endpoint was ever announced: on most links none is.
+    has_media: bool,
     media: Vec<[Option<Media>; WAYS]>,
     pairs: Vec<[(u64, u32); WAYS]>,
     requests: Vec<Option<Request>>,
@@ -120,7 +160,8 @@ impl Memory {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            hasher: RandomState::new(),
+            seed: Seed::random(),
+            has_media: false,
             media: vec![[None; WAYS]; MEDIA_BUCKETS],
             pairs: vec![[(0, 0); WAYS]; PAIR_BUCKETS],
             requests: vec![None; REQUESTS],
@@ -155,11 +196,16 @@ impl Memory {
             )
         });
         bucket[place] = Some(media);
+        self.has_media = true;
     }
 
     /// What was announced for an endpoint within the last hour.
     #[must_use]
+    #[inline]
     pub fn announced(&self, endpoint: (Addr, u16), time_ns: u64) -> Option<&Media> {
+        if !self.has_media {
+            return None;
+        }
         let key = self.key(endpoint);
         let live = |media: &&Media| {
             media.key == key && seconds(time_ns).saturating_sub(media.at_s) <= MEDIA_LIFE_S
@@ -214,16 +260,17 @@ impl Memory {
 
     /// Never 0, which marks empty places.
     fn key(&self, endpoint: (Addr, u16)) -> u64 {
-        self.hash((number(endpoint.0), endpoint.1))
+        self.hash(number(endpoint.0), 0, endpoint.1.into())
     }
 
     fn pair_key(&self, (a, b): (Addr, Addr)) -> u64 {
         let (a, b) = (number(a), number(b));
-        self.hash((a.min(b), a.max(b)))
+        self.hash(a.min(b), a.max(b), 0)
     }
 
-    fn hash(&self, value: impl Hash) -> u64 {
-        self.hasher.hash_one(value).max(1)
+    fn hash(&self, a: u128, b: u128, c: u64) -> u64 {
+        let words = [(a >> 64) as u64, a as u64, (b >> 64) as u64, b as u64, c];
+        self.seed.hash(&words).max(1)
     }
 }
 

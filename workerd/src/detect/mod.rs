@@ -73,10 +73,12 @@ mod mysql;
 mod nfs;
 mod ntp;
 mod openvpn;
+mod pfcp;
 mod pop3;
 mod postgresql;
 mod pptp;
 mod protocol;
+mod proxy;
 mod quic;
 mod radius;
 mod rdp;
@@ -103,7 +105,7 @@ mod wireguard;
 
 pub use confidence::Confidence;
 pub use context::{Context, FIN, Layer, RST};
-pub use details::{Details, Text};
+pub use details::{Details, Text, Value, Writer};
 pub use protocol::Protocol;
 pub use signature::{Notes, Signature, Verdict};
 pub use sip::METHODS as SIP_METHODS;
@@ -115,6 +117,9 @@ use std::ops::IndexMut;
 pub const MOST_PACKETS: u8 = 16;
 /// Bytes of payload after which an undecided flow is given up.
 pub const MOST_BYTES: u32 = 32 * 1024;
+
+/// A segment below so many bytes is also judged together with those before it.
+const SHORT: usize = 8;
 
 /// Protocols that all packets of their flows belong to, those without payload too, as in the
 /// reference.
@@ -132,6 +137,7 @@ pub static SIGNATURES: &[&dyn Signature] = &[
     &megaco::Megaco,
     &diameter::Diameter,
     &gtp::Gtp,
+    &pfcp::Pfcp,
     &vxlan::Vxlan,
     &radius::Radius,
     &m3ua::M3ua,
@@ -334,7 +340,9 @@ impl Detector {
             }
             self.counters.judged += 1;
             let candidates = self.candidates[context.layer as usize][usize::from(*first)];
-            self.judge(context, flow, candidates)
+            let alone = self.judge(context, flow, candidates);
+            let short = context.tcp() && context.payload.len() < SHORT;
+            alone.or_else(|| short.then(|| self.judge_joined(context, flow))?)
         } else {
             None
         };
@@ -347,6 +355,22 @@ impl Detector {
             None => self.count(context, flow),
         }
         verdict
+    }
+
+    /// Judges a short segment together with those before it: where bytes come one by one, no
+    /// segment alone says anything.
+    fn judge_joined(&mut self, context: &Context<'_>, flow: &mut Flow) -> Option<Verdict> {
+        let joined = flow.scratch.join(context.forward, context.payload)?;
+        let payload = joined.as_bytes();
+        let candidates = self.candidates[Layer::Tcp as usize][usize::from(*payload.first()?)];
+        self.judge(
+            &Context {
+                payload,
+                ..*context
+            },
+            flow,
+            candidates,
+        )
     }
 
     /// Counts a packet that decided nothing.
@@ -369,14 +393,14 @@ impl Detector {
         let Some(first) = context.payload.first() else {
             return;
         };
-        let candidates =
-            self.candidates[context.layer as usize][usize::from(*first)] & plan.upgrades;
+        let starts = self.candidates[context.layer as usize][usize::from(*first)];
+        let candidates = starts & plan.upgrades;
         if candidates != 0
             && let Some(verdict) = self.judge(context, flow, candidates)
         {
             self.counters.upgraded += u64::from(verdict.protocol != flow.protocol);
             self.settle(context, flow, verdict);
-        } else if plan.watch {
+        } else if plan.watch && starts & 1 << plan.signature != 0 {
             self.watch(context, flow, plan);
         }
     }
@@ -634,5 +658,22 @@ mod tests {
             .map(|verdict| verdict.map(|verdict| verdict.protocol))
             .collect();
         assert_eq!(names, [Some(Protocol::Ssh), None, Some(Protocol::Ssh)]);
+    }
+
+    #[test]
+    fn bytes_that_come_one_by_one_are_put_together() {
+        let (mut detector, mut flow) = (Detector::new(), Flow::default());
+        let mut observe = |ports, forward, payload: &[u8]| {
+            let mut context = Context::new(Layer::Tcp, ports, payload);
+            context.forward = forward;
+            detector.observe(&context, &mut flow)
+        };
+        for byte in b"\x16\x03\x01\x00\x04" {
+            assert_eq!(observe((40000, 40001), true, &[*byte]), None);
+            // The other end's bytes are not mixed in.
+            assert_eq!(observe((40001, 40000), false, b"x"), None);
+        }
+        let verdict = observe((40000, 40001), true, b"\x01").unwrap();
+        assert_eq!(verdict.protocol, Protocol::Tls);
     }
 }

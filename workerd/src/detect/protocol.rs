@@ -74,6 +74,7 @@ protocols! {
     Diameter "Diameter"
     GtpU "GTP-U"
     GtpC "GTP-C"
+    Pfcp "PFCP"
     Vxlan "VXLAN"
     Radius "RADIUS"
     M3ua "M3UA"

@@ -8,11 +8,11 @@
 
 use super::confidence::Confidence;
 use super::context::{Context, Layer};
-use super::details::Details;
+use super::details::{Details, Value, Writer};
 use super::fields::{be32, byte};
 use super::protocol::Protocol;
 use super::signature::{Notes, Signature, Verdict, verdict};
-use std::fmt;
+use std::fmt::{self, Write};
 
 /// See the module.
 pub struct Quic;
@@ -40,8 +40,8 @@ impl Version {
     }
 }
 
-impl fmt::Display for Version {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Value for Version {
+    fn write(&self, out: &mut Writer<'_>) -> fmt::Result {
         match self.0 {
             0 => out.write_str("Version Negotiation"),
             1 => out.write_str("QUIC v1"),

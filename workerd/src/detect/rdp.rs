@@ -1,12 +1,13 @@
 //! RDP's connection request and confirm ([MS-RDPBCGR] sections 2.2.1.1 and 2.2.1.2).
 //!
 //! TCP; TPKT (RFC 1006) whose length is the payload's, an X.224 connection request or confirm that fills
-//! it, and in it a cookie or a negotiation of RDP. TLS follows.
+//! it, and in it a cookie or a negotiation of RDP. TLS follows. UDP ([MS-RDPEUDP] section 2.2): the first
+//! packet of a connection, which acknowledges nothing, names two possible sizes and is padded to 1232 bytes.
 
 use super::confidence::Confidence;
 use super::context::{Context, Layer};
 use super::details::Details;
-use super::fields::{be16, byte, le32, line};
+use super::fields::{be16, be32, byte, le32, line};
 use super::protocol::Protocol;
 use super::signature::{Notes, Signature, Verdict, verdict};
 use memchr::memmem;
@@ -19,6 +20,26 @@ const CONFIRM: u8 = 0xd0;
 /// TPKT and the fixed part of X.224.
 const HEADER: usize = 11;
 const COOKIE: &[u8] = b"Cookie: ";
+
+/// Payload of a datagram that starts a connection, and the largest that it may offer.
+const LARGEST: u16 = 1232;
+/// The smallest that it may offer.
+const SMALLEST: u16 = 1132;
+/// It starts a connection.
+const SYN: u16 = 1;
+/// It acknowledges.
+const ACK: u16 = 4;
+
+/// The sizes that the first datagram of a connection offers for both directions.
+fn offer(context: &Context<'_>) -> Option<(u16, u16)> {
+    let payload = context.payload;
+    if !context.udp() || payload.len() != usize::from(LARGEST) || be32(payload, 0)? != u32::MAX {
+        return None;
+    }
+    let (flags, up, down) = (be16(payload, 6)?, be16(payload, 12)?, be16(payload, 14)?);
+    let possible = |size| (SMALLEST..=LARGEST).contains(&size);
+    (flags & (SYN | ACK) == SYN && possible(up) && possible(down)).then_some((up, down))
+}
 
 /// Request or confirm.
 fn kind(payload: &[u8]) -> Option<u8> {
@@ -50,11 +71,19 @@ impl Signature for Rdp {
     }
 
     fn starts(&self, layer: Layer, first: u8) -> bool {
-        layer == Layer::Tcp && first == 3
+        match layer {
+            Layer::Tcp => first == 3,
+            Layer::Udp => first == 0xff,
+            _ => false,
+        }
     }
 
     fn judge(&self, context: &Context<'_>, _: &mut Notes<'_>) -> Option<Verdict> {
-        kind(context.payload)?;
+        if context.udp() {
+            offer(context)?;
+        } else {
+            kind(context.payload)?;
+        }
         verdict(Protocol::Rdp, Confidence::VERY_HIGH)
     }
 
@@ -65,6 +94,15 @@ impl Signature for Rdp {
         _: &mut Notes<'_>,
         details: &mut Details,
     ) {
+        if let Some((up, down)) = offer(context) {
+            details.put("type", "UDP Connection Request");
+            details.set_info_to("type");
+            details.put("upstream_mtu", up);
+            details.put("downstream_mtu", down);
+        }
+        if context.udp() {
+            return;
+        }
         let Some(kind) = kind(context.payload) else {
             return;
         };
@@ -119,5 +157,20 @@ mod tests {
         other = request;
         other[5] = 8;
         assert!(probe(Layer::Tcp, (40000, 1720), &other).is_none());
+    }
+
+    #[test]
+    fn a_connection_over_udp_starts_with_sizes() {
+        let mut datagram = [0; 1232];
+        datagram[..4].fill(0xff);
+        datagram[4..16].copy_from_slice(&[0, 64, 0x18, 1, 1, 2, 3, 4, 4, 0xd0, 4, 0xd0]);
+        let (name, details) = probe(Layer::Udp, (40000, 40001), &datagram).unwrap();
+        assert_eq!((name, details.get("upstream_mtu")), ("RDP", Some("1232")));
+        assert!(probe(Layer::Udp, (40000, 3389), &datagram[..1231]).is_none());
+        datagram[7] = 5;
+        assert!(probe(Layer::Udp, (40000, 3389), &datagram).is_none());
+        datagram[7] = 1;
+        datagram[12] = 5;
+        assert!(probe(Layer::Udp, (40000, 3389), &datagram).is_none());
     }
 }

@@ -1,7 +1,8 @@
 //! RTP (RFC 3550 section 5.1) and SRTP, which differs in what announced it (RFC 3711).
 //!
 //! Version 2 and a header that fits. One packet decides where a session description announced its
-//! endpoint; elsewhere two do: one source, sequence numbers that continue, wherever they wrap. A
+//! endpoint; elsewhere two do: one source (of up to three side by side), sequence numbers that continue,
+//! wherever they wrap. A
 //! single packet without an announcement is enough only on an even port of the usual ranges and
 //! with a size that codecs have: two bits of version alone take every fourth packet of noise for
 //! media. UDP, and none of the ports where other services answer.
@@ -124,7 +125,7 @@ impl Signature for Rtp {
         }
         let typical_port = typical_port(context);
         let confidence = Confidence::by_port(typical_port, 757, 767);
-        if continues(context, &header, notes.scratch) {
+        if continues(&header, notes.scratch) {
             // DTLS-SRTP (RFC 5764).
             let secure = notes.protocol == Protocol::Dtls;
             let protocol = if secure {
@@ -195,20 +196,23 @@ fn announced<'a>(context: &Context<'_>, memory: &'a Memory) -> Option<&'a Media>
         .or_else(|| memory.announced((source, context.source_port), context.time_ns))
 }
 
-/// Whether the packet continues its source's stream; it becomes what the next is compared with.
-fn continues(context: &Context<'_>, header: &Header<'_>, scratch: &mut Scratch) -> bool {
+/// Whether the packet continues its source's stream, be it among up to three; it becomes what the next
+/// of them is compared with.
+fn continues(header: &Header<'_>, scratch: &mut Scratch) -> bool {
     let (mut ssrc, mut sequence) = match *scratch {
         Scratch::Media { ssrc, sequence } => (ssrc, sequence),
-        _ => ([0; 2], [0; 2]),
+        _ => ([0; 3], [0; 3]),
     };
-    let way = usize::from(context.forward);
-    let gap = header.sequence.wrapping_sub(sequence[way]);
+    let known = ssrc.iter().position(|source| *source == header.ssrc);
+    let place = known.unwrap_or(ssrc.len() - 1);
+    let gap = header.sequence.wrapping_sub(sequence[place]);
     // Headers that merely look like RTP's often don't change at all.
     let near = gap != 0 && (gap <= LONGEST_GAP || gap >= LONGEST_GAP.wrapping_neg());
-    let continues = ssrc[way] == header.ssrc && near;
-    (ssrc[way], sequence[way]) = (header.ssrc, header.sequence);
+    ssrc[..=place].rotate_right(1);
+    sequence[..=place].rotate_right(1);
+    (ssrc[0], sequence[0]) = (header.ssrc, header.sequence);
     *scratch = Scratch::Media { ssrc, sequence };
-    continues
+    known.is_some() && near
 }
 
 /// Even, as RFC 3550 section 11 wants it, and above what services use.
@@ -247,5 +251,38 @@ fn codec(payload_type: u8) -> (&'static str, &'static str) {
         101 => ("Dynamic (often telephone-event)", ""),
         96.. => ("Dynamic", ""),
         _ => ("Unknown", ""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Detector, Flow};
+    use super::*;
+
+    /// What is found, packet by packet, in one flow.
+    fn found(packets: &[(u32, u16)]) -> Vec<bool> {
+        let (mut detector, mut flow) = (Detector::new(), Flow::default());
+        let mut observe = |(ssrc, sequence): &(u32, u16)| {
+            let mut packet = [7; 50];
+            packet[..2].copy_from_slice(&[0x80, 120]);
+            packet[2..4].copy_from_slice(&sequence.to_be_bytes());
+            packet[8..12].copy_from_slice(&ssrc.to_be_bytes());
+            let context = Context::new(Layer::Udp, (5001, 5003), &packet);
+            detector.observe(&context, &mut flow).is_some()
+        };
+        packets.iter().map(&mut observe).collect()
+    }
+
+    #[test]
+    fn up_to_three_sources_may_take_turns() {
+        let turns = [(1, 10), (2, 900), (3, 500), (1, 11)];
+        assert_eq!(found(&turns), [false, false, false, true]);
+        let too_many = [(1, 10), (2, 900), (3, 500), (4, 1), (1, 11)];
+        assert_eq!(found(&too_many), [false; 5]);
+    }
+
+    #[test]
+    fn sources_without_continuing_numbers_are_nothing() {
+        assert_eq!(found(&[(1, 10), (2, 900), (1, 10), (1, 5000)]), [false; 4]);
     }
 }

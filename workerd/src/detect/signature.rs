@@ -16,7 +16,6 @@ pub struct Verdict {
 }
 
 /// What is remembered between packets.
-#[derive(Debug)]
 pub struct Notes<'a> {
     /// What the flow was until now.
     pub protocol: Protocol,
@@ -51,7 +50,7 @@ pub trait Signature: Sync {
         details: &mut Details,
     );
 
-    /// Whether [`Signature::watch`] wants the packets of flows that it decided.
+    /// Whether [`Signature::watch`] wants those packets of flows that it decided which start as [`Signature::starts`] says.
     fn watches(&self) -> bool {
         false
     }

@@ -1,21 +1,22 @@
 //! SIP (RFC 3261 section 7).
 //!
-//! A request is a known method, a URI and `SIP/2.0`, separated by single blanks, on one line; a
-//! response is `SIP/2.0`, a blank and three digits. Headers end at the first empty line; a line that
+//! A request is a known method, a URI and `SIP/2.0`, separated by single blanks, on one line. Of a method
+//! that an extension may bring, which is any token (section 25.1), the URI must be one of SIP or a telephone's, and the
+//! method in capitals. A response is `SIP/2.0`, a blank and three digits. Headers end at the first empty line; a line that
 //! starts with a blank continues the one before (section 7.3.1). Over TCP, UDP and SCTP, any port.
 //!
 //! Session descriptions (RFC 8866) announce media endpoints to the signatures of media.
 
 use super::confidence::Confidence;
 use super::context::{Context, FIN, Layer, RST};
-use super::details::{Details, Text};
+use super::details::{Details, Text, Value, Writer};
 use super::fields::{decimal, head, position, split, starts_with, word};
 use super::memory::{MediaKind, Memory};
 use super::protocol::Protocol;
 use super::signature::{Notes, Signature, Verdict, verdict};
 use crate::decode::Addr;
 use memchr::memchr;
-use std::fmt::{self, Display, Write};
+use std::fmt::{self, Write};
 use std::net::IpAddr;
 
 /// See the module.
@@ -40,6 +41,8 @@ pub const METHODS: &[&[u8]] = &[
     b"MESSAGE",
     b"UPDATE",
 ];
+/// Longest method that is looked for.
+const LONGEST_METHOD: usize = 32;
 /// Longest first line that is looked at.
 const LONGEST_LINE: usize = 2048;
 /// Most media lines of a session description.
@@ -53,8 +56,7 @@ impl Signature for Sip {
     }
 
     fn starts(&self, layer: Layer, first: u8) -> bool {
-        matches!(layer, Layer::Tcp | Layer::Udp | Layer::Sctp)
-            && (first == VERSION[0] || METHODS.iter().any(|method| method[0] == first))
+        matches!(layer, Layer::Tcp | Layer::Udp | Layer::Sctp) && first.is_ascii_uppercase()
     }
 
     fn judge(&self, context: &Context<'_>, _: &mut Notes<'_>) -> Option<Verdict> {
@@ -118,17 +120,27 @@ pub fn teardown(context: &Context<'_>, memory: &Memory) -> Option<Verdict> {
 }
 
 /// The method of a request or the version of a response, if a message starts here.
-fn matched(payload: &[u8]) -> Option<&'static [u8]> {
+fn matched(payload: &[u8]) -> Option<&[u8]> {
     if let Some(status) = payload.strip_prefix(b"SIP/2.0 ") {
         let code = head(status, 3);
         return code.iter().all(u8::is_ascii_digit).then_some(VERSION);
     }
-    let method = METHODS
-        .iter()
-        .find(|method| payload.starts_with(method) && payload.get(method.len()) == Some(&b' '))?;
+    let (method, _) = split(head(payload, LONGEST_METHOD + 1), b' ')?;
+    let known = METHODS.contains(&method);
+    if !known && !possible_extension(method, &payload[method.len() + 1..]) {
+        return None;
+    }
     let line = first_line(payload)?;
-    let uri = line[method.len() + 1..].strip_suffix(b" SIP/2.0")?;
+    let uri = line.get(method.len() + 1..)?.strip_suffix(b" SIP/2.0")?;
     (!uri.is_empty() && !uri.contains(&b' ')).then_some(method)
+}
+
+/// Whether `method` may be one of an extension, asked for by what follows it.
+fn possible_extension(method: &[u8], rest: &[u8]) -> bool {
+    let capital =
+        |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || b"-_.".contains(byte);
+    let schemes: [&[u8]; 3] = [b"sip:", b"sips:", b"tel:"];
+    schemes.iter().any(|scheme| starts_with(rest, scheme)) && method.iter().all(capital)
 }
 
 /// Without its line end; a line without an end is as long as the bytes.
@@ -379,13 +391,13 @@ fn address(text: &[u8]) -> Option<Addr> {
 /// A header's value on one line.
 struct Unfolded<'a>(&'a [u8]);
 
-impl Display for Unfolded<'_> {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Value for Unfolded<'_> {
+    fn write(&self, out: &mut Writer<'_>) -> fmt::Result {
         for (number, line) in super::fields::lines(self.0).enumerate() {
             if number > 0 {
                 out.write_char(' ')?;
             }
-            Text(line).fmt(out)?;
+            Text(line).write(out)?;
         }
         Ok(())
     }
@@ -394,13 +406,14 @@ impl Display for Unfolded<'_> {
 /// A header as an entry of a map.
 struct Header<'a>((&'a [u8], &'a [u8]));
 
-impl Display for Header<'_> {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Value for Header<'_> {
+    fn write(&self, out: &mut Writer<'_>) -> fmt::Result {
         let (name, value) = self.0;
         for byte in name {
             out.write_char(byte.to_ascii_lowercase().into())?;
         }
-        write!(out, "={}", Unfolded(value))
+        out.write_char('=')?;
+        Unfolded(value).write(out)
     }
 }
 
@@ -434,11 +447,29 @@ mod tests {
     }
 
     #[test]
+    fn extensions_bring_methods() {
+        let details = described(b"NEW-METHOD sip:b@x SIP/2.0\r\nFrom: <sip:a@x>\r\n\r\n").unwrap();
+        assert_eq!(details.info(), "NEW-METHOD");
+        assert_eq!(details.get("matched_method"), Some("NEW-METHOD"));
+        for payload in [
+            &b"NEWMETHOD x:b@x SIP/2.0\r\n"[..],
+            b"Newmethod sip:b@x SIP/2.0\r\n",
+            b"NEWMETHOD sip:b@x SIP/3.0\r\n",
+            b"A_METHOD_LONGER_THAN_32_CHARACTERS sip:b@x SIP/2.0\r\n",
+            b" sip:b@x SIP/2.0\r\n",
+        ] {
+            assert!(described(payload).is_none());
+        }
+    }
+
+    #[test]
     fn words_that_start_like_methods_are_not_sip() {
         for payload in [
             &b"INFORMATION: x SIP/2.0\r\n"[..],
             b"INVITE sip:x\r\n",
             b"INVITE  SIP/2.0\r\n",
+            b"INVITE \r\n",
+            b"INVITE ",
             b"INVITE a b SIP/2.0\r\n",
             b"OPTIONS * RTSP/1.0\r\n",
             b"SIP/2.0 abc\r\n",

@@ -1,34 +1,51 @@
 //! SMB ([MS-SMB2] sections 2.1 and 2.2.1, [MS-CIFS] section 2.2.3.1).
 //!
 //! TCP; a session message of NetBIOS (RFC 1002 section 4.3.1) whose payload starts with the mark of version
-//! 1, of version 2 and 3, or of their encryption or compression.
+//! 1, of version 2 and 3, or of their encryption or compression. UDP; a datagram of NetBIOS (RFC 1002
+//! section 4.4) whose length is the payload's and whose data starts with the mark of version 1.
 
 use super::confidence::Confidence;
 use super::context::{Context, Layer};
 use super::details::Details;
-use super::fields::{be24, byte};
+use super::fields::{be16, be24, byte};
 use super::protocol::Protocol;
 use super::signature::{Notes, Signature, Verdict, verdict};
 
 /// See the module.
 pub struct Smb;
 
-const LONGEST: u32 = 1 << 24;
-/// Header sizes (the structure size of version 2 is fixed).
+/// The structure size of version 2 is fixed.
 const HEADER_V2: [u8; 2] = [64, 0];
 
-/// By its mark.
-fn version(payload: &[u8]) -> Option<&'static str> {
-    let len = be24(payload, 1)?;
-    let mark = payload.get(4..8)?;
-    let version = match mark {
-        b"\xffSMB" if len >= 32 => "SMB1",
-        b"\xfeSMB" if payload.get(8..10)? == HEADER_V2 => "SMB2",
+/// Header of a datagram of NetBIOS, up to its names.
+const DATAGRAM_HEADER: usize = 14;
+/// An encoded name without a scope (RFC 1002 section 4.1): its length, 32 letters, and the end.
+const NAME: usize = 34;
+
+/// The version by its mark, and the message from its mark on.
+fn message<'a>(context: &Context<'a>) -> Option<(&'static str, &'a [u8])> {
+    let message = if context.udp() {
+        datagram(context.payload)?
+    } else {
+        let len = be24(context.payload, 1)?;
+        (context.payload[0] == 0 && len >= 32).then(|| context.payload.get(4..))??
+    };
+    let version = match message.get(..4)? {
+        b"\xffSMB" => "SMB1",
+        b"\xfeSMB" if message.get(4..6)? == HEADER_V2 => "SMB2",
         b"\xfdSMB" => "SMB3 encrypted",
         b"\xfcSMB" => "SMB3 compressed",
         _ => return None,
     };
-    (payload[0] == 0 && len < LONGEST).then_some(version)
+    (context.tcp() || version == "SMB1").then_some((version, message))
+}
+
+/// The data of a datagram that isn't one of several fragments.
+fn datagram(payload: &[u8]) -> Option<&[u8]> {
+    let len = usize::from(be16(payload, 10)?);
+    let offset = be16(payload, 12)?;
+    let data = payload.get(DATAGRAM_HEADER + 2 * NAME..)?;
+    (offset == 0 && DATAGRAM_HEADER + len == payload.len()).then_some(data)
 }
 
 impl Signature for Smb {
@@ -37,11 +54,16 @@ impl Signature for Smb {
     }
 
     fn starts(&self, layer: Layer, first: u8) -> bool {
-        layer == Layer::Tcp && first == 0
+        match layer {
+            Layer::Tcp => first == 0,
+            // Direct to one, to a group, to all.
+            Layer::Udp => matches!(first, 0x10..=0x12),
+            _ => false,
+        }
     }
 
     fn judge(&self, context: &Context<'_>, _: &mut Notes<'_>) -> Option<Verdict> {
-        version(context.payload)?;
+        message(context)?;
         verdict(Protocol::Smb, Confidence::DEFINITE)
     }
 
@@ -52,15 +74,14 @@ impl Signature for Smb {
         _: &mut Notes<'_>,
         details: &mut Details,
     ) {
-        let payload = context.payload;
-        let Some(version) = version(payload) else {
+        let Some((version, message)) = message(context) else {
             return;
         };
         details.put("version", version);
         details.set_info_to("version");
         let command = match version {
-            "SMB1" => byte(payload, 8),
-            "SMB2" => byte(payload, 16),
+            "SMB1" => byte(message, 4),
+            "SMB2" => byte(message, 12),
             _ => None,
         };
         if let Some(command) = command {
@@ -89,5 +110,17 @@ mod tests {
         );
         message[4] = 0xf0;
         assert!(probe(Layer::Tcp, (40000, 445), &message).is_none());
+    }
+
+    #[test]
+    fn a_datagram_holds_it_behind_two_names() {
+        let mut datagram = [b'A'; 114];
+        datagram[..14].copy_from_slice(&[0x11, 2, 0, 1, 192, 0, 2, 1, 0, 138, 0, 100, 0, 0]);
+        datagram[82..87].copy_from_slice(b"\xffSMB%");
+        let (name, details) = probe(Layer::Udp, (138, 138), &datagram).unwrap();
+        assert_eq!((name, details.get("command")), ("SMB", Some("37")));
+        assert!(probe(Layer::Udp, (138, 138), &datagram[..113]).is_none());
+        datagram[82] = 0xfe;
+        assert!(probe(Layer::Udp, (138, 138), &datagram).is_none());
     }
 }

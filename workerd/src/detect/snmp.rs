@@ -1,7 +1,8 @@
 //! SNMP (RFC 3416, RFC 3412 section 6 for version 3; BER of ITU-T X.690).
 //!
 //! A SEQUENCE that starts with an INTEGER of one byte, 0 to 3, and continues as the version has it:
-//! an OCTET STRING (the community), or for version 3 a SEQUENCE. LDAP has the same first bytes.
+//! an OCTET STRING (the community), or for version 3 a SEQUENCE. LDAP has the same first bytes. Not on port 53, where
+//! a stray request would name a flow that is DNS.
 
 use super::confidence::Confidence;
 use super::context::{Context, Layer};
@@ -14,6 +15,8 @@ use super::signature::{Notes, Signature, Verdict, verdict};
 pub struct Snmp;
 
 const PORTS: &[u16] = &[161, 162];
+/// See the module.
+const DNS: &[u16] = &[53];
 const SEQUENCE: u8 = 0x30;
 const OCTET_STRING: u8 = 0x04;
 const VERSIONS: [&str; 4] = ["SNMPv1", "SNMPv2c", "SNMPv2u", "SNMPv3"];
@@ -68,6 +71,9 @@ impl Signature for Snmp {
     }
 
     fn judge(&self, context: &Context<'_>, _: &mut Notes<'_>) -> Option<Verdict> {
+        if context.on(DNS) {
+            return None;
+        }
         message(context.payload)?;
         let (on, off) = if context.udp() {
             (984, 656)
@@ -106,5 +112,18 @@ impl Signature for Snmp {
         if let Some(pdu) = pdu {
             details.put("pdu_type", pdu);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::probe;
+    use super::*;
+
+    #[test]
+    fn a_stray_request_to_a_name_server_names_no_flow() {
+        let request = b"\x30\x26\x02\x01\x01\x04\x06public\xa0\x19\x02\x01\x01\x02\x01\0\x02\x01\0";
+        assert_eq!(probe(Layer::Udp, (40000, 161), request).unwrap().0, "SNMP");
+        assert!(probe(Layer::Udp, (40000, 53), request).is_none());
     }
 }

@@ -4,12 +4,12 @@
 
 use super::confidence::Confidence;
 use super::context::{Context, Layer};
-use super::details::Details;
+use super::details::{Details, Value, Writer};
 use super::fields::head;
 use super::protocol::Protocol;
 use super::signature::{Notes, Signature, Verdict, verdict};
 use memchr::memchr_iter;
-use std::fmt;
+use std::fmt::{self, Write};
 
 /// See the module.
 pub struct Telnet;
@@ -35,8 +35,8 @@ fn count(context: &Context<'_>) -> Option<usize> {
 /// A negotiation as text.
 struct Negotiation(u8, u8);
 
-impl fmt::Display for Negotiation {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Value for Negotiation {
+    fn write(&self, out: &mut Writer<'_>) -> fmt::Result {
         let verb = ["WILL", "WONT", "DO", "DONT"][usize::from(self.0 - 251)];
         let option = match self.1 {
             0 => "Binary Transmission",

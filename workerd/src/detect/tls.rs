@@ -1,6 +1,6 @@
 //! TLS and SSL 3.0 (RFC 8446 section 5.1, RFC 5246 section 6.2.1, RFC 6066 section 3 for SNI).
 //!
-//! A record: type 20 to 24, version 3.0 to 3.4, at most 16384 bytes. The middle of a record cannot be
+//! A record: type 20 to 24, version 3.0 to 3.4, at most 16384 bytes; a proxy's header may stand in front. The middle of a record cannot be
 //! told from noise; on the ports of TLS it is taken for TLS, as the reference does, only where its
 //! bytes are *not* spread like noise (see [`mid_stream`]). Elsewhere a flow is TLS from its next
 //! record that starts a segment.
@@ -10,6 +10,7 @@ use super::context::{Context, Layer};
 use super::details::Details;
 use super::fields::{be16, be24, byte, head};
 use super::protocol::Protocol;
+use super::proxy::behind_header;
 use super::signature::{Notes, Signature, Verdict, verdict};
 
 /// See the module.
@@ -79,8 +80,9 @@ impl Signature for Tls {
     /// A flow of another protocol turns into TLS by a hello alone.
     fn judge(&self, context: &Context<'_>, notes: &mut Notes<'_>) -> Option<Verdict> {
         let fresh = notes.protocol == Protocol::Unknown;
-        if let Some(record) = Record::of(context.payload) {
-            let hello = record.kind == HANDSHAKE && matches!(context.payload[5], 1 | 2);
+        let payload = behind_header(context.payload);
+        if let Some(record) = Record::of(payload) {
+            let hello = record.kind == HANDSHAKE && matches!(payload[5], 1 | 2);
             if !fresh && !hello {
                 return None;
             }
@@ -97,7 +99,7 @@ impl Signature for Tls {
         _: &mut Notes<'_>,
         details: &mut Details,
     ) {
-        let payload = context.payload;
+        let payload = behind_header(context.payload);
         let Some(record) = Record::of(payload) else {
             if mid_stream(context) {
                 details.put("mid_stream", true);
@@ -162,4 +164,20 @@ fn server_name(payload: &[u8]) -> Option<&[u8]> {
         extensions = extensions.get(4 + len..)?;
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::probe;
+    use super::*;
+
+    #[test]
+    fn a_proxy_may_say_whose_connection_it_is() {
+        let header = b"PROXY TCP4 192.0.2.1 192.0.2.2 4000 443\r\n";
+        let hello = [22, 3, 1, 0, 4, 1, 0, 0, 0];
+        let payload = [&header[..], &hello].concat();
+        let (name, details) = probe(Layer::Tcp, (40000, 40001), &payload).unwrap();
+        assert_eq!((name, details.get("record_length")), ("TLS", Some("4")));
+        assert!(probe(Layer::Tcp, (40000, 40001), &payload[1..]).is_none());
+    }
 }

@@ -116,4 +116,19 @@ mod tests {
             prop_assert!(fields.is_empty());
         }
     }
+
+    #[test]
+    fn what_does_not_begin_like_a_message_has_no_fields() {
+        for payload in [
+            &b"BYE\x0c\x0csip:a@b SIP/2.0\r\nCall-ID: t@x\r\n\r\n"[..],
+            b"BYE\r\n sip:a@b SIP/2.0\r\nCall-ID: t@x\r\n\r\n",
+        ] {
+            for transport in [Transport::Udp, Transport::Tcp] {
+                let mut fields = Fields::default();
+                assert!(!is_candidate(transport, payload, Kinds::ALL));
+                extract(transport, payload, Kinds::ALL, &mut fields);
+                assert!(fields.is_empty());
+            }
+        }
+    }
 }

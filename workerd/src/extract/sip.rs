@@ -91,6 +91,9 @@ pub fn may_begin(head: &[u8]) -> bool {
 
 /// Adds the wanted fields. False if it is no SIP message.
 pub fn extract(payload: &[u8], wanted: Kinds, fields: &mut Fields) -> bool {
+    if !may_begin(payload) {
+        return false;
+    }
     let text = message(payload);
     let mut lines = Lines::new(text);
     let Some(first) = lines.next() else {

@@ -99,7 +99,7 @@ impl Seed {
     /// CRYPTO '99, section 4), with words of 64 bits: two keys chosen without knowing the secret have the same sum with probability
     /// 2^-64. The sum never leaves the process; one more keyed multiplication spreads it over all bits.
     #[inline]
-    pub(super) fn hash(&self, Key(key): &Key) -> u64 {
+    pub(crate) fn hash(&self, key: &[u64; 5]) -> u64 {
         let Self(secret) = self;
         let word = |at: usize| u128::from(key[at].wrapping_add(secret[at]));
         let sum = (word(0) * word(1))
@@ -140,7 +140,7 @@ impl Probe {
         let (key, forward) = Key::of(decoded.addresses?, ports, transport, zone);
         Some(Self {
             key,
-            hash: seed.hash(&key),
+            hash: seed.hash(&key.0),
             forward,
             transport: transport as u8,
         })

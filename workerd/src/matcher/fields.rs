@@ -108,6 +108,7 @@ pub struct Fields {
     fields: Vec<Field>,
     packet: u32,
     of_packet: usize,
+    left_out: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -123,7 +124,7 @@ impl Fields {
     pub fn clear(&mut self) {
         self.text.clear();
         self.fields.clear();
-        (self.packet, self.of_packet) = (0, 0);
+        (self.packet, self.of_packet, self.left_out) = (0, 0, 0);
     }
 
     /// The next field is of the next packet.
@@ -149,6 +150,7 @@ impl Fields {
 
     fn push_all<'a>(&mut self, kind: Kind, parts: impl Iterator<Item = &'a [u8]>) {
         if self.of_packet == MOST_FIELDS {
+            self.left_out += 1;
             return;
         }
         let start = self.text.len();
@@ -172,10 +174,36 @@ impl Fields {
         self.fields.is_empty()
     }
 
+    /// Fields that were left out, because their packets have [`MOST_FIELDS`].
+    #[must_use]
+    pub fn left_out(&self) -> u64 {
+        self.left_out
+    }
+
     /// Packet, kind and text of each field.
     pub fn iter(&self) -> impl Iterator<Item = (u32, Kind, &[u8])> {
         self.fields
             .iter()
             .map(|field| (field.packet, field.kind, &self.text[field.start..field.end]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_that_are_too_many_are_left_out_and_counted() {
+        let mut fields = Fields::default();
+        for _ in 0..2 {
+            (0..MOST_FIELDS + 3).for_each(|_| fields.push(Kind::DnsName, b"a"));
+            fields.next_packet();
+        }
+        assert_eq!(
+            (fields.iter().count(), fields.left_out()),
+            (2 * MOST_FIELDS, 6)
+        );
+        fields.clear();
+        assert_eq!(fields.left_out(), 0);
     }
 }

@@ -61,6 +61,7 @@ impl Rank {
 pub struct Matches {
     pub(super) hits: Vec<Hit>,
     ids: Vec<FilterIndex>,
+    left_out: u64,
     pub(super) scratch: Scratch,
     pub(super) digits: Vec<u8>,
 }
@@ -71,6 +72,13 @@ impl Matches {
     #[inline]
     pub fn filters(&self) -> &[FilterIndex] {
         &self.ids
+    }
+
+    /// Hits that are not among them, because there are too many.
+    #[must_use]
+    #[inline]
+    pub fn left_out(&self) -> u64 {
+        self.left_out
     }
 
     /// What [`search`](super::FilterSet::search) found, as it was found.
@@ -84,12 +92,15 @@ impl Matches {
     pub fn clear(&mut self) {
         self.hits.clear();
         self.ids.clear();
+        self.left_out = 0;
     }
 
     #[inline]
     pub(super) fn push(&mut self, hit: Hit) {
         if self.hits.len() < MOST_HITS {
             self.hits.push(hit);
+        } else {
+            self.left_out += 1;
         }
     }
 
@@ -101,13 +112,11 @@ impl Matches {
             hits.dedup_by_key(|hit| hit.filter);
         }
         hits.sort_unstable_by_key(|hit| hit.rank);
-        for hit in hits.iter() {
-            if self.ids.len() == MOST_IDS {
-                break;
-            }
+        for hit in hits.iter().take(MOST_IDS) {
             if hits.len() > FEW || !self.ids.contains(&hit.filter) {
                 self.ids.push(hit.filter);
             }
         }
+        self.left_out += hits.len().saturating_sub(MOST_IDS) as u64;
     }
 }

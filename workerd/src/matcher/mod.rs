@@ -33,6 +33,7 @@
 //! ```
 
 pub mod addresses;
+pub mod automaton;
 pub mod compiler;
 pub mod digits;
 pub mod fields;

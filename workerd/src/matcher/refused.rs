@@ -31,9 +31,6 @@ pub enum Reason {
         MOST_NEEDLE_BYTES >> 20
     )]
     NoRoom,
-    /// The automaton of its kind could not be built.
-    #[error("the automaton for filters of its type could not be built")]
-    NoAutomaton,
 }
 
 /// A filter that can't be applied.

@@ -88,17 +88,8 @@ impl FilterSet {
         }
         let mut ids = Ids::default();
         accepted.iter().for_each(|filter| ids.push(&filter.id));
-        let mut build = |patterns: Vec<(Pattern, FilterIndex)>| {
-            let filters: Vec<_> = patterns.iter().map(|(_, filter)| *filter).collect();
-            Texts::new(patterns).unwrap_or_else(|error| {
-                tracing::error!(%error, "an automaton could not be built");
-                let of_kind = filters.iter().map(|filter| accepted[*filter as usize]);
-                refused.extend(of_kind.map(|filter| Refused::new(filter, Reason::NoAutomaton)));
-                Texts::default()
-            })
-        };
-        let texts: Vec<_> = patterns.texts.into_iter().map(&mut build).collect();
-        let numbers = build(patterns.numbers);
+        let texts: Vec<_> = patterns.texts.into_iter().map(Texts::new).collect();
+        let numbers = Texts::new(patterns.numbers);
         let mut wanted = Kinds::NONE;
         for (kind, texts) in Kind::ALL.iter().zip(&texts) {
             if !texts.is_empty() || *kind == Kind::SipUser && !numbers.is_empty() {

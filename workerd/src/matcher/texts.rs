@@ -5,15 +5,17 @@
 //! | whole text | one look-up in a hash table |
 //! | beginning, end | the same, at each length that a pattern has ([`Table`]) |
 //! | text anywhere | one pass of an Aho-Corasick automaton over the field |
-//! | several parts | the automaton finds the longest part, then the whole pattern is tried |
+//! | several parts | the automaton finds the part that the fewest patterns share, then the whole pattern is tried |
 //!
-//! The field is lower-cased already. Time for a field grows with its length and with what it matches, not with the number of
-//! patterns, but for patterns of several parts that share their longest one.
+//! The field is lower-cased already. Time for a field grows with its length and with the distinct texts in it, not with the number of
+//! patterns, but for those of several parts of which all are shared with many others.
 
 use super::FilterIndex;
+use super::automaton::Automaton;
 use super::pattern::Pattern;
 use super::table::{From, Table};
-use aho_corasick::{AhoCorasick, AhoCorasickKind, BuildError, MatchKind};
+use std::cmp::Reverse;
+use std::collections::HashMap;
 
 /// The compiled patterns.
 #[derive(Debug)]
@@ -41,7 +43,7 @@ impl Default for Texts {
 /// What has to be looked for anywhere in a field.
 #[derive(Debug)]
 struct Inner {
-    automaton: AhoCorasick,
+    automaton: Automaton,
     /// Where the candidates of each needle start; one more than needles.
     starts: Vec<u32>,
     /// Filters, or with [`TRY`] an index of `patterns`.
@@ -64,11 +66,9 @@ pub struct Scratch {
 }
 
 impl Texts {
-    /// Compiles patterns.
-    ///
-    /// # Errors
-    /// The automaton would need more states than there are numbers for.
-    pub fn new(patterns: Vec<(Pattern, FilterIndex)>) -> Result<Self, BuildError> {
+    /// Compiles patterns. Together they have less than 4 GiB.
+    #[must_use]
+    pub fn new(patterns: Vec<(Pattern, FilterIndex)>) -> Self {
         let (mut whole, mut beginnings, mut ends) = (vec![], vec![], vec![]);
         let (mut always, mut needles, mut tried) = (vec![], vec![], vec![]);
         for (mut pattern, filter) in patterns {
@@ -81,21 +81,17 @@ impl Texts {
                 }
                 (true, false, 1) => ends.extend(pattern.parts.pop().map(|text| (text, filter))),
                 (true, true, 1) => needles.extend(pattern.parts.pop().map(|text| (text, filter))),
-                _ => {
-                    if let Some(longest) = pattern.parts.iter().max_by_key(|part| part.len()) {
-                        needles.push((longest.clone(), TRY | tried.len() as u32));
-                        tried.push((pattern, filter));
-                    }
-                }
+                _ => tried.push((pattern, filter)),
             }
         }
-        Ok(Self {
+        needles.extend(rarest_parts(&tried));
+        Self {
             whole: Table::new(From::Front, whole),
             beginnings: Table::new(From::Front, beginnings),
             ends: Table::new(From::Back, ends),
             always,
-            inner: Inner::new(needles, tried)?,
-        })
+            inner: Inner::new(needles, tried),
+        }
     }
 
     /// Whether there are no patterns.
@@ -146,13 +142,27 @@ impl Texts {
     }
 }
 
+/// For each of these patterns of several parts, the part by which to look for it.
+fn rarest_parts(patterns: &[(Pattern, FilterIndex)]) -> Vec<(Vec<u8>, u32)> {
+    let mut sharers: HashMap<&[u8], u32> = HashMap::new();
+    for part in patterns.iter().flat_map(|(pattern, _)| &pattern.parts) {
+        *sharers.entry(part).or_default() += 1;
+    }
+    let rarest = (0..).zip(patterns).filter_map(|(number, (pattern, _))| {
+        let parts = pattern.parts.iter();
+        let part = parts.min_by_key(|part| (sharers.get(&part[..]), Reverse(part.len())))?;
+        Some((part.clone(), TRY | number))
+    });
+    rarest.collect()
+}
+
 impl Inner {
     fn new(
         mut needles: Vec<(Vec<u8>, u32)>,
         patterns: Vec<(Pattern, FilterIndex)>,
-    ) -> Result<Option<Self>, BuildError> {
+    ) -> Option<Self> {
         if needles.is_empty() {
-            return Ok(None);
+            return None;
         }
         needles.sort_unstable();
         let same = |one: &(Vec<u8>, u32), other: &(Vec<u8>, u32)| one.0 == other.0;
@@ -161,17 +171,13 @@ impl Inner {
             starts.push(starts.last().map_or(0, |start| start + group.len() as u32));
         }
         let distinct = needles.chunk_by(same).filter_map(|group| group.first());
-        let automaton = AhoCorasick::builder()
-            .match_kind(MatchKind::Standard)
-            // The faster DFA takes minutes to build for some needles.
-            .kind(Some(AhoCorasickKind::ContiguousNFA))
-            .build(distinct.map(|(needle, _)| needle))?;
-        Ok(Some(Self {
-            automaton,
+        let distinct: Vec<&[u8]> = distinct.map(|(needle, _)| &needle[..]).collect();
+        Some(Self {
+            automaton: Automaton::new(&distinct),
             starts,
             candidates: needles.iter().map(|(_, candidate)| *candidate).collect(),
             patterns,
-        }))
+        })
     }
 
     /// A needle counts once, however often it stands in the field.
@@ -184,14 +190,15 @@ impl Inner {
         if seen.len() * 64 < self.starts.len() {
             seen.resize(self.starts.len() / 64 + 1, 0);
         }
-        for hit in self.automaton.find_overlapping_iter(field) {
-            let needle = hit.pattern().as_usize();
-            let (word, bit) = (needle / 64, 1 << (needle % 64));
-            if seen[word] & bit == 0 {
+        self.automaton.search(field, |needle| {
+            let (word, bit) = (needle as usize / 64, 1 << (needle % 64));
+            let is_new = seen[word] & bit == 0;
+            if is_new {
                 seen[word] |= bit;
-                needles.push(needle as u32);
+                needles.push(needle);
             }
-        }
+            is_new
+        });
         for needle in needles.drain(..) {
             let needle = needle as usize;
             seen[needle / 64] = 0;
@@ -215,7 +222,7 @@ impl Inner {
         let parts = |pattern: &Pattern| -> usize {
             pattern.parts.iter().map(|part| part.capacity() + 24).sum()
         };
-        self.automaton.memory_usage()
+        self.automaton.bytes()
             + (self.starts.capacity() + self.candidates.capacity()) * 4
             + self
                 .patterns
@@ -246,7 +253,7 @@ mod tests {
             field in "[abc]{0,14}",
         ) {
             let compiled = patterns.iter().enumerate().map(|(n, pattern)| (Pattern::glob(pattern), n as u32)).collect();
-            let texts = Texts::new(compiled).unwrap();
+            let texts = Texts::new(compiled);
             let expected: Vec<_> = patterns
                 .iter()
                 .enumerate()
@@ -269,7 +276,7 @@ mod tests {
                 [if *leading { "*" } else { "" }, text, if *trailing { "*" } else { "" }].concat()
             };
             let compiled = patterns.iter().enumerate().map(|(n, one)| (Pattern::affix(&text(one)), n as u32)).collect();
-            let texts = Texts::new(compiled).unwrap();
+            let texts = Texts::new(compiled);
             let expected: Vec<_> = patterns
                 .iter()
                 .enumerate()
@@ -315,9 +322,7 @@ mod tests {
                     .enumerate()
                     .map(|(n, text)| (Pattern::affix(&text), n as u32));
                 let mut scratch = Scratch::default();
-                Texts::new(all.collect())
-                    .unwrap()
-                    .search(field.as_bytes(), &mut scratch);
+                Texts::new(all.collect()).search(field.as_bytes(), &mut scratch);
                 assert_eq!(scratch.found, expected, "{patterns:?} {field}");
             }
         }
@@ -328,10 +333,21 @@ mod tests {
         let patterns = (1..=50)
             .map(|len| (Pattern::affix(&"a".repeat(len)), len as u32))
             .collect();
-        let texts = Texts::new(patterns).unwrap();
+        let texts = Texts::new(patterns);
         let mut scratch = Scratch::default();
         texts.search(&vec![b'a'; 20_000], &mut scratch);
         assert_eq!(scratch.found, (1..=50).collect::<Vec<u32>>());
         assert!(scratch.found.capacity() < 100 && scratch.needles.capacity() < 100);
+    }
+
+    #[test]
+    fn patterns_of_several_parts_are_looked_for_by_the_part_that_the_fewest_share() {
+        let pattern = |n: u32| (Pattern::glob(&format!("u{n}@*.example.com")), n);
+        let inner = Texts::new((0..500).map(pattern).collect()).inner.unwrap();
+        let most = inner.starts.windows(2).map(|pair| pair[1] - pair[0]).max();
+        assert_eq!((inner.starts.len(), most), (501, Some(1)));
+        let mut scratch = Scratch::default();
+        inner.search(b"u499@mail.example.com", &mut scratch);
+        assert_eq!(scratch.found, [499]);
     }
 }

@@ -1,0 +1,50 @@
+//! Checks of everything that reads strangers' bytes: each takes any bytes, and panics if what reads them breaks its word.
+//!
+//! | check | what reads | what must hold |
+//! |---|---|---|
+//! | [`block`] | a block of the kernel's packet ring | ends, within bounds |
+//! | [`capture_file`] | pcap and pcapng, compressed or not | ends, packets within bounds |
+//! | [`headers`] | steering and decoding of one packet | within bounds; a worker that there is |
+//! | [`packet`] | a worker's whole way, packet after packet: headers, fields, filters, flows, detection, encoding | what is sent is the packet, readable by any protobuf reader |
+//! | [`detection`] | detection and description of one flow | ends, without a panic |
+//! | [`filter_snapshot`] | the snapshot of the filters, and what compiles it | refused or compiled |
+//! | [`filters`] | any filters, and any payload that they are compared with | refused or compiled; what is found is announced by the first bytes |
+//!
+//! The fuzz targets in `fuzz_targets/` are nothing but calls of these, and the test `replay` runs each over all inputs below
+//! `corpus/`: what fuzzing once found stays found, without sanitizers and in a moment. Inputs are the bytes themselves, or
+//! lists of them as [`Input`] describes.
+//!
+//! Not here: the processor's messages, which prost reads; BPF expressions, which libpcap compiles; and the disk buffer, whose
+//! bytes are guarded by checksums that fuzzing does not get past (`fwdd/tests/overflow_model.rs` damages them instead).
+
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::expect_used,
+    reason = "a check panics where something is wrong"
+)]
+
+pub mod block;
+pub mod capture_file;
+pub mod detection;
+pub mod filter_snapshot;
+pub mod filters;
+pub mod headers;
+pub mod packet;
+
+mod input;
+
+pub use input::Input;
+
+/// A check: panics if something is wrong.
+pub type Check = fn(&[u8]);
+
+/// All checks, under the names of their fuzz targets and corpora.
+pub const CHECKS: [(&str, Check); 7] = [
+    ("block", block::check),
+    ("capture_file", capture_file::check),
+    ("detection", detection::check),
+    ("filter_snapshot", filter_snapshot::check),
+    ("filters", filters::check),
+    ("headers", headers::check),
+    ("packet", packet::check),
+];
