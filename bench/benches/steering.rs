@@ -9,7 +9,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use lc_bench::generate::{Length, Memory, Settings, Traffic};
-use lc_capd::steer::{Steering, flow_hash};
+use lc_capd::steer::Steering;
 
 const ETHERNET: u16 = 1;
 
@@ -28,12 +28,13 @@ fn steering(criterion: &mut Criterion) {
             ..Settings::default()
         };
         let memory = Memory::collect(&mut Traffic::new(settings).expect("sound settings"));
-        let steering = Steering::new(4);
+        let mut steering = Steering::new(4);
         group.throughput(Throughput::Elements(memory.len() as u64));
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
                 for packet in memory.iter() {
-                    black_box(steering.worker(flow_hash(ETHERNET, packet.bytes)));
+                    let hash = steering.flow_hash(ETHERNET, packet.bytes, 0);
+                    black_box(steering.worker(hash));
                 }
             });
         });

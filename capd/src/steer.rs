@@ -131,7 +131,7 @@ enum Seen {
     Fragment(Fragment),
 }
 
-#[inline]
+#[inline(always)]
 fn read(link_type: u16, data: &[u8]) -> Seen {
     let hash = match link_layer(link_type, data) {
         Network::Ipv4(packet) => return ipv4(packet, MAX_TUNNELS),
@@ -176,7 +176,7 @@ const UNREADABLE: Network<'_> = Network::Other {
     protocol: 0,
 };
 
-#[inline]
+#[inline(always)]
 fn link_layer(link_type: u16, data: &[u8]) -> Network<'_> {
     match link_type {
         1 => match data.get(12..14) {
@@ -197,7 +197,7 @@ fn link_layer(link_type: u16, data: &[u8]) -> Network<'_> {
 }
 
 /// Looks through tags behind an EtherType that stands right before `at`.
-#[inline]
+#[inline(always)]
 fn ether_type<'a>(
     mut kind: u16,
     data: &'a [u8],
@@ -253,7 +253,7 @@ fn by_version(packet: &[u8]) -> Network<'_> {
 }
 
 /// The hash of an IPv4 packet, or of one in up to `tunnels` tunnels that it is the outermost of.
-#[inline]
+#[inline(always)]
 fn ipv4(packet: &[u8], tunnels: u8) -> Seen {
     let Some(header) = packet.first_chunk::<20>() else {
         return Seen::Flow(0);
@@ -278,7 +278,7 @@ fn ipv4(packet: &[u8], tunnels: u8) -> Seen {
 }
 
 /// The same for IPv6.
-#[inline]
+#[inline(always)]
 fn ipv6(packet: &[u8], tunnels: u8) -> Seen {
     let Some(header) = packet.first_chunk::<40>() else {
         return Seen::Flow(0);
@@ -324,7 +324,7 @@ impl Ends {
 }
 
 /// The hash of what an IP packet carries at `at`. The packet ends at `end`, if that is known.
-#[inline]
+#[inline(always)]
 fn upper_layer(ends: Ends, packet: &[u8], at: usize, end: Option<usize>, tunnels: u8) -> Seen {
     let (source, destination) = ports(ends.protocol, packet, at);
     if tunnel::is_possible(ends.protocol, destination)
@@ -367,7 +367,7 @@ enum Upper {
 }
 
 /// The upper-layer protocol, as far as it can be told, and its place.
-#[inline]
+#[inline(always)]
 fn ipv6_upper_layer(packet: &[u8], mut next: u8) -> (u8, Upper) {
     let mut at = 40;
     for _ in 0..MAX_EXTENSIONS {
@@ -396,7 +396,7 @@ fn ipv6_upper_layer(packet: &[u8], mut next: u8) -> (u8, Upper) {
 }
 
 /// Source and destination port of TCP, UDP, DCCP, SCTP and UDP-Lite, which all begin with them; zeros for other protocols.
-#[inline]
+#[inline(always)]
 fn ports(protocol: u8, packet: &[u8], at: usize) -> (u16, u16) {
     match (protocol, packet.get(at..at + 4)) {
         (6 | 17 | 33 | 132 | 136, Some(ports)) => (be16(ports, 0), be16(ports, 2)),

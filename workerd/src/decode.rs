@@ -12,6 +12,8 @@
 //! A transport header is looked for in unfragmented packets and first fragments only, and a fragment
 //! is never taken for a tunnel: [`crate::fragments`] completes the datagram first, whose bytes
 //! [`decode_datagram`] then decodes.
+//!
+//! The way of an ordinary frame is one function, put together at compile time; what is rare stands apart.
 
 mod tunnel;
 
@@ -179,18 +181,23 @@ impl Decoded {
 
 /// Decodes the frame `bytes` of libpcap link type `link_type`.
 #[must_use]
-#[inline]
+#[inline(always)]
 pub fn decode(link_type: u16, bytes: &[u8]) -> Decoded {
-    let mut decoded = Decoded::default();
-    decoded.fault = link(link_type, bytes, &mut decoded.marks)
-        .and_then(|at| network(bytes, at, &mut decoded))
-        .err();
+    let mut marks = 0;
+    let start = link(link_type, bytes, &mut marks);
+    // Made here, so that the compiler knows what stands in it.
+    let mut decoded = Decoded {
+        marks,
+        ..Decoded::default()
+    };
+    decoded.fault = start.and_then(|at| network(bytes, at, &mut decoded)).err();
     decoded
 }
 
 /// Decodes `bytes`, the whole payload of a datagram that came in fragments, as what follows an IP
 /// header: `protocol` is the first fragment's. `carrier` is what was decoded of any of the
 /// fragments. Offsets count from the first byte of `bytes`.
+#[cold]
 #[must_use]
 pub fn decode_datagram(carrier: &Decoded, protocol: u8, bytes: &[u8]) -> Decoded {
     let mut decoded = Decoded {
@@ -214,6 +221,7 @@ pub fn decode_datagram(carrier: &Decoded, protocol: u8, bytes: &[u8]) -> Decoded
 
 /// Decodes the IP packet at `at` of `bytes`, which is all there is of it, as the content of a tunnel that was opened by other
 /// means than its headers; `carrier` is what was decoded of the headers before it. `None` unless it is sound IP as a whole.
+#[cold]
 #[must_use]
 pub(crate) fn decode_inner(carrier: &Decoded, bytes: &[u8], at: usize) -> Option<Decoded> {
     let mut decoded = *carrier;
@@ -223,6 +231,7 @@ pub(crate) fn decode_inner(carrier: &Decoded, bytes: &[u8], at: usize) -> Option
 }
 
 /// Decodes what stands at `at` of `bytes`, a header of IP's `protocol`, in place of what `carrier` has there.
+#[cold]
 #[must_use]
 pub(crate) fn decode_transport(
     carrier: &Decoded,
@@ -268,11 +277,11 @@ const RAW_V6: u16 = 229;
 const COOKED_V2: u16 = 276;
 
 /// Where the IP header starts.
-#[inline]
+#[inline(always)]
 fn link(link_type: u16, bytes: &[u8], marks: &mut u32) -> Result<usize, Fault> {
     match link_type {
         ETHERNET => ethertype(bytes, 12, marks),
-        COOKED_V1 => ethertype(bytes, 14, marks),
+        COOKED_V1 => frame(bytes, 14, marks),
         COOKED_V2 => cooked_v2(bytes, marks),
         PPP => ppp(bytes, 0),
         NULL | LOOP => family(bytes),
@@ -283,7 +292,7 @@ fn link(link_type: u16, bytes: &[u8], marks: &mut u32) -> Result<usize, Fault> {
 }
 
 /// Follows the chain of tags that starts with the EtherType at `at`.
-#[inline]
+#[inline(always)]
 fn ethertype(bytes: &[u8], mut at: usize, marks: &mut u32) -> Result<usize, Fault> {
     for _ in 0..=MOST_TAGS {
         match be16(bytes, at).ok_or(Fault::TruncatedLink)? {
@@ -313,8 +322,15 @@ fn ethertype(bytes: &[u8], mut at: usize, marks: &mut u32) -> Result<usize, Faul
     Err(Fault::MalformedLink)
 }
 
+/// [`ethertype`], off the way of ordinary frames.
+#[inline(never)]
+fn frame(bytes: &[u8], at: usize, marks: &mut u32) -> Result<usize, Fault> {
+    ethertype(bytes, at, marks)
+}
+
 /// The protocol of PPP (RFC 1661 section 2, RFC 1332, RFC 5072), compressed or not, with or without
 /// the address and control bytes of HDLC (RFC 1662 section 3.1).
+#[inline(never)]
 fn ppp(bytes: &[u8], mut at: usize) -> Result<usize, Fault> {
     let mut protocol = be16(bytes, at).ok_or(Fault::TruncatedLink)?;
     if protocol == 0xff03 {
@@ -329,6 +345,7 @@ fn ppp(bytes: &[u8], mut at: usize) -> Result<usize, Fault> {
 }
 
 /// Behind the bottom of a label stack: IP, or something that starts otherwise.
+#[inline(never)]
 fn labels(bytes: &[u8], at: usize) -> Result<usize, Fault> {
     for label in 0..MOST_LABELS {
         let bottom = bytes.get(at + label * 4 + 2).ok_or(Fault::TruncatedLink)? & 1 != 0;
@@ -363,6 +380,7 @@ pub fn arp(link_type: u16, bytes: &[u8]) -> Option<&[u8]> {
 }
 
 /// LINKTYPE_LINUX_SLL2: the protocol stands first, and tags are gone or follow the header.
+#[inline(never)]
 fn cooked_v2(bytes: &[u8], marks: &mut u32) -> Result<usize, Fault> {
     let protocol = be16(bytes, 0).ok_or(Fault::TruncatedLink)?;
     mark(
@@ -372,12 +390,13 @@ fn cooked_v2(bytes: &[u8], marks: &mut u32) -> Result<usize, Fault> {
     );
     match protocol {
         0x0800 | 0x86dd => Ok(20),
-        0x8100 | 0x88a8 => ethertype(bytes, 22, marks),
+        0x8100 | 0x88a8 => frame(bytes, 22, marks),
         _ => Err(Fault::NotIp),
     }
 }
 
 /// LINKTYPE_NULL and _LOOP: an address family of four bytes, in the byte order of whoever wrote it.
+#[inline(never)]
 fn family(bytes: &[u8]) -> Result<usize, Fault> {
     let word: [u8; 4] = *bytes.first_chunk().ok_or(Fault::TruncatedLink)?;
     match u32::from_be_bytes(word).min(u32::from_le_bytes(word)) {
@@ -387,7 +406,7 @@ fn family(bytes: &[u8]) -> Result<usize, Fault> {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn network(bytes: &[u8], at: usize, decoded: &mut Decoded) -> Result<(), Fault> {
     match bytes.get(at).ok_or(Fault::TruncatedIp)? >> 4 {
         4 => ipv4(bytes, at, decoded),
@@ -396,7 +415,7 @@ fn network(bytes: &[u8], at: usize, decoded: &mut Decoded) -> Result<(), Fault> 
     }
 }
 
-#[inline]
+#[inline(always)]
 fn ipv4(bytes: &[u8], at: usize, decoded: &mut Decoded) -> Result<(), Fault> {
     let header: &[u8; 20] = bytes
         .get(at..)
@@ -429,7 +448,7 @@ fn ipv4(bytes: &[u8], at: usize, decoded: &mut Decoded) -> Result<(), Fault> {
     transport(header[9], bytes, at + header_len, decoded)
 }
 
-#[inline]
+#[inline(always)]
 fn ipv6(bytes: &[u8], at: usize, decoded: &mut Decoded) -> Result<(), Fault> {
     let header: &[u8; 40] = bytes
         .get(at..)
@@ -453,7 +472,7 @@ fn ipv6(bytes: &[u8], at: usize, decoded: &mut Decoded) -> Result<(), Fault> {
 }
 
 /// IPv6's extension headers, and what follows them.
-#[inline]
+#[inline(always)]
 fn extensions(
     mut next: u8,
     bytes: &[u8],
@@ -486,7 +505,7 @@ fn extensions(
     Err(Fault::MalformedIp)
 }
 
-#[inline]
+#[inline(always)]
 fn transport(protocol: u8, bytes: &[u8], at: usize, decoded: &mut Decoded) -> Result<(), Fault> {
     decoded.protocol = protocol;
     decoded.header = at;
@@ -525,7 +544,7 @@ fn transport(protocol: u8, bytes: &[u8], at: usize, decoded: &mut Decoded) -> Re
     }
     decoded.payload = at + header_len;
     match decoded.ports {
-        Some((_, port)) if tunnel::is_port(port) && transport == Transport::Udp => {
+        Some((_, port)) if transport == Transport::Udp && tunnel::is_port(port) => {
             tunnel::of_udp(port, bytes, decoded)
         }
         _ => Ok(()),

@@ -146,79 +146,32 @@ const MISSED: &[(&str, &str, usize, &str)] = &[
 /// Protocols that TShark sees in a capture, in flows that are none here, and that are found nowhere in it.
 const NOWHERE: &[(&str, &[Within])] = &[
     (
-        "in GTP-U, which is named and not opened",
+        "in Geneve, which is opened for IP",
+        &[("sv-geneve.pcap", &["arp"])],
+    ),
+    (
+        "in metadata of Cisco within GRE, which are not opened",
+        &[("various_gre.pcap", &["icmp"])],
+    ),
+    (
+        "in CAPWAP, sFlow, or Teredo, which are not opened",
         &[
-            ("derived-voip-gtpu.pcap", &["rtcp", "rtp", "sip"]),
-            ("gtp-u.pcap", &["icmp"]),
-            ("gtp1_gn_normal_incl_fragmentation.pcap", &["http"]),
-            ("gtp2_different_udp_port.pcap", &["http"]),
-            ("gtp7_ipv6.pcap", &["icmpv6", "llmnr"]),
             ("gtp8_teredo.pcap", &["icmpv6"]),
-            ("ipv6-gtp6.pcap", &["dns"]),
-            (
-                "sip-tcp-in-gtp-ipv6.pcap",
-                &["dns", "icmp", "icmpv6", "rtcp", "rtp", "sip"],
-            ),
-            ("tls_change_cipher.pcap", &["tls"]),
-        ],
-    ),
-    (
-        "in VXLAN, which is named and not opened",
-        &[
-            ("derived-voip-vxlan.pcap", &["rtcp", "rtp", "sip"]),
-            ("ndpi-vxlan.pcap", &["dns", "tls"]),
-            ("vxlan-encapsulated-http.pcap", &["http"]),
-            ("vxlan-triple-v2.pcap", &["dns"]),
-        ],
-    ),
-    (
-        "in Geneve, which is not opened",
-        &[
-            ("ark-geneve.pcap", &["icmp", "ssh"]),
-            ("geneve-many-options.pcap", &["http"]),
-            ("sv-geneve.pcap", &["arp", "icmp"]),
-        ],
-    ),
-    (
-        "in ERSPAN or metadata of Cisco within GRE, which are not opened",
-        &[
-            ("erspanI.pcap", &["icmp"]),
-            ("erspanII.pcap", &["icmp"]),
-            ("erspanIII.pcap", &["icmp"]),
-            ("gre-erspan3-dot1q.pcap", &["icmp"]),
-            ("sv-erspan2.pcap", &["icmp"]),
-            ("various_gre.pcap", &["icmp"]),
-        ],
-    ),
-    (
-        "in CAPWAP, sFlow, Teredo, or GRE over UDP, which are not opened",
-        &[
             ("capwap_data.pcapng", &["tls"]),
-            ("gre-over-udp-4754.pcap", &["dns", "http"]),
             ("sflow.pcap", &["icmp"]),
             ("zeek-teredo.pcap", &["icmpv6"]),
         ],
-    ),
-    (
-        "in PPP within GRE version 1 (RFC 2637 section 4.1), which is not opened",
-        &[("gre-pptp.pcap", &["dns"]), ("gre-sip.pcapng", &["sip"])],
-    ),
-    (
-        "behind an authentication header (RFC 4302), which is not passed",
-        &[("ah.pcapng", &["icmp"])],
     ),
     (
         "in a pseudowire of MPLS (RFC 4448) or a backbone bridge (IEEE 802.1ah), which are not opened",
         &[("MplsPackets.pcap", &["icmp"]), ("pbb.pcap", &["arp"])],
     ),
     (
-        "on PPP, FDDI, Frame Relay or NFLOG, whose frames are not decoded",
+        "on FDDI, Frame Relay or NFLOG, whose frames are not decoded",
         &[
             ("dns-inverse-query.pcap", &["dns"]),
             ("icmp-frame-relay.pcap", &["icmp"]),
             ("nflog-http.pcap", &["http"]),
-            ("quic-go-retry.pcap", &["icmpv6", "quic"]),
-            ("quic-go-zerortt.pcap", &["icmpv6", "quic"]),
         ],
     ),
     (

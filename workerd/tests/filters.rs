@@ -1022,6 +1022,34 @@ fn numbers_as_the_processor_stores_them() {
 }
 
 #[test]
+fn addresses_count_inside_and_outside_of_tunnels() {
+    let rows = [
+        ("inner", "ip_address", "10.0.0.1"),
+        ("outer", "ip_address", "192.0.2.0/24"),
+        ("neither", "ip_address", "172.16.0.1"),
+    ];
+    let (set, _) = compile(&rows, NoFilterPolicy::Deny);
+    let address = |text: &str| Addr::V4(text.parse::<std::net::Ipv4Addr>().unwrap().into());
+    let inner = Some((address("10.0.0.9"), address("10.0.0.1")));
+    let outer = Some((address("192.0.2.7"), address("198.51.100.1")));
+    for (addresses, outer, expected) in [
+        (inner, outer, &["inner", "outer"][..]),
+        (inner, None, &["inner"]),
+        (outer, inner, &["outer", "inner"]),
+    ] {
+        let decoded = Decoded {
+            addresses,
+            outer,
+            ..Decoded::default()
+        };
+        let mut matches = Matches::default();
+        set.judge(&decoded, &Fields::default(), false, &mut matches);
+        let found: Vec<_> = matches.filters().iter().map(|id| set.id(*id)).collect();
+        assert_eq!(found, expected);
+    }
+}
+
+#[test]
 fn a_batch_is_compared_as_its_packets_are_one_by_one() {
     let (set, _) = compile(
         &[("a", "dns_domain", "*.a"), ("b", "dns_domain", "x.*")],

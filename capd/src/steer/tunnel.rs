@@ -29,6 +29,7 @@ pub(super) fn is_possible(protocol: u8, port: u16) -> bool {
 /// What is hashed of the packet in a tunnel whose header stands at `at` of `packet`, which ends at `end` by its own lengths, if these are
 /// known. `tunnels` more may be looked through.
 #[cold]
+#[inline(never)]
 pub(super) fn read(
     protocol: u8,
     port: u16,
@@ -83,6 +84,7 @@ fn is_sound(network: &Network<'_>, is_whole: bool) -> bool {
     least >= 20 && fits
 }
 
+#[inline(never)]
 fn frame(frame: &[u8]) -> Option<Network<'_>> {
     let kind = be16(frame.get(12..14)?, 0);
     Some(ether_type(kind, frame, 14, None))

@@ -13,9 +13,7 @@
 //! datagram by its lengths. What fails that test is a plain UDP datagram and stays one. What IP itself says is a tunnel is
 //! believed, unless it carries something other than IP.
 
-use super::{
-    Decoded, Fault, MOST_TUNNELS, TUNNEL, be16, be32, ethertype, labels, mark, network, ppp,
-};
+use super::{Decoded, Fault, MOST_TUNNELS, TUNNEL, be16, be32, frame, labels, mark, network, ppp};
 
 const GTP_U: u16 = 2152;
 const GRE_IN_UDP: u16 = 4754;
@@ -101,6 +99,7 @@ pub(super) fn of_udp(port: u16, bytes: &[u8], decoded: &mut Decoded) -> Result<(
 }
 
 /// Decodes the IP packet at `at` as the content of what was decoded so far.
+#[inline(never)]
 pub(super) fn enter(bytes: &[u8], at: usize, decoded: &mut Decoded) -> Result<(), Fault> {
     if decoded.tunnels == MOST_TUNNELS {
         return Err(Fault::MalformedIp);
@@ -163,11 +162,11 @@ fn gre(bytes: &[u8], at: usize, marks: &mut u32) -> Result<usize, Fault> {
     let at = at + 4 + (flags & known).count_ones() as usize * 4;
     match kind {
         0x0800 | 0x86dd => Ok(at),
-        BRIDGED => ethertype(bytes, at + 12, marks),
+        BRIDGED => frame(bytes, at + 12, marks),
         0x8847 | 0x8848 => labels(bytes, at),
         0x880b => ppp(bytes, at),
         // ERSPAN (draft-foschiano-erspan): type I has no header of its own, II and III have a session.
-        0x88be if flags & SEQUENCE == 0 => ethertype(bytes, at + 12, marks),
+        0x88be if flags & SEQUENCE == 0 => frame(bytes, at + 12, marks),
         0x88be => erspan(bytes, at, 8, marks),
         0x22eb => {
             let last = *bytes.get(at + 11).ok_or(Fault::TruncatedLink)?;
@@ -181,7 +180,7 @@ fn gre(bytes: &[u8], at: usize, marks: &mut u32) -> Result<usize, Fault> {
 fn erspan(bytes: &[u8], at: usize, header_len: usize, marks: &mut u32) -> Result<usize, Fault> {
     let session = be16(bytes, at + 2).ok_or(Fault::TruncatedLink)? & 0x3ff;
     mark(marks, TUNNEL, session.into());
-    ethertype(bytes, at + header_len + 12, marks)
+    frame(bytes, at + header_len + 12, marks)
 }
 
 /// Where the IP packet of a VXLAN header at `at` starts (RFC 7348 section 5).
@@ -194,7 +193,7 @@ fn vxlan(bytes: &[u8], at: usize, marks: &mut u32) -> Result<usize, Fault> {
     let network = be32(bytes, at + 4).ok_or(Fault::TruncatedLink)? >> 8;
     mark(marks, TUNNEL, network);
     match (header[0] & !GROUP_POLICY, header[3]) {
-        (NETWORK_IS_VALID, _) | (NAMES_CONTENT, 3) => ethertype(bytes, at + 8 + 12, marks),
+        (NETWORK_IS_VALID, _) | (NAMES_CONTENT, 3) => frame(bytes, at + 8 + 12, marks),
         (NAMES_CONTENT, 1 | 2) => Ok(at + 8),
         _ => Err(Fault::NotIp),
     }
@@ -212,7 +211,7 @@ fn geneve(bytes: &[u8], at: usize, marks: &mut u32) -> Result<usize, Fault> {
     let at = at + 8 + usize::from(first & 0x3f) * 4;
     match kind {
         0x0800 | 0x86dd => Ok(at),
-        BRIDGED => ethertype(bytes, at + 12, marks),
+        BRIDGED => frame(bytes, at + 12, marks),
         _ => Err(Fault::NotIp),
     }
 }

@@ -28,7 +28,7 @@ pub struct Hit {
 pub struct Rank(u64);
 
 impl Rank {
-    /// Hit number `ordinal` of the source (field 0) or destination address (field 1).
+    /// Hit number `ordinal` of an address: source (field 0), destination (1); of the outermost header in tunnels, 2 and 3.
     #[must_use]
     pub fn address(field: u32, ordinal: u32) -> Self {
         Self::new(ordinal > 0, 0, field, ordinal)

@@ -12,7 +12,7 @@ use super::hits::{Hit, Matches, Rank};
 use super::pattern::Pattern;
 use super::refused::{Reason, Refused};
 use super::texts::{Scratch, Texts};
-use crate::decode::Decoded;
+use crate::decode::{Addr, Decoded};
 use lc_daemon::config::NoFilterPolicy;
 use lc_proto::management::FilterType;
 use shm_layout::filters::{Filter, Snapshot};
@@ -130,7 +130,7 @@ impl FilterSet {
             + self.texts.iter().map(Texts::bytes).sum::<usize>()
     }
 
-    /// Judges a packet by its addresses and the fields extracted from it. `matches` tells the filters that match. `bpf_active`: whether
+    /// Judges a packet by its addresses, inside and outside of tunnels, and the fields extracted from it. `matches` tells the filters that match. `bpf_active`: whether
     /// pushed BPF filters are in force.
     #[inline]
     pub fn judge(
@@ -148,19 +148,11 @@ impl FilterSet {
                 NoFilterPolicy::Deny => Verdict::Denied,
             };
         }
-        if let Some((source, destination)) = decoded.addresses {
-            for (field, address) in [(0, source), (1, destination)] {
-                let mut ordinal = 0;
-                self.addresses.search(address, |filter| {
-                    let rank = Rank::address(field, ordinal);
-                    ordinal += 1;
-                    matches.push(Hit {
-                        packet: 0,
-                        rank,
-                        filter,
-                    });
-                });
-            }
+        if let Some(addresses) = decoded.addresses {
+            self.search_addresses(0, addresses, matches);
+        }
+        if let Some(addresses) = decoded.outer {
+            self.search_addresses(2, addresses, matches);
         }
         if !fields.is_empty() {
             self.search(fields, matches);
@@ -170,6 +162,24 @@ impl FilterSet {
         }
         matches.order();
         Verdict::Matched
+    }
+
+    /// Compares source and destination, which are fields number `first` and the one behind it.
+    #[inline]
+    fn search_addresses(&self, first: u32, addresses: (Addr, Addr), matches: &mut Matches) {
+        let (source, destination) = addresses;
+        for (field, address) in [(first, source), (first + 1, destination)] {
+            let mut ordinal = 0;
+            self.addresses.search(address, |filter| {
+                let rank = Rank::address(field, ordinal);
+                ordinal += 1;
+                matches.push(Hit {
+                    packet: 0,
+                    rank,
+                    filter,
+                });
+            });
+        }
     }
 
     /// Compares the fields of a batch of packets, and adds what matches to the hits.
