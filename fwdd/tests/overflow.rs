@@ -791,7 +791,8 @@ fn a_killed_process_leaves_all_that_it_stored() {
     let delivered = drain(&mut store);
     assert!(delivered.len() as u64 > stored.unwrap());
     assert_eq!(delivered, (0..delivered.len() as u64).collect::<Vec<_>>());
-    assert_eq!(store.counters().lost, Span::default());
+    // The record that was being written may be torn: it was not stored.
+    assert!(store.counters().lost.records <= 1, "{:?}", store.counters());
 }
 
 #[test]
