@@ -7,6 +7,8 @@
 //! - **Time for a field**: its length and the *distinct* texts in it. What is behind a text that was found before was found with it.
 //! - **Time to build**: proportional to the bytes of the texts.
 //!
+//! A field that lacks a byte which all texts have is left at once ([`memchr`], by SIMD).
+//!
 //! It consists of plain tables of numbers. A state's children stand side by side, and a state with a single child mostly just before it,
 //! so that a text of its own is read in one direction.
 //!
@@ -31,6 +33,8 @@ pub struct Automaton {
     root: Vec<u32>,
     /// For each text the longest other one that it ends with.
     shorter: Vec<u32>,
+    /// A byte that all texts have.
+    shared: Option<u8>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +66,7 @@ impl Automaton {
             labels: vec![0],
             root: vec![ROOT; 256],
             shorter: vec![NONE; texts.len()],
+            shared: shared(texts),
         };
         automaton.plant(texts);
         for child in automaton.children(ROOT) {
@@ -157,6 +162,12 @@ impl Automaton {
     /// text: then it knows those that the text ends with, too.
     #[inline]
     pub fn search(&self, field: &[u8], mut found: impl FnMut(u32) -> bool) {
+        if self
+            .shared
+            .is_some_and(|byte| memchr(byte, field).is_none())
+        {
+            return;
+        }
         let mut at = ROOT;
         for byte in field {
             at = self.step(at, *byte);
@@ -174,6 +185,24 @@ impl Automaton {
             + self.labels.capacity()
             + (self.root.capacity() + self.shorter.capacity()) * 4
     }
+}
+
+/// Of the bytes that all texts have, the one that names and numbers have least often.
+fn shared(texts: &[&[u8]]) -> Option<u8> {
+    /// Others than these are rarer.
+    const BY_FREQUENCY: &[u8] = b".e-oain@srtl:dcmhup/1g0b2f3yw4k5v9678xjqz_";
+    let mut common = [u64::MAX; 4];
+    for text in texts {
+        let mut seen = [0; 4];
+        for byte in *text {
+            seen[usize::from(*byte >> 6)] |= 1 << (*byte & 63);
+        }
+        (common.iter_mut().zip(seen)).for_each(|(common, seen)| *common &= seen);
+    }
+    let rarity = |byte: &u8| memchr(*byte, BY_FREQUENCY).unwrap_or(usize::MAX);
+    let is_common = |byte: &u8| common[usize::from(*byte >> 6)] >> (*byte & 63) & 1 != 0;
+    let common = (0..=u8::MAX).filter(is_common);
+    common.max_by_key(rarity).filter(|_| !texts.is_empty())
 }
 
 #[cfg(test)]
@@ -208,6 +237,18 @@ mod tests {
             prop_assert_eq!(&found, &expected);
             prop_assert!(seen.into_iter().eq(expected.into_iter().collect::<BTreeSet<_>>()));
         }
+    }
+
+    #[test]
+    fn the_rarest_byte_that_all_texts_have_is_known() {
+        let shared = |texts: &[&str]| {
+            let texts: Vec<&[u8]> = texts.iter().map(|text| text.as_bytes()).collect();
+            super::shared(&texts)
+        };
+        assert_eq!(shared(&["a.example", "mail.xy", "x.com"]), Some(b'x'));
+        assert_eq!(shared(&["a.b", "c.d"]), Some(b'.'));
+        assert_eq!(shared(&["ab", "cd"]), None);
+        assert_eq!(shared(&[]), None);
     }
 
     /// Lists of all texts that end at each state would have 200 million entries.
