@@ -237,13 +237,13 @@ const CASES: &[Case] = &[
         packets: 64,
         sizes: &SIZES,
     },
-    // Every pattern is in every field: pieces of it from each place, 4 bytes long and longer.
+    // Every pattern is in every field: pieces of it from each place, 2 bytes long and longer.
     Case {
         name: "all match",
         kind: Kind::EmailSubject,
         filter_type: 9,
         pattern: |n| {
-            let (start, len) = (n as usize % 1_200, 4 + n as usize / 1_200);
+            let (start, len) = (n as usize % 1_320, 2 + n as usize / 1_320);
             format!("*{}*", &long_text()[start..start + len])
         },
         field: |_| long_text(),
