@@ -7,7 +7,7 @@
 //! - **Time for a field**: its length and the *distinct* texts in it. What is behind a text that was found before was found with it.
 //! - **Time to build**: proportional to the bytes of the texts.
 //!
-//! A field that lacks a byte which all texts have is left at once ([`memchr`], by SIMD).
+//! A field that lacks a byte which all texts have is left at once (by `memchr`, with SIMD).
 //!
 //! It consists of plain tables of numbers. A state's children stand side by side, and a state with a single child mostly just before it,
 //! so that a text of its own is read in one direction.
