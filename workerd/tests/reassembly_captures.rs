@@ -27,6 +27,10 @@ const DIFFERENT: &[(&str, &str)] = &[
         "the client sends on behind the server's reset",
     ),
     (
+        "sip-tcp-in-gtp-ipv6.pcap",
+        "four connections, one after the other, between the same ports",
+    ),
+    (
         "tcpseq_synthetic.pcap",
         "its first packets have nothing to do with each other",
     ),
