@@ -2,7 +2,8 @@
 //!
 //! A flow is what a packet's outermost IP header says, behind VLAN tags, MPLS labels and PPPoE: the
 //! two addresses with the two ports, in either direction; where there are no ports (other
-//! protocols, fragments, truncated headers), addresses and protocol. Where there is no IP, it is
+//! protocols, truncated headers), addresses and protocol. Of fragments only those of one datagram keep their
+//! order: each datagram follows the ports of its own first fragment. Where there is no IP, it is
 //! the two MAC addresses and the EtherType; where even these can't be read, all such packets are
 //! one flow.
 
@@ -17,6 +18,8 @@ pub enum Flow {
     Transport([(IpAddr, u16); 2], u8),
     /// Both addresses in ascending order, and the protocol number.
     Network([IpAddr; 2], u8),
+    /// Source, destination and identification of a fragmented datagram.
+    Datagram([IpAddr; 2], u32),
     /// Both MAC addresses in ascending order (zeros where the link has none), and the EtherType (0
     /// for IEEE 802.3 frames, which have a length in its place).
     Link([[u8; 6]; 2], u16),
@@ -92,13 +95,12 @@ fn ipv4(bytes: &[u8]) -> Option<Flow> {
     let header = usize::from(bytes.first()? & 0x0f) * 4;
     let source: [u8; 4] = array(bytes, 12)?;
     let destination: [u8; 4] = array(bytes, 16)?;
-    let fragment = u16_at(bytes, 6)? & 0x3fff != 0;
-    let rest = (header >= 20 && !fragment).then(|| bytes.get(header..));
-    Some(transport(
-        [source.into(), destination.into()],
-        *bytes.get(9)?,
-        rest.flatten(),
-    ))
+    let addresses = [source.into(), destination.into()];
+    if u16_at(bytes, 6)? & 0x3fff != 0 {
+        return Some(Flow::Datagram(addresses, u16_at(bytes, 4)?.into()));
+    }
+    let rest = (header >= 20).then(|| bytes.get(header..));
+    Some(transport(addresses, *bytes.get(9)?, rest.flatten()))
 }
 
 fn ipv6(bytes: &[u8]) -> Option<Flow> {
@@ -118,9 +120,9 @@ fn ipv6(bytes: &[u8]) -> Option<Flow> {
             (0 | 43 | 60 | 135 | 139 | 140, Some(units)) => 8 + usize::from(*units) * 8,
             (51, Some(units)) => 8 + usize::from(*units) * 4,
             (44, Some(_)) if u16_at(header, 2)? & 0xfff9 == 0 => 8,
-            (44, inner) => {
-                let inner = inner.map_or(44, |_| header[0]);
-                return Some(transport(addresses, inner, None));
+            (44, _) => {
+                let id = array(header, 4).map_or(0, u32::from_be_bytes);
+                return Some(Flow::Datagram(addresses, id));
             }
             _ => return Some(transport(addresses, protocol, rest)),
         };
