@@ -3,7 +3,8 @@
 //! A flow is what a packet's outermost IP header says, behind VLAN tags, MPLS labels and PPPoE: the
 //! two addresses with the two ports, in either direction; where there are no ports (other
 //! protocols, truncated headers), addresses and protocol. Of fragments only those of one datagram keep their
-//! order: each datagram follows the ports of its own first fragment. Where there is no IP, it is
+//! order: each datagram follows the ports of its own first fragment. What is carried in tunnels keeps the order of the flows within, which
+//! nothing here looks into. Where there is no IP, it is
 //! the two MAC addresses and the EtherType; where even these can't be read, all such packets are
 //! one flow.
 
@@ -20,6 +21,8 @@ pub enum Flow {
     Network([IpAddr; 2], u8),
     /// Source, destination and identification of a fragmented datagram.
     Datagram([IpAddr; 2], u32),
+    /// A packet in a tunnel: each is a flow of its own.
+    Tunnelled(Vec<u8>),
     /// Both MAC addresses in ascending order (zeros where the link has none), and the EtherType (0
     /// for IEEE 802.3 frames, which have a length in its place).
     Link([[u8; 6]; 2], u16),
@@ -135,9 +138,17 @@ fn ipv6(bytes: &[u8]) -> Option<Flow> {
 fn transport(addresses: [IpAddr; 2], protocol: u8, rest: Option<&[u8]>) -> Flow {
     // TCP, UDP, DCCP, SCTP, UDP-Lite.
     const WITH_PORTS: [u8; 5] = [6, 17, 33, 132, 136];
+    // IP in IP, GRE.
+    const TUNNELS: [u8; 3] = [4, 41, 47];
+    // GTP-U, GRE in UDP, VXLAN, Geneve.
+    const TUNNEL_PORTS: [u16; 5] = [2152, 4754, 4789, 4790, 6081];
     let ports = rest
         .filter(|_| WITH_PORTS.contains(&protocol))
         .and_then(|rest| Some([u16_at(rest, 0)?, u16_at(rest, 2)?]));
+    let is_tunnel = |port: &u16| protocol == 17 && TUNNEL_PORTS.contains(port);
+    if TUNNELS.contains(&protocol) || ports.iter().flatten().any(is_tunnel) {
+        return Flow::Tunnelled(rest.unwrap_or_default().to_vec());
+    }
     match ports {
         Some([source, destination]) => {
             let mut ends = [(addresses[0], source), (addresses[1], destination)];
