@@ -174,6 +174,7 @@ impl Filters {
         let start = Instant::now();
         let mut seen = self.state().changes;
         while start.elapsed() < LONGEST_BURST {
+            // Updates come by the hundred thousand: to be woken for each would hold them up.
             std::thread::sleep(BURST);
             let changes = self.state().changes;
             if changes == seen {

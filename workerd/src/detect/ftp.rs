@@ -6,16 +6,15 @@
 use super::confidence::Confidence;
 use super::context::{Context, Layer};
 use super::details::{Details, Upper};
-use super::fields::{head, line, starts_with, word};
+use super::fields::word;
 use super::protocol::Protocol;
-use super::reply::Reply;
+use super::reply::Line;
 use super::signature::{Notes, Signature, Verdict, verdict};
 
 /// See the module.
 pub struct Ftp;
 
 const PORTS: &[u16] = &[20, 21, 990];
-const WINDOW: usize = 500;
 const COMMANDS: &[&[u8]] = &[
     b"USER ", b"PASS ", b"ACCT ", b"CWD ", b"CDUP", b"SMNT ", b"QUIT", b"REIN", b"PORT ", b"PASV",
     b"TYPE ", b"STRU ", b"MODE ", b"RETR ", b"STOR ", b"STOU ", b"APPE ", b"ALLO ", b"REST ",
@@ -31,21 +30,10 @@ const CATEGORIES: [&str; 5] = [
     "Permanent Negative Completion",
 ];
 
-enum Message<'a> {
-    Reply(Reply<'a>),
-    Command(&'a [u8]),
-}
-
-fn message<'a>(context: &Context<'a>) -> Option<Message<'a>> {
-    if !context.on(PORTS) || context.payload.len() < 4 {
-        return None;
-    }
-    let line = line(head(context.payload, WINDOW));
-    if let Some(reply) = Reply::of(line, 100..=599) {
-        return Some(Message::Reply(reply));
-    }
-    let command = COMMANDS.iter().any(|command| starts_with(line, command));
-    command.then_some(Message::Command(line))
+fn message<'a>(context: &Context<'a>) -> Option<Line<'a>> {
+    context
+        .on(PORTS)
+        .then(|| Line::of(context.payload, 100..=599, COMMANDS))?
 }
 
 impl Signature for Ftp {
@@ -71,8 +59,8 @@ impl Signature for Ftp {
         details: &mut Details,
     ) {
         match message(context) {
-            Some(Message::Reply(reply)) => reply.describe(CATEGORIES, details),
-            Some(Message::Command(line)) => {
+            Some(Line::Reply(reply)) => reply.describe(CATEGORIES, details),
+            Some(Line::Command(line)) => {
                 let (command, args) = word(line);
                 details.put("type", "command");
                 details.put("command", Upper(command));

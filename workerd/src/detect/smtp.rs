@@ -6,16 +6,15 @@
 use super::confidence::Confidence;
 use super::context::{Context, Layer};
 use super::details::{Details, Text, Upper};
-use super::fields::{contains, head, line, starts_with, word};
+use super::fields::{contains, head, word};
 use super::protocol::Protocol;
-use super::reply::Reply;
+use super::reply::{Line, WINDOW};
 use super::signature::{Notes, Signature, Verdict, verdict};
 
 /// See the module.
 pub struct Smtp;
 
 const PORTS: &[u16] = &[25, 465, 587];
-const WINDOW: usize = 500;
 const COMMANDS: &[&[u8]] = &[
     b"HELO ",
     b"EHLO ",
@@ -40,21 +39,10 @@ const CATEGORIES: [&str; 5] = [
     "Permanent Failure",
 ];
 
-enum Message<'a> {
-    Reply(Reply<'a>),
-    Command(&'a [u8]),
-}
-
-fn message<'a>(context: &Context<'a>) -> Option<Message<'a>> {
-    if !context.on(PORTS) || context.payload.len() < 4 {
-        return None;
-    }
-    let line = line(head(context.payload, WINDOW));
-    if let Some(reply) = Reply::of(line, 200..=599) {
-        return Some(Message::Reply(reply));
-    }
-    let command = COMMANDS.iter().any(|command| starts_with(line, command));
-    command.then_some(Message::Command(line))
+fn message<'a>(context: &Context<'a>) -> Option<Line<'a>> {
+    context
+        .on(PORTS)
+        .then(|| Line::of(context.payload, 200..=599, COMMANDS))?
 }
 
 impl Signature for Smtp {
@@ -70,8 +58,8 @@ impl Signature for Smtp {
 
     fn judge(&self, context: &Context<'_>, _: &mut Notes<'_>) -> Option<Verdict> {
         let greeting = match message(context)? {
-            Message::Reply(reply) => reply.code == 220,
-            Message::Command(_) => false,
+            Line::Reply(reply) => reply.code == 220,
+            Line::Command(_) => false,
         };
         verdict(Protocol::Smtp, Confidence::by_port(greeting, 1000, 975))
     }
@@ -84,13 +72,13 @@ impl Signature for Smtp {
         details: &mut Details,
     ) {
         match message(context) {
-            Some(Message::Reply(reply)) => {
+            Some(Line::Reply(reply)) => {
                 reply.describe(CATEGORIES, details);
                 let window = head(context.payload, WINDOW);
                 details.flag("starttls_capable", contains(window, b"starttls"));
                 details.flag("greeting", reply.code == 220);
             }
-            Some(Message::Command(line)) => {
+            Some(Line::Command(line)) => {
                 let (command, args) = word(line);
                 details.put("type", "command");
                 details.put("command", Upper(command));
