@@ -91,6 +91,10 @@ pub struct Calls {
     now_ns: u64,
     stamp: u32,
     counts: Counts,
+    /// What is learned from others is not told to them.
+    is_learning: bool,
+    changed: Vec<CallRef>,
+    gone: Vec<Box<[u8]>>,
 }
 
 impl Calls {
@@ -108,6 +112,49 @@ impl Calls {
             now_ns: 0,
             stamp: 0,
             counts: Counts::default(),
+            is_learning: false,
+            changed: Vec::new(),
+            gone: Vec::new(),
+        }
+    }
+
+    /// From now on, whether changes are only learned, and not to be told.
+    pub(super) fn learn(&mut self, is_learning: bool) {
+        self.is_learning = is_learning;
+    }
+
+    /// A call that has changed in what others have to know of it.
+    pub fn next_changed(&mut self) -> Option<CallRef> {
+        while let Some(call) = self.changed.pop() {
+            if let Some(found) = self.get_mut(call) {
+                found.is_changed = false;
+                return Some(call);
+            }
+        }
+        None
+    }
+
+    /// The Call-ID of a call that was told of, and is forgotten.
+    pub fn next_gone(&mut self) -> Option<Box<[u8]>> {
+        self.gone.pop()
+    }
+
+    /// Notes where a call is told of.
+    pub fn told(&mut self, call: CallRef, position: u64) {
+        if let Some(found) = self.get_mut(call) {
+            found.told_at = Some(position);
+        }
+    }
+
+    /// A call has changed in what others have to know of it.
+    pub(super) fn change(&mut self, call: CallRef) {
+        if self.is_learning {
+            return;
+        }
+        if let Some(found) = self.get_mut(call)
+            && !std::mem::replace(&mut found.is_changed, true)
+        {
+            self.changed.push(call);
         }
     }
 
@@ -187,7 +234,9 @@ impl Calls {
         self.counts.started += 1;
         self.enlist(place);
         self.weigh(place);
-        self.at(place)
+        let call = self.at(place);
+        self.change(call);
+        call
     }
 
     /// Takes note of a message of a call. True if it was the last word on who takes part.
@@ -195,7 +244,11 @@ impl Calls {
         let Some(found) = self.get_mut(call) else {
             return false;
         };
+        let before = found.state();
         let last_word = found.dialogs.observe(signal);
+        if found.state() != before {
+            self.change(call);
+        }
         self.touch(call);
         self.weigh(call.place);
         last_word
@@ -248,6 +301,9 @@ impl Calls {
         }
         self.endpoints.add(endpoint, call);
         self.weigh(call.place);
+        if !known {
+            self.change(call);
+        }
     }
 
     /// The call that media between two endpoints belong to, and what is sent to or from its endpoint.
@@ -273,9 +329,13 @@ impl Calls {
     /// Gives `change` the call, and reckons anew what it takes.
     pub fn update<T>(&mut self, call: CallRef, change: impl FnOnce(&mut Call) -> T) -> Option<T> {
         let found = self.get_mut(call)?;
-        let before = found.standing;
+        let known = |call: &Call| (call.ids.len(), call.identities.size());
+        let (before, known_before) = (found.standing, known(found));
         let result = change(found);
         let after = found.standing;
+        if before != after || known(found) != known_before {
+            self.change(call);
+        }
         if before != after && after >= Standing::Passed && before < Standing::Passed {
             self.counts.matched += 1;
         }
@@ -373,6 +433,9 @@ impl Calls {
             self.endpoints.remove(*endpoint, call);
         }
         self.by_id.remove(&gone.id);
+        if gone.told_at.is_some() {
+            self.gone.push(gone.id.clone());
+        }
         for stream in &gone.streams {
             self.counts.lost += stream.lost();
             self.counts.reordered += u64::from(stream.reordered());

@@ -70,6 +70,18 @@ impl Dialogs {
         }
     }
 
+    /// The call has come to `state` elsewhere. It never goes back.
+    pub fn advance(&mut self, state: State) {
+        let is_later = match (self.state, state) {
+            (State::Over, _) | (_, State::Transaction | State::MediaOnly) => false,
+            (State::Established, state) => state == State::Over,
+            (_, State::Setup | State::Established | State::Over) => true,
+        };
+        if is_later {
+            self.state = state;
+        }
+    }
+
     /// How far the call has come.
     #[must_use]
     pub fn state(&self) -> State {

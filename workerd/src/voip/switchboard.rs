@@ -21,6 +21,7 @@ use super::dialog::State;
 use super::endpoints::Endpoint;
 use super::held::{Chain, Held, Position, Waiting};
 use super::signal::Signal;
+use super::snapshot::Snapshot;
 use super::verdict::Standing;
 use crate::decode::{Addr, Decoded};
 use crate::matcher::{Fields, FilterSet, Matches, Verdict};
@@ -450,6 +451,109 @@ impl Switchboard {
         let held = &mut self.held;
         self.calls
             .update(call, |call| held.push(&mut call.chain, waiting));
+        self.settle(call);
+    }
+
+    /// A packet of the call is dropped for lack of room: the call is not complete any more.
+    pub fn shed(&mut self, call: CallRef) {
+        self.calls.update(call, |call| call.incomplete += 1);
+    }
+
+    /// Whether packets wait.
+    #[must_use]
+    pub fn has_waiting(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Where packets lie that need not be looked at again, though older ones wait; since the last call.
+    pub fn take_done(&mut self) -> Vec<Position> {
+        self.held.take_done()
+    }
+
+    /// The calls, to tell of those that have changed.
+    pub fn calls_mut(&mut self) -> &mut Calls {
+        &mut self.calls
+    }
+
+    /// Takes in what another worker tells of a call, or the predecessor at position `own` of the worker's own log. What is told for certain holds here as well: that the call is wanted, and
+    /// what is known of it. That nobody wants it is a last word, and holds when the doubt is over.
+    pub fn learn(&mut self, told: &Snapshot, own: Option<u64>) {
+        self.calls.learn(true);
+        if own.is_some() {
+            self.calls.see(told.time_ns);
+            self.now_ns = self.calls.now_ns();
+        }
+        if let Some(call) = self.call_told_of(told, own.is_some()) {
+            self.merge(call, told, own);
+            self.settle(call);
+        }
+        self.calls.learn(false);
+    }
+
+    fn call_told_of(&mut self, told: &Snapshot, is_own: bool) -> Option<CallRef> {
+        let known = self.calls.find(&told.id);
+        if told.is_gone {
+            let orphan = known
+                .filter(|_| is_own)
+                .and_then(|call| self.calls.absorb(call));
+            self.discard(orphan.unwrap_or_default());
+            return None;
+        }
+        let state = told.state();
+        let concerns = match state {
+            State::Setup | State::Established => true,
+            State::Transaction | State::Over => told.standing() >= Standing::Passed,
+            State::MediaOnly => false,
+        };
+        let begins = is_own || concerns;
+        known.or_else(|| begins.then(|| self.calls.find_or_begin(&told.id, state)))
+    }
+
+    fn merge(&mut self, call: CallRef, told: &Snapshot, own: Option<u64>) {
+        let standing = told.standing();
+        self.calls.update(call, |call| {
+            call.dialogs.advance(told.state());
+            if standing >= Standing::Passed || own.is_some() {
+                call.standing = call.standing.max(standing);
+            }
+            for id in &told.ids {
+                call.ids.add(id);
+            }
+            for pair in told.pairs() {
+                call.identities.add(Some(pair), &Fields::default());
+            }
+            for (kind, text) in told.fields() {
+                call.identities.add_field(kind, text);
+            }
+            if own.is_some() {
+                call.told_at = own;
+                call.incomplete = call.incomplete.max(told.incomplete);
+            }
+        });
+        for (endpoint, role) in told.endpoints() {
+            self.expect(call, endpoint, role);
+        }
+        self.calls.touch(call);
+        if standing == Standing::Unwanted && self.is_undecided(call) {
+            self.doubt(WORDS, call, 0);
+        }
+        if own.is_some() && self.is_undecided(call) && self.is_alone(call) {
+            self.doubt(MEDIA, call, PATIENCE_NS);
+        }
+    }
+
+    /// Decides on all calls, since nothing more will be heard of them.
+    pub fn give_up(&mut self, judge: Judge<'_>) {
+        for place in 1..self.calls.places() {
+            if let Some(call) = self
+                .calls
+                .at_place(place)
+                .filter(|call| self.is_undecided(*call))
+            {
+                self.compare(judge, call, true);
+            }
+        }
+        self.doubts = Default::default();
     }
 
     /// The next packet that has waited and is to be forwarded; the same until [`Switchboard::forwarded`] is called.
