@@ -85,6 +85,20 @@ pub struct Metadata {
     pub dst_port: u32,
     /// Transport protocol.
     pub transport: String,
+    /// What is told of SIP, and of all packets of calls.
+    pub sip: Option<Sip>,
+}
+
+/// The part of a packet that is told of SIP.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Sip {
+    /// Call-ID.
+    pub call_id: String,
+    /// Method of a request.
+    pub method: String,
+    /// Status of a response.
+    pub response_code: u32,
 }
 
 impl Processor {
