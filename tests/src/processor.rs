@@ -65,6 +65,8 @@ pub struct Told {
     pub sequence: u64,
     /// Capture time.
     pub timestamp_ns: i64,
+    /// Where it was captured: of files, their names.
+    pub interface_name: String,
     /// The filters that it matched.
     pub matched_filter_ids: Vec<String>,
     /// What was decoded.
@@ -87,6 +89,8 @@ pub struct Metadata {
     pub transport: String,
     /// What is told of SIP, and of all packets of calls.
     pub sip: Option<Sip>,
+    /// What is told of RTP.
+    pub rtp: Option<serde_json::Value>,
 }
 
 /// The part of a packet that is told of SIP.

@@ -81,7 +81,7 @@ pub fn emit<'a>(
         interface_index: u32::from(header.interface),
         link_type: u32::from(header.link_type),
         interface_name,
-        matched_filter_ids: ids.map(|id| &id[..]),
+        matched_filter_ids: ids.map(|id| -> &str { id }),
         metadata,
     };
     let measured = record.measure();

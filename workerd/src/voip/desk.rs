@@ -12,7 +12,7 @@
 //!
 //! Each packet is looked at once. One that finds the tx ring full is held, although its call is wanted, and goes first when there is room.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use lc_daemon::attach::Peer;
 use shm_layout::counters::WorkerCounter as Counter;
@@ -26,6 +26,7 @@ use shm_layout::wire::Priority;
 use shm_layout::worker::{InProgress, Worker, WorkerCommit};
 
 use super::analyser::{self, Analyser, Part, Sight, put_blocks};
+use super::call::Call;
 use super::calls::{self, CallRef};
 use super::held::{Position, Waiting};
 use super::journal::Journal;
@@ -34,6 +35,7 @@ use super::verdict::Standing;
 use crate::decode::{Decoded, decode};
 use crate::describe::Described;
 use crate::emit::{Judged, Outgoing, emit};
+use crate::fragments::{self, Fragments, Limits, Offered};
 use crate::interfaces::InterfaceNames;
 use crate::matcher::{Fields, Matches, Verdict};
 
@@ -50,6 +52,11 @@ pub struct Desk {
     /// To judge nothing, for the sake of the policy.
     matches: Matches,
     blocks: Vec<u8>,
+    fragments: Fragments,
+    /// What is told of held packets that don't tell it themselves, because their message or datagram goes on in others.
+    told: BTreeMap<Position, Vec<u8>>,
+    /// Positions of what was put together.
+    parts: Vec<Position>,
     reported: Reported,
     /// Up to which number this worker is done with packets.
     progress: u64,
@@ -71,6 +78,7 @@ struct Hand {
 #[derive(Default)]
 struct Reported {
     analyser: analyser::Counts,
+    fragments: fragments::Counts,
     calls: calls::Counts,
     tally: Tally,
 }
@@ -117,6 +125,9 @@ impl Desk {
             },
             matches: Matches::default(),
             blocks: Vec::new(),
+            fragments: Fragments::new(Limits::default()),
+            told: BTreeMap::new(),
+            parts: Vec::new(),
             reported: Reported::default(),
             progress: 0,
             is_restored: false,
@@ -193,24 +204,24 @@ impl Desk {
         let bytes = u64::from(self.hand.header.captured_len);
         means.commit.add(Counter::Received, 1);
         means.commit.add(Counter::ReceivedBytes, bytes);
-        let looked = self.look(means, None);
-        let decoded = &self.hand.decoded;
-        if decoded.fragment {
-            means.commit.add(Counter::Fragments, 1);
-        }
-        if let Some(fault) = decoded.fault {
-            means.commit.add(fault.counter(), 1);
-        }
-        looked?;
+        self.look(means, None)?;
         self.flush(means)
     }
 
     /// Before a commit: tells what has changed, and counts what happened. With `tells_progress`, others hear how far this worker has come.
     pub fn report(&mut self, means: &mut Means<'_>, tells_progress: bool) {
         let progress = tells_progress.then_some(self.progress);
+        self.fragments.expire(self.analyser.board.calls().now_ns());
+        self.give_up_fragments(means);
         let board = &mut self.analyser.board;
         self.journal.tell(means.calls, board, progress);
         release(means.held, board.oldest());
+        if !self.told.is_empty() {
+            self.told = match board.oldest() {
+                Some(oldest) => self.told.split_off(&oldest),
+                None => BTreeMap::new(),
+            };
+        }
         self.analyser.tidy(means.commit);
         let kept_back = self.kept_back(means);
         let commit = &mut *means.commit;
@@ -222,6 +233,13 @@ impl Desk {
         commit.add(Counter::SipMalformed, now.malformed - before.malformed);
         commit.add(Counter::RtpPackets, now.media - before.media);
         self.reported.analyser = now;
+
+        let (now, before) = (*self.fragments.counts(), self.reported.fragments);
+        commit.add(
+            Counter::FragmentsCompleted,
+            now.completed - before.completed,
+        );
+        self.reported.fragments = now;
 
         let board = &self.analyser.board;
         let (now, before) = (board.calls().counts(), self.reported.calls);
@@ -284,21 +302,37 @@ impl Desk {
         let header = self.hand.header;
         self.progress = self.progress.max(header.sequence + 1);
         self.hand.decode();
+        let decoded = &self.hand.decoded;
+        if position.is_none() {
+            means
+                .commit
+                .add(Counter::Fragments, decoded.fragment.into());
+            if let Some(fault) = decoded.fault {
+                means.commit.add(fault.counter(), 1);
+            }
+        }
         let board = &mut self.analyser.board;
         board.see(header.sequence, header.timestamp_ns);
+        if self.hand.decoded.fragment {
+            self.look_at_fragment(means, position);
+            return Ok(());
+        }
         let found = self.analyser.look(means.judge, &self.hand.sight());
         let outcome = match found {
             None => self.kept_back(means),
             Some((Ruling { call, fate }, part)) => match fate {
                 Fate::Unwanted => self.kept_back(means),
-                Fate::Wait => return Ok(self.hold(means, call, position)),
+                Fate::Wait => {
+                    self.hold(means, call, position);
+                    return Ok(());
+                }
                 Fate::NoRoom => {
                     let was_held = u64::from(position.is_none());
                     means.commit.add(Counter::Held, was_held);
                     means.commit.add(Counter::HeldDropped, 1);
                     return Ok(());
                 }
-                Fate::Forward => match self.send(means, call, part) {
+                Fate::Forward => match self.send(means, call, part, None) {
                     Ok(outcome) => outcome,
                     Err(full) => {
                         self.hold(means, call, position);
@@ -311,24 +345,96 @@ impl Desk {
         Ok(())
     }
 
+    /// Has the fragment in the hand wait until its datagram is whole, and finds out whose that is. Its fragments are forwarded as they came.
+    fn look_at_fragment(&mut self, means: &mut Means<'_>, position: Option<Position>) {
+        let header = self.hand.header;
+        let position = match position {
+            Some(position) => position,
+            None => match self.put_aside(means) {
+                Ok(position) => position,
+                Err(_) => return means.commit.add(Counter::HeldDropped, 1),
+            },
+        };
+        let board = &mut self.analyser.board;
+        board.park(position, header.captured_len);
+        let offered = self.fragments.offer(
+            &self.hand.decoded,
+            self.hand.frame(),
+            header.interface,
+            header.timestamp_ns,
+            &[position],
+        );
+        match offered {
+            Offered::Held => {}
+            Offered::Refused(_) => {
+                board.unpark(position);
+                means.commit.add(Counter::FragmentsDropped, 1);
+            }
+            Offered::Whole(whole) => {
+                self.parts.clear();
+                self.parts.extend_from_slice(whole.tokens);
+                let sight = Sight {
+                    header: &header,
+                    decoded: &whole.decoded,
+                    frame: whole.bytes,
+                };
+                match self.analyser.look(means.judge, &sight) {
+                    None => self
+                        .parts
+                        .iter()
+                        .for_each(|part| self.analyser.board.unpark(*part)),
+                    Some((ruling, part)) => {
+                        let calls = self.analyser.board.calls();
+                        let id = calls.get(ruling.call).map_or(&[][..], Call::id);
+                        let mut blocks = Vec::new();
+                        put_blocks(sight.decoded.payload_of(sight.frame), part, id, &mut blocks);
+                        // The one that has the ports; what came first, if none has.
+                        let hand = &mut self.hand;
+                        let has_ports = |position: &&Position| {
+                            let found = hand.recall(means.held, **position);
+                            hand.decode();
+                            found.is_ok() && hand.decoded.ports.is_some()
+                        };
+                        let first = self.parts.iter().find(has_ports);
+                        let first = *first.or(self.parts.first()).unwrap_or(&position);
+                        self.told.insert(first, blocks);
+                        self.analyser.board.adopt(&self.parts, ruling);
+                    }
+                }
+            }
+        }
+        self.give_up_fragments(means);
+    }
+
+    /// Fragments whose datagram never became whole stand for themselves.
+    fn give_up_fragments(&mut self, means: &mut Means<'_>) {
+        for position in self.fragments.abandoned() {
+            self.analyser.board.unpark(position);
+            means.commit.add(Counter::FragmentsDropped, 1);
+        }
+    }
+
+    /// Appends the packet in the hand to the log of held packets.
+    fn put_aside(&mut self, means: &mut Means<'_>) -> Result<Position, Full> {
+        let header = &self.hand.header;
+        means.commit.add(Counter::Held, 1);
+        let parts = [
+            &self.hand.queue.to_le_bytes()[..],
+            &header.to_bytes(),
+            self.hand.frame(),
+        ];
+        means.held.append(header.link_type, &parts)
+    }
+
     /// Has the packet in the hand wait for the verdict on its call, or for room.
     fn hold(&mut self, means: &mut Means<'_>, call: CallRef, position: Option<Position>) {
-        let header = &self.hand.header;
-        let board = &mut self.analyser.board;
         let position = match position {
             Some(position) => Ok(position),
-            None => {
-                means.commit.add(Counter::Held, 1);
-                let parts = [
-                    &self.hand.queue.to_le_bytes()[..],
-                    &header.to_bytes(),
-                    self.hand.frame(),
-                ];
-                means.held.append(header.link_type, &parts)
-            }
+            None => self.put_aside(means),
         };
+        let board = &mut self.analyser.board;
         match position {
-            Ok(position) => board.hold(call, position, header.captured_len),
+            Ok(position) => board.hold(call, position, self.hand.header.captured_len),
             Err(_) => {
                 means.commit.add(Counter::HeldDropped, 1);
                 board.shed(call);
@@ -347,7 +453,7 @@ impl Desk {
                     means.worker.set_in_progress(Some(self.hand.identity()));
                     self.hand.decode();
                     let part = analyser::part_of(&self.hand.sight());
-                    self.send(means, owner, part)?
+                    self.send(means, owner, part, Some(position))?
                 }
                 _ => Counter::CorruptRecords,
             };
@@ -358,8 +464,14 @@ impl Desk {
     }
 
     /// Puts the packet in the hand into the tx ring, with what is told of its call. What became of it.
-    fn send(&mut self, means: &mut Means<'_>, call: CallRef, part: Part) -> Result<Counter, Full> {
-        let is_passed = |call: &super::call::Call| call.standing() == Standing::Passed;
+    fn send(
+        &mut self,
+        means: &mut Means<'_>,
+        call: CallRef,
+        part: Part,
+        position: Option<Position>,
+    ) -> Result<Counter, Full> {
+        let is_passed = |call: &Call| call.standing() == Standing::Passed;
         let calls = self.analyser.board.calls();
         let is_passed = calls.get(call).is_some_and(is_passed);
         let kept_bytes = match part {
@@ -378,7 +490,10 @@ impl Desk {
         };
         let payload = sight.decoded.payload_of(sight.frame);
         self.blocks.clear();
-        put_blocks(payload, part, found.id(), &mut self.blocks);
+        match position.and_then(|position| self.told.get(&position)) {
+            Some(told) => self.blocks.extend_from_slice(told),
+            None => put_blocks(payload, part, found.id(), &mut self.blocks),
+        }
         let outgoing = Outgoing {
             header: sight.header,
             decoded: sight.decoded,

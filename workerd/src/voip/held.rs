@@ -128,6 +128,34 @@ impl<O: Copy> Held<O> {
         Some(self.entries.get(index as usize)?.waiting)
     }
 
+    /// The packet at `position` as a chain of its own, if it waits and is not part of one.
+    #[must_use]
+    pub fn alone(&self, position: Position) -> Option<Chain>
+    where
+        O: Default + PartialEq,
+    {
+        let at = |entry: &Entry<O>| entry.waiting.position.cmp(&position);
+        let index = self.entries.binary_search_by(at).ok()?;
+        let entry = &self.entries[index];
+        let number = self.base + index as u64;
+        (!entry.is_done && entry.waiting.owner == O::default()).then_some(Chain {
+            first: number,
+            last: number,
+            packets: 1,
+            bytes: entry.waiting.bytes,
+        })
+    }
+
+    /// Where packets lie that wait and are nobody's.
+    pub fn unowned(&self) -> impl Iterator<Item = Position>
+    where
+        O: Default + PartialEq,
+    {
+        let entries = self.entries.iter();
+        let unowned = entries.filter(|entry| !entry.is_done && entry.waiting.owner == O::default());
+        unowned.map(|entry| entry.waiting.position)
+    }
+
     /// Where packets lie that were taken since the last call, though older ones wait: their bytes can't be given up.
     pub fn take_done(&mut self) -> Vec<Position> {
         let mut done = std::mem::take(&mut self.done);

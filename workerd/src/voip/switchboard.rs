@@ -454,6 +454,51 @@ impl Switchboard {
         self.settle(call);
     }
 
+    /// A packet at `position` waits to be found out whose it is.
+    pub fn park(&mut self, position: Position, bytes: u32) {
+        let waiting = Waiting {
+            position,
+            time_ns: self.now_ns,
+            bytes,
+            owner: CallRef::NONE,
+        };
+        self.held.push(&mut Chain::default(), waiting);
+    }
+
+    /// The parked packets at `positions` are of a call, which rules over them.
+    pub fn adopt(&mut self, positions: &[Position], ruling: Ruling) {
+        for position in positions {
+            let Some(mut parked) = self.held.alone(*position) else {
+                continue;
+            };
+            let held = &mut self.held;
+            match ruling.fate {
+                Fate::Forward | Fate::Wait => {
+                    self.calls.update(ruling.call, |call| {
+                        held.merge(&mut call.chain, &mut parked, ruling.call);
+                    });
+                }
+                Fate::Unwanted => {
+                    held.pop(&mut parked);
+                    self.tally.released += 1;
+                }
+                Fate::NoRoom => {
+                    held.pop(&mut parked);
+                    self.tally.dropped += 1;
+                }
+            }
+        }
+        self.settle(ruling.call);
+    }
+
+    /// The parked packet at `position` is of no call.
+    pub fn unpark(&mut self, position: Position) {
+        if let Some(mut parked) = self.held.alone(position) {
+            self.held.pop(&mut parked);
+            self.tally.released += 1;
+        }
+    }
+
     /// A packet of the call is dropped for lack of room: the call is not complete any more.
     pub fn shed(&mut self, call: CallRef) {
         self.calls.update(call, |call| call.incomplete += 1);
@@ -554,6 +599,10 @@ impl Switchboard {
             }
         }
         self.doubts = Default::default();
+        let parked: Vec<Position> = self.held.unowned().collect();
+        parked
+            .into_iter()
+            .for_each(|position| self.unpark(position));
     }
 
     /// The next packet that has waited and is to be forwarded; the same until [`Switchboard::forwarded`] is called.
@@ -593,10 +642,15 @@ impl Switchboard {
             return false;
         };
         let held = &mut self.held;
-        self.calls.update(waiting.owner, |call| {
-            call.incomplete += 1;
-            held.pop(&mut call.chain)
-        });
+        match held.alone(waiting.position) {
+            Some(mut parked) => drop(held.pop(&mut parked)),
+            None => {
+                self.calls.update(waiting.owner, |call| {
+                    call.incomplete += 1;
+                    held.pop(&mut call.chain)
+                });
+            }
+        }
         self.tally.dropped += 1;
         true
     }
