@@ -248,13 +248,22 @@ impl Facts {
         }
         let counts = ["requests", "responses"].map(|key| sip[key].as_object().unwrap());
         let counts = counts.into_iter().flatten();
-        let is_signalled = facts["rtp"]["detection"] == "signalled";
+        // RTP that goes on behind a description of T.38 is T.38 to TShark, although its headers say otherwise.
+        let is_fax = facts["layers"].get("t38").is_some();
+        let is_signalled = facts["rtp"]["detection"] == "signalled" && !is_fax;
         Some(Self {
             messages: counts
                 .map(|(key, count)| (key.clone(), count.as_u64().unwrap()))
                 .collect(),
             media: is_signalled.then(|| facts["rtp"]["packets"].as_u64().unwrap()),
         })
+    }
+}
+
+impl Facts {
+    /// Whether what is known was `found`.
+    fn fits(&self, found: &Self) -> bool {
+        self.messages == found.messages && (self.media.is_none() || self.media == found.media)
     }
 }
 
@@ -307,12 +316,11 @@ fn messages_and_media_of_captures_are_those_that_are_known_to_be_there() {
                 *facts.messages.entry(key).or_default() += 1;
             }
         }
-        for (name, known) in &known {
-            let found = &found[name];
-            assert_eq!(found.messages, known.messages, "{name}, {workers} workers");
-            if known.media.is_some() {
-                assert_eq!(found.media, known.media, "{name}, {workers} workers");
-            }
-        }
+        let wrong: Vec<_> = known
+            .iter()
+            .map(|(name, known)| (name, found.get(name), known))
+            .filter(|(_, found, known)| !found.is_some_and(|found| known.fits(found)))
+            .collect();
+        assert!(wrong.is_empty(), "{workers} workers: {wrong:#?}");
     }
 }

@@ -12,7 +12,8 @@
 //! When memory is short, calls that are not wanted go first; of these, and then of those that are, first what is over, then transactions, media only, calls in setup,
 //! established calls; and of one state, what has been silent for longest.
 //!
-//! Time is that of the packets. A leap forward is believed by a minute for each packet at most, so that a file that goes on years later doesn't end all calls at once.
+//! Time is that of the packets, as the [flow table](crate::flows) sees it: it makes their progress, and never goes back. Of a leap forward, a minute is believed, so that
+//! another file, taken at another time, doesn't end all calls at once.
 
 use std::collections::HashMap;
 
@@ -22,6 +23,7 @@ use super::endpoints::{Endpoint, Endpoints};
 use super::held::Chain;
 use super::signal::Signal;
 use super::verdict::Standing;
+use crate::flows::clock::Clock;
 use crate::rtp::{Header, Stream, static_clock_rate};
 
 const SECOND: u64 = 1_000_000_000;
@@ -88,6 +90,7 @@ pub struct Calls {
     endpoints: Endpoints,
     /// First and last of each list.
     lists: [(u32, u32); LISTS],
+    clock: Clock,
     now_ns: u64,
     stamp: u32,
     counts: Counts,
@@ -109,6 +112,7 @@ impl Calls {
             by_id: HashMap::new(),
             endpoints: Endpoints::default(),
             lists: [(0, 0); LISTS],
+            clock: Clock::default(),
             now_ns: 0,
             stamp: 0,
             counts: Counts::default(),
@@ -350,10 +354,12 @@ impl Calls {
     /// The packets' time has come to `now_ns`.
     #[inline]
     pub fn see(&mut self, now_ns: u64) {
-        self.now_ns = match self.now_ns {
-            0 => now_ns,
-            before => before.max(now_ns.min(before + LONGEST_STEP)),
-        };
+        let before = self.clock.passed_ns();
+        self.clock.see(now_ns);
+        if self.now_ns == 0 {
+            self.now_ns = now_ns;
+        }
+        self.now_ns += (self.clock.passed_ns() - before).min(LONGEST_STEP);
     }
 
     /// Forgets a call that has been silent for too long. Packets of it that wait are the caller's to care for; to be called until
