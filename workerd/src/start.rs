@@ -104,7 +104,11 @@ fn work(config: &Config, peers: usize) -> Result<Work, NoMemory> {
     // What is told of a call takes less than it does.
     let board = Switchboard::new(config.calls_log_bytes, elsewhere);
     let analyser = Analyser::new(config.flow_table_bytes, board)?;
-    Ok(Work::Calls(Box::new(Desk::new(analyser, peers))))
+    Ok(Work::Calls(Box::new(Desk::new(
+        analyser,
+        peers,
+        elsewhere == Elsewhere::Exactly,
+    ))))
 }
 
 /// Compiling shall not take the CPU that the worker is pinned to.

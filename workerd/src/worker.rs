@@ -340,7 +340,6 @@ impl Worker {
     /// What does not wait for packets: once before each look at the rx rings.
     fn round(&mut self, stops: bool) -> BatchEnd {
         let at_end = self.is_at_end(stops);
-        let tells_progress = self.tells_progress();
         let Some((desk, mut means)) = lend(self) else {
             return BatchEnd::Idle;
         };
@@ -348,7 +347,7 @@ impl Worker {
         let bounds = |means: &Means<'_>| (means.held.bounds(), means.calls.bounds());
         let before = bounds(&means);
         let result = desk.round(&mut means, at_end);
-        desk.report(&mut means, tells_progress);
+        desk.report(&mut means);
         if *means.commit == was && bounds(&means) == before {
             return BatchEnd::Idle;
         }
@@ -357,11 +356,6 @@ impl Worker {
             Ok(()) => BatchEnd::Busy,
             Err(_) => BatchEnd::TxFull,
         }
-    }
-
-    /// Whether verdicts shall not depend on how far the workers have come: other workers then wait to hear of this one.
-    fn tells_progress(&self) -> bool {
-        self.waits && !self.regions.peers.is_empty()
     }
 
     /// Whether no more packets come, to any worker. Tells the desk, if this one has come to the end of what was captured so far.
@@ -395,7 +389,6 @@ impl Worker {
 
     /// Handles packets of an rx ring, with their calls.
     fn handle(&mut self, queue: usize) -> (Took, Result<(), Full>) {
-        let tells_progress = self.tells_progress();
         let (suspect, condemned) = (self.suspect, self.condemned);
         let mut took = Took::Nothing;
         let mut result = Ok(());
@@ -410,9 +403,14 @@ impl Worker {
                 commit: &mut self.commit,
                 condemned,
             };
+            let before = reading.rx.position();
             let next = reading.next(number == 0, |_, identity, _, packet| {
                 desk.take(identity, packet.header, &packet.data);
             });
+            if matches!(next, Next::Packet(_)) && !desk.is_due() {
+                reading.rx.unread(before);
+                break;
+            }
             took = match next {
                 Next::Nothing => break,
                 Next::NoPacket => Took::Some,
@@ -431,7 +429,7 @@ impl Worker {
             }
         }
         if let Some((desk, mut means)) = lend(self).filter(|_| took != Took::Nothing) {
-            desk.report(&mut means, tells_progress);
+            desk.report(&mut means);
         }
         (took, result)
     }
@@ -569,7 +567,7 @@ impl Worker {
 
     fn sleep(&self) {
         let readers: Vec<&RingReader> = self.regions.rx.iter().collect();
-        let is_awaited = matches!(self.work, Work::Calls(_)) && self.tells_progress();
+        let is_awaited = matches!(&self.work, Work::Calls(desk) if desk.is_awaited());
         let nap = match self.compiler.is_busy() || is_awaited {
             true => SHORT_NAP,
             false => NAP,

@@ -41,6 +41,8 @@ use crate::matcher::{Fields, Matches, Verdict};
 
 /// Packets that a worker may be ahead of the slowest one while it waits for that one.
 const MOST_AHEAD: u64 = 512;
+/// Time between two packets, in nanoseconds, that is a leap.
+const LEAP_NS: u64 = 1_000_000_000;
 /// Bytes in front of a held packet: its capture thread and its header. Its link type is the kind of its record.
 const HELD_HEAD: usize = 2 + HEADER_BYTES;
 
@@ -61,6 +63,12 @@ pub struct Desk {
     /// Up to which number this worker is done with packets.
     progress: u64,
     is_restored: bool,
+    /// Whether verdicts shall not depend on how far the workers have come.
+    is_exact: bool,
+    /// When the last packet was captured, in nanoseconds.
+    latest_ns: u64,
+    /// The packet that has to wait until all other workers have come to it.
+    awaits: Option<u64>,
 }
 
 /// The packet at hand, copied out of shared memory.
@@ -110,9 +118,9 @@ pub struct Means<'a> {
 }
 
 impl Desk {
-    /// With as many other workers as there are `peers`.
+    /// With as many other workers as there are `peers`. If it `is_exact`, verdicts don't depend on how far each has come.
     #[must_use]
-    pub fn new(analyser: Analyser, peers: usize) -> Self {
+    pub fn new(analyser: Analyser, peers: usize, is_exact: bool) -> Self {
         Self {
             analyser,
             journal: Journal::new(peers),
@@ -131,6 +139,9 @@ impl Desk {
             reported: Reported::default(),
             progress: 0,
             is_restored: false,
+            is_exact,
+            latest_ns: 0,
+            awaits: None,
         }
     }
 
@@ -171,9 +182,33 @@ impl Desk {
     /// Whether this worker has to wait until the slowest one has come further.
     #[must_use]
     pub fn is_ahead(&self) -> bool {
+        let Some(slowest) = self.journal.slowest().filter(|_| self.is_exact) else {
+            return false;
+        };
+        let is_awaited = self.awaits.is_some_and(|sequence| slowest < sequence);
         let waits = self.analyser.board.waits_for().is_some();
-        let slowest = self.journal.slowest();
-        waits && slowest.is_some_and(|slowest| self.progress > slowest + MOST_AHEAD)
+        is_awaited || waits && self.progress > slowest + MOST_AHEAD
+    }
+
+    /// Whether the packet in the hand can be handled. Where time leaps, packets that wait would be given up for their age, although the others only have to come as far: this packet has to
+    /// come again when [`Desk::is_ahead`] says so.
+    pub fn is_due(&mut self) -> bool {
+        let PacketHeader {
+            sequence,
+            timestamp_ns,
+            ..
+        } = self.hand.header;
+        let leaps = timestamp_ns.abs_diff(self.latest_ns) > LEAP_NS && self.has_waiting();
+        self.awaits = leaps.then_some(sequence);
+        // Others may wait for this worker in turn.
+        self.passed(sequence);
+        !self.is_ahead()
+    }
+
+    /// Whether others wait to hear how far this worker has come.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        self.is_exact && self.journal.slowest().is_some()
     }
 
     /// Whether all workers are done with the packets before `sequence`.
@@ -208,9 +243,9 @@ impl Desk {
         self.flush(means)
     }
 
-    /// Before a commit: tells what has changed, and counts what happened. With `tells_progress`, others hear how far this worker has come.
-    pub fn report(&mut self, means: &mut Means<'_>, tells_progress: bool) {
-        let progress = tells_progress.then_some(self.progress);
+    /// Before a commit: tells what has changed, and counts what happened.
+    pub fn report(&mut self, means: &mut Means<'_>) {
+        let progress = self.is_awaited().then_some(self.progress);
         self.fragments.expire(self.analyser.board.calls().now_ns());
         self.give_up_fragments(means);
         let board = &mut self.analyser.board;
@@ -301,6 +336,7 @@ impl Desk {
         means.worker.set_in_progress(Some(self.hand.identity()));
         let header = self.hand.header;
         self.progress = self.progress.max(header.sequence + 1);
+        self.latest_ns = header.timestamp_ns;
         self.hand.decode();
         let decoded = &self.hand.decoded;
         if position.is_none() {
@@ -357,11 +393,13 @@ impl Desk {
         };
         let board = &mut self.analyser.board;
         board.park(position, header.captured_len);
+        // As `report` sees it: packets' own times may leap.
+        let now_ns = board.calls().now_ns();
         let offered = self.fragments.offer(
             &self.hand.decoded,
             self.hand.frame(),
             header.interface,
-            header.timestamp_ns,
+            now_ns,
             &[position],
         );
         match offered {

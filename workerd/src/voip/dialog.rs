@@ -82,6 +82,13 @@ impl Dialogs {
         }
     }
 
+    /// The call is over elsewhere, where packets may have come further than here: its media may be yet to come, but it is not expected to last.
+    pub fn wind_down(&mut self) {
+        if self.state == State::Established && self.known.is_empty() {
+            self.state = State::Setup;
+        }
+    }
+
     /// How far the call has come.
     #[must_use]
     pub fn state(&self) -> State {

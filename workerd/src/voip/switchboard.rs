@@ -551,13 +551,20 @@ impl Switchboard {
             State::MediaOnly => false,
         };
         let begins = is_own || concerns;
+        let state = match state {
+            State::Over if !is_own => State::Setup,
+            state => state,
+        };
         known.or_else(|| begins.then(|| self.calls.find_or_begin(&told.id, state)))
     }
 
     fn merge(&mut self, call: CallRef, told: &Snapshot, own: Option<u64>) {
         let standing = told.standing();
         self.calls.update(call, |call| {
-            call.dialogs.advance(told.state());
+            match told.state() {
+                State::Over if own.is_none() => call.dialogs.wind_down(),
+                state => call.dialogs.advance(state),
+            }
             if standing >= Standing::Passed || own.is_some() {
                 call.standing = call.standing.max(standing);
             }
