@@ -43,6 +43,8 @@ use crate::matcher::{Fields, Matches, Verdict};
 const MOST_AHEAD: u64 = 512;
 /// Time between two packets, in nanoseconds, that is a leap.
 const LEAP_NS: u64 = 1_000_000_000;
+/// The same if no packet waits: what others told of calls that are yet to come here would be forgotten.
+const LONG_LEAP_NS: u64 = 10_000_000_000;
 /// Bytes in front of a held packet: its capture thread and its header. Its link type is the kind of its record.
 const HELD_HEAD: usize = 2 + HEADER_BYTES;
 
@@ -198,7 +200,8 @@ impl Desk {
             timestamp_ns,
             ..
         } = self.hand.header;
-        let leaps = timestamp_ns.abs_diff(self.latest_ns) > LEAP_NS && self.has_waiting();
+        let silence_ns = timestamp_ns.abs_diff(self.latest_ns);
+        let leaps = silence_ns > LONG_LEAP_NS || silence_ns > LEAP_NS && self.has_waiting();
         self.awaits = leaps.then_some(sequence);
         // Others may wait for this worker in turn.
         self.passed(sequence);
