@@ -188,7 +188,11 @@ fn exactly_the_packets_of_the_calls_that_match_arrive_whatever_the_number_of_wor
         assert_eq!(outcome.code(), 0, "{}{}", outcome.stdout, outcome.stderr);
         let arrived = capture::read(&sink.join("packets.pcapng")).unwrap().packets;
         let difference = Difference::between(&expected, &arrived);
-        assert!(difference.is_none(), "{workers} workers: {difference}");
+        assert!(
+            difference.is_none(),
+            "{workers} workers: {difference}{}",
+            outcome.stdout
+        );
         let matched = outcome_in_all(&outcome, "forwarded");
         assert_eq!(matched, expected.len() as u64, "{}", outcome.stdout);
         check_metadata(&sink, &calls, &by_time);

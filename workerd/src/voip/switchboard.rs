@@ -524,7 +524,8 @@ impl Switchboard {
     /// what is known of it. That nobody wants it is a last word, and holds when the doubt is over.
     pub fn learn(&mut self, told: &Snapshot, own: Option<u64>) {
         self.calls.learn(true);
-        if own.is_some() {
+        // Without a time, what is learned would be forgotten with the first packet.
+        if own.is_some() || self.now_ns == 0 {
             self.calls.see(told.time_ns);
             self.now_ns = self.calls.now_ns();
         }
