@@ -426,6 +426,8 @@ pub fn regions_of(role: Role, worker: u16, geometry: &Geometry) -> Vec<(RegionId
 
 /// Everything that a worker works on.
 pub struct WorkerRegions {
+    /// The worker's index.
+    pub index: u16,
     /// Geometry, interfaces, capture state.
     pub session: Region<Session>,
     /// Number and sizes of the rings and logs.
@@ -492,6 +494,7 @@ impl WorkerRegions {
             })
             .collect::<Result<_, AttachError>>()?;
         Ok(Self {
+            index,
             forwarder: regions.forwarder()?,
             worker: OwnedRegion::attach(regions.get(own)?, own)?,
             rx,

@@ -41,6 +41,33 @@ pub struct PacketHeader {
 }
 
 impl PacketHeader {
+    /// As it stands in a record's body; the link type stands beside it.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; HEADER_BYTES] {
+        let mut bytes = [0; HEADER_BYTES];
+        self.write(&mut bytes);
+        bytes
+    }
+
+    /// What [`PacketHeader::to_bytes`] gave, and the link type.
+    #[must_use]
+    #[inline]
+    pub fn from_bytes(link_type: u16, bytes: &[u8; HEADER_BYTES]) -> Self {
+        let u32_at = |at: usize| {
+            u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+        };
+        let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
+        Self {
+            sequence: u64_at(0),
+            timestamp_ns: u64_at(8),
+            captured_len: u32_at(16),
+            original_len: u32_at(20),
+            link_type,
+            interface: u32_at(24) as u16,
+            flow_hash: u32_at(28),
+        }
+    }
+
     #[inline]
     fn write(&self, body: &mut [u8]) {
         body[0..8].copy_from_slice(&self.sequence.to_le_bytes());
@@ -54,19 +81,7 @@ impl PacketHeader {
     #[inline]
     fn read(record: &Record<'_>) -> Option<Self> {
         let bytes: [u8; HEADER_BYTES] = record.body.array(0)?;
-        let u32_at = |at: usize| {
-            u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-        };
-        let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
-        Some(Self {
-            sequence: u64_at(0),
-            timestamp_ns: u64_at(8),
-            captured_len: u32_at(16),
-            original_len: u32_at(20),
-            link_type: record.aux,
-            interface: u32_at(24) as u16,
-            flow_hash: u32_at(28),
-        })
+        Some(Self::from_bytes(record.aux, &bytes))
     }
 }
 

@@ -65,6 +65,8 @@ pub struct Told {
     pub sequence: u64,
     /// Capture time.
     pub timestamp_ns: i64,
+    /// Where it was captured: of files, their names.
+    pub interface_name: String,
     /// The filters that it matched.
     pub matched_filter_ids: Vec<String>,
     /// What was decoded.
@@ -85,6 +87,22 @@ pub struct Metadata {
     pub dst_port: u32,
     /// Transport protocol.
     pub transport: String,
+    /// What is told of SIP, and of all packets of calls.
+    pub sip: Option<Sip>,
+    /// What is told of RTP.
+    pub rtp: Option<serde_json::Value>,
+}
+
+/// The part of a packet that is told of SIP.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Sip {
+    /// Call-ID.
+    pub call_id: String,
+    /// Method of a request.
+    pub method: String,
+    /// Status of a response.
+    pub response_code: u32,
 }
 
 impl Processor {

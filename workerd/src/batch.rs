@@ -20,7 +20,7 @@ use shm_layout::worker::{InProgress, WorkerCommit};
 
 use crate::decode::{Decoded, Fault, Transport, decode};
 use crate::describe::Describer;
-use crate::emit::{Judged, emit};
+use crate::emit::{Judged, Outgoing, emit};
 use crate::extract::{HEAD, extract, is_candidate};
 use crate::flows::{Probe, Signal};
 use crate::matcher::{Fields, FilterIndex, FilterSet, Kinds, Matches, Verdict};
@@ -186,20 +186,20 @@ impl Batch {
                 .describe(taken.identity, &packet.header, &taken.decoded, flow, || {
                     copy_all(packet, frame)
                 });
+        let matched = &self.matched[taken.matched.clone()];
         let judged = Judged {
-            filters,
-            matched: &self.matched[taken.matched.clone()],
+            ids: matched.iter().map(|filter| filters.id(*filter)),
             priority,
         };
-        emit(
-            tx,
-            ordinal,
-            packet,
-            &taken.decoded,
+        let outgoing = Outgoing {
+            header: &packet.header,
+            decoded: &taken.decoded,
             interface_name,
-            judged,
             described,
-        )
+        };
+        emit(tx, ordinal, outgoing, judged, |bytes| {
+            packet.data.copy_to(bytes);
+        })
     }
 }
 

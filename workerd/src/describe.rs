@@ -29,6 +29,8 @@ pub struct Described<'a> {
     pub info: &'a str,
     /// Keys and values, encoded.
     pub details: &'a [u8],
+    /// What only some protocols have, encoded.
+    pub blocks: &'a [u8],
 }
 
 impl Describer {
@@ -81,6 +83,7 @@ impl Describer {
             protocol: self.protocol,
             info: self.details.info(),
             details: self.details.encoded(),
+            blocks: &[],
         }
     }
 

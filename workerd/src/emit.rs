@@ -3,43 +3,52 @@
 use crate::address_text::AddressText;
 use crate::decode::Decoded;
 use crate::describe::Described;
-use crate::matcher::{FilterIndex, FilterSet};
 use lc_proto::emit::{Emit, Meta};
-use shm_layout::packet::Packet;
+use shm_layout::packet::PacketHeader;
 use shm_layout::ring::{Full, RingWriter};
 use shm_layout::wire::{Priority, WireSlot};
 
+/// A packet, without its bytes.
+#[derive(Clone, Copy)]
+pub struct Outgoing<'a> {
+    /// Times and lengths.
+    pub header: &'a PacketHeader,
+    /// Its headers.
+    pub decoded: &'a Decoded,
+    /// Where it was captured.
+    pub interface_name: &'a str,
+    /// What is told of it.
+    pub described: Described<'a>,
+}
+
 /// Why a packet is forwarded.
 #[derive(Clone, Copy)]
-pub struct Judged<'a> {
-    /// The filters in force.
-    pub filters: &'a FilterSet,
-    /// Those of them that match.
-    pub matched: &'a [FilterIndex],
+pub struct Judged<I> {
+    /// Ids of the filters that match.
+    pub ids: I,
     /// How urgent that makes it.
     pub priority: Priority,
 }
 
-/// Encodes `packet` as number `ordinal` of the tx ring.
+/// Encodes a packet as number `ordinal` of the tx ring. `copy` fills in its bytes, as many as were captured.
 ///
 /// # Errors
 /// [`Full`], as [`RingWriter::reserve`]; the ring is unchanged then.
 #[inline]
-pub fn emit(
+pub fn emit<'a>(
     tx: &mut RingWriter,
     ordinal: u64,
-    packet: &Packet<'_>,
-    decoded: &Decoded,
-    interface_name: &str,
-    judged: Judged<'_>,
-    described: Described<'_>,
+    packet: Outgoing<'_>,
+    judged: Judged<impl Iterator<Item = &'a str> + Clone>,
+    copy: impl FnOnce(&mut [u8]),
 ) -> Result<(), Full> {
-    let header = &packet.header;
-    let Judged {
-        filters,
-        matched,
-        priority,
-    } = judged;
+    let Outgoing {
+        header,
+        decoded,
+        interface_name,
+        described,
+    } = packet;
+    let Judged { ids, priority } = judged;
     let addresses = decoded
         .addresses
         .map(|(source, destination)| [AddressText::new(source), AddressText::new(destination)]);
@@ -54,12 +63,13 @@ pub fn emit(
             ..Meta::default()
         }
     });
-    let metadata = match described.protocol {
-        "" => metadata,
-        protocol => Some(Meta {
+    let metadata = match (described.protocol, described.blocks) {
+        ("", []) => metadata,
+        (protocol, blocks) => Some(Meta {
             protocol,
             info: described.info,
             details: described.details,
+            blocks,
             ..metadata.unwrap_or_default()
         }),
     };
@@ -71,14 +81,14 @@ pub fn emit(
         interface_index: u32::from(header.interface),
         link_type: u32::from(header.link_type),
         interface_name,
-        matched_filter_ids: matched.iter().map(|filter| filters.id(*filter)),
+        matched_filter_ids: ids.map(|id| -> &str { id }),
         metadata,
     };
     let measured = record.measure();
     let mut slot = WireSlot::reserve(tx, ordinal, measured.encoded_len())?;
     let bytes = slot.bytes();
     let head = measured.write_head(bytes);
-    packet.data.copy_to(&mut bytes[head..]);
+    copy(&mut bytes[head..]);
     slot.commit(priority);
     Ok(())
 }

@@ -17,8 +17,11 @@
 //! | [`matcher`] | the compiled filters and the verdict |
 //! | [`batch`] | packets taken, judged and forwarded, in two passes |
 //! | [`emit`], [`address_text`] | the packet as it will stand in a batch |
+//! | [`interfaces`] | where packets were captured |
 //! | [`quarantine`] | packets that kill workers |
 //! | [`reassembly`] | the byte streams of TCP connections |
+//! | [`rtp`] | media |
+//! | [`voip`] | calls: which packets are theirs, and which calls are wanted |
 //! | [`start`] | from the start of the process to its sandbox |
 //! | [`worker`] | the loop, its commits and what recovery relies on |
 //!
@@ -37,6 +40,7 @@ pub mod esp;
 pub mod extract;
 pub mod flows;
 pub mod fragments;
+pub mod interfaces;
 pub mod matcher;
 pub mod quarantine;
 pub mod reassembly;

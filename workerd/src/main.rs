@@ -43,7 +43,7 @@ fn run(arguments: &Arguments) -> Result<Exit, (Exit, String)> {
         regions,
         condemned,
         compiler,
-        describer,
+        work,
     }) = started
     else {
         return Ok(Exit::Ok);
@@ -53,7 +53,7 @@ fn run(arguments: &Arguments) -> Result<Exit, (Exit, String)> {
         regions,
         condemned,
         compiler,
-        describer,
+        work,
         config.no_filter_policy,
         waits,
     )

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lc_daemon::attach::{AttachError, WorkerRegions};
-use lc_daemon::config::Config;
+use lc_daemon::config::{Config, Mode, Source};
 use lc_daemon::exit::Exit;
 use lc_daemon::pinning::Allowed;
 use lc_daemon::ready;
@@ -11,10 +11,15 @@ use lc_daemon::sandbox::{self, Profile, SandboxError};
 use lc_daemon::signals::Signals;
 use shm_layout::worker::InProgress;
 
+use crate::batch::Batch;
 use crate::describe::Describer;
 use crate::flows::NoMemory;
 use crate::matcher::Compiler;
 use crate::quarantine;
+use crate::voip::analyser::Analyser;
+use crate::voip::desk::Desk;
+use crate::voip::switchboard::{Elsewhere, Switchboard};
+use crate::worker::Work;
 
 /// Why a worker does not start.
 #[derive(Debug, thiserror::Error)]
@@ -49,8 +54,8 @@ pub struct Started {
     pub condemned: Option<InProgress>,
     /// The thread that compiles its filters.
     pub compiler: Compiler,
-    /// What follows the flows of forwarded packets.
-    pub describer: Describer,
+    /// What it does with packets.
+    pub work: Work,
 }
 
 /// Waits for capd, and says so; puts aside a packet that killed predecessors; then gives up everything but the regions and the connection for
@@ -67,7 +72,7 @@ pub fn attach_and_confine(
     let Some(mut regions) = attach(config, index, signals)? else {
         return Ok(None);
     };
-    let describer = Describer::new(config.flow_table_bytes)?;
+    let work = work(config, regions.peers.len())?;
     let condemned = quarantine::put_aside(&mut regions, index, &config.quarantine_dir);
     let compiler = || Compiler::start(config.no_filter_policy, move || elsewhere(cpus));
     let compiler = if config.sandbox {
@@ -81,8 +86,29 @@ pub fn attach_and_confine(
         regions,
         condemned,
         compiler,
-        describer,
+        work,
     }))
+}
+
+/// What is done with packets in the node's mode, beside as many other workers as there are `peers`.
+fn work(config: &Config, peers: usize) -> Result<Work, NoMemory> {
+    if config.mode != Mode::Voip {
+        let describer = Describer::new(config.flow_table_bytes)?;
+        return Ok(Work::Packets(Box::new(Batch::new(describer))));
+    }
+    let elsewhere = match config.source {
+        _ if peers == 0 => Elsewhere::Nothing,
+        Source::Live(_) => Elsewhere::Soon,
+        Source::Files(_) => Elsewhere::Exactly,
+    };
+    // What is told of a call takes less than it does.
+    let board = Switchboard::new(config.calls_log_bytes, elsewhere);
+    let analyser = Analyser::new(config.flow_table_bytes, board)?;
+    Ok(Work::Calls(Box::new(Desk::new(
+        analyser,
+        peers,
+        elsewhere == Elsewhere::Exactly,
+    ))))
 }
 
 /// Compiling shall not take the CPU that the worker is pinned to.

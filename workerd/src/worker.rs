@@ -8,11 +8,15 @@
 //! A full tx ring makes the worker wait, and so fill its rx rings: a live capture then drops and
 //! counts, a file waits. Of a live capture, what nothing asked for is dropped, and counted, before it comes to that: the last
 //! part of the tx ring is for packets of high priority.
+//!
+//! What is done with packets depends on the mode ([`Work`]): each is judged by itself, or with its call. How they are read, noted and committed does not.
 
 use crate::batch::{self, Batch, Taken};
-use crate::describe::Describer;
 use crate::flows::Counts;
+use crate::interfaces::InterfaceNames;
 use crate::matcher::{CompileError, Compiler, FilterSet, Verdict};
+use crate::voip::desk::{Desk, Means};
+use crate::voip::switchboard::Judge;
 use lc_daemon::attach::WorkerRegions;
 use lc_daemon::config::NoFilterPolicy;
 use lc_daemon::ready;
@@ -20,17 +24,17 @@ use lc_daemon::signals::Stop;
 use shm_layout::counters::WorkerCounter as Counter;
 use shm_layout::monotonic_ns;
 use shm_layout::packet::Packet;
-use shm_layout::region::Region;
+use shm_layout::region::OwnedRegion;
 use shm_layout::ring::{Full, RingReader, RingView};
-use shm_layout::session::Session;
 use shm_layout::wire::Priority;
-use shm_layout::worker::{InProgress, WorkerCommit};
+use shm_layout::worker::{self, InProgress, WorkerCommit};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The part of the tx ring that is kept for packets of high priority, of a live capture.
 const KEPT_PART: u64 = 4;
-/// Longest sleep while filters are compiled.
+/// Longest sleep while filters are compiled, or other workers wait to hear of this one.
 const SHORT_NAP: Duration = Duration::from_millis(2);
 /// Longest sleep, so that heartbeats go on and filter changes are seen.
 const NAP: Duration = Duration::from_millis(100);
@@ -47,7 +51,9 @@ pub struct Worker {
     interfaces: InterfaceNames,
     /// Bytes of the tx ring that packets of normal priority leave free.
     kept_bytes: u64,
-    batch: Batch,
+    /// Whether the source waits for room.
+    waits: bool,
+    work: Work,
     /// To read the packets of a batch again.
     rx_views: Vec<RingView>,
     next_fetch_ns: u64,
@@ -62,6 +68,14 @@ pub struct Worker {
     condemned: Option<InProgress>,
     /// The packet that killed the predecessor.
     suspect: Option<InProgress>,
+}
+
+/// What is done with packets.
+pub enum Work {
+    /// Each is judged by itself.
+    Packets(Box<Batch>),
+    /// Calls are followed, and judged as a whole.
+    Calls(Box<Desk>),
 }
 
 /// Why a batch ended.
@@ -86,12 +100,33 @@ enum Took {
     Condemned,
 }
 
+/// What came next in an rx ring.
+enum Next {
+    /// Nothing that belongs into the same batch.
+    Nothing,
+    /// A record that is no packet.
+    NoPacket,
+    /// The condemned packet.
+    Condemned,
+    /// A packet.
+    Packet(InProgress),
+}
+
+/// What reading an rx ring takes.
+struct Reading<'a> {
+    queue: usize,
+    rx: &'a mut RingReader,
+    worker: &'a OwnedRegion<worker::Worker>,
+    commit: &'a mut WorkerCommit,
+    condemned: Option<InProgress>,
+}
+
 /// The tx ring has no room.
 struct TxFull;
 
 impl Worker {
     /// Goes on where a predecessor stopped, but passes over the packet that was `condemned`. From a source that `waits` for
-    /// room, no packet is dropped for lack of it. `compiler` makes the filters, by the same `policy`.
+    /// room, no packet is dropped for lack of it. `compiler` makes the filters, by the same `policy`; `work` is what is done with packets.
     ///
     /// # Errors
     /// The commit of a predecessor that never rests: it still lives.
@@ -99,7 +134,7 @@ impl Worker {
         mut regions: WorkerRegions,
         condemned: Option<InProgress>,
         compiler: Compiler,
-        describer: Describer,
+        work: Work,
         policy: NoFilterPolicy,
         waits: bool,
     ) -> Result<Self, shm_layout::commit::Torn> {
@@ -126,13 +161,14 @@ impl Worker {
         let suspect = regions.worker.suspect().map(|(suspect, _)| suspect);
         Ok(Self {
             kept_bytes,
+            waits,
             regions,
             commit,
             filters: Box::new(FilterSet::none(policy)),
             compiler,
             bpf_active: false,
             interfaces: InterfaceNames::default(),
-            batch: Batch::new(describer),
+            work,
             rx_views,
             next_fetch_ns: 0,
             fetched_generation: 0,
@@ -150,7 +186,19 @@ impl Worker {
         let mut deadline = None;
         loop {
             self.refresh();
+            if self.awaits_first_filters() && !stop.requested() {
+                std::thread::sleep(SHORT_NAP);
+                continue;
+            }
             let mut idle = true;
+            match self.round(stop.requested()) {
+                BatchEnd::Idle => {}
+                BatchEnd::Busy => idle = false,
+                BatchEnd::TxFull => {
+                    idle = false;
+                    self.wait_for_tx();
+                }
+            }
             for queue in 0..self.regions.rx.len() {
                 match self.batch(queue) {
                     BatchEnd::Idle => continue,
@@ -183,6 +231,11 @@ impl Worker {
     /// successor takes over what is in the rings.
     fn capture_goes_on(&self) -> bool {
         !self.regions.session.is_stopping() && !self.regions.broker.is_gone()
+    }
+
+    /// Whether filters were announced, but none was ever in force here: a successor must not judge packets without.
+    fn awaits_first_filters(&self) -> bool {
+        self.filters.generation() == 0 && self.compiler.is_busy()
     }
 
     /// Once per round: heartbeat, filters, BPF state.
@@ -252,19 +305,31 @@ impl Worker {
 
     /// Handles up to [`batch::MOST`] packets of one rx ring and commits.
     fn batch(&mut self, queue: usize) -> BatchEnd {
-        let took = self.take(queue);
-        if took == Took::Nothing {
-            return BatchEnd::Idle;
-        }
-        self.batch.prepare();
         let mut end = BatchEnd::Busy;
-        for number in 0..self.batch.taken().len() {
-            if let Err(TxFull) = self.finish(queue, number) {
-                end = BatchEnd::TxFull;
-                break;
+        let took = match &mut self.work {
+            Work::Packets(_) => {
+                let took = self.take(queue);
+                if took == Took::Nothing {
+                    return BatchEnd::Idle;
+                }
+                if self.finish_all(queue).is_err() {
+                    end = BatchEnd::TxFull;
+                }
+                took
             }
-        }
-        self.publish(queue);
+            Work::Calls(desk) if desk.is_ahead() => return BatchEnd::Idle,
+            Work::Calls(_) => {
+                let (took, result) = self.handle(queue);
+                if took == Took::Nothing {
+                    return BatchEnd::Idle;
+                }
+                if result.is_err() {
+                    end = BatchEnd::TxFull;
+                }
+                took
+            }
+        };
+        self.publish(Some(queue));
         if took == Took::Condemned {
             self.condemned = None;
             self.regions.worker.set_suspect(None);
@@ -272,66 +337,154 @@ impl Worker {
         end
     }
 
+    /// What does not wait for packets: once before each look at the rx rings.
+    fn round(&mut self, stops: bool) -> BatchEnd {
+        let at_end = self.is_at_end(stops);
+        let Some((desk, mut means)) = lend(self) else {
+            return BatchEnd::Idle;
+        };
+        let was = means.commit.clone();
+        let bounds = |means: &Means<'_>| (means.held.bounds(), means.calls.bounds());
+        let before = bounds(&means);
+        let result = desk.round(&mut means, at_end);
+        desk.report(&mut means);
+        if *means.commit == was && bounds(&means) == before {
+            return BatchEnd::Idle;
+        }
+        self.publish(None);
+        match result {
+            Ok(()) => BatchEnd::Busy,
+            Err(_) => BatchEnd::TxFull,
+        }
+    }
+
+    /// Whether no more packets come, to any worker. Tells the desk, if this one has come to the end of what was captured so far.
+    fn is_at_end(&mut self, stops: bool) -> bool {
+        let Work::Calls(desk) = &mut self.work else {
+            return false;
+        };
+        let regions = &self.regions;
+        let workers = regions.geometry.workers;
+        let own = usize::from(regions.index);
+        let mut is_over = true;
+        let ends = regions.rx.iter().enumerate().map(|(queue, rx)| {
+            let (state, _) = regions.session.queue_state(queue);
+            let commit = regions.session.queue_commit(queue, workers).ok()?;
+            is_over &= state.has_ended();
+            (commit.head(own) == rx.position()).then(|| commit.sequence())
+        });
+        let Some(sequence) = ends
+            .collect::<Option<Vec<_>>>()
+            .map(|ends| ends.into_iter().max())
+        else {
+            return false;
+        };
+        let sequence = sequence.unwrap_or_default();
+        desk.passed(sequence);
+        match self.waits {
+            true if !stops => is_over && desk.have_all_passed(sequence),
+            _ => stops && !self.capture_goes_on(),
+        }
+    }
+
+    /// Handles packets of an rx ring, with their calls.
+    fn handle(&mut self, queue: usize) -> (Took, Result<(), Full>) {
+        let (suspect, condemned) = (self.suspect, self.condemned);
+        let mut took = Took::Nothing;
+        let mut result = Ok(());
+        for number in 0..batch::MOST {
+            let Work::Calls(desk) = &mut self.work else {
+                break;
+            };
+            let mut reading = Reading {
+                queue,
+                rx: &mut self.regions.rx[queue],
+                worker: &self.regions.worker,
+                commit: &mut self.commit,
+                condemned,
+            };
+            let before = reading.rx.position();
+            let next = reading.next(number == 0, |_, identity, _, packet| {
+                desk.take(identity, packet.header, &packet.data);
+            });
+            if matches!(next, Next::Packet(_)) && !desk.is_due() {
+                reading.rx.unread(before);
+                break;
+            }
+            took = match next {
+                Next::Nothing => break,
+                Next::NoPacket => Took::Some,
+                Next::Condemned => Took::Condemned,
+                Next::Packet(_) => Took::Some,
+            };
+            let Next::Packet(identity) = next else {
+                break;
+            };
+            let Some((desk, mut means)) = lend(self) else {
+                break;
+            };
+            result = desk.handle(&mut means);
+            if result.is_err() || is_doubtful(suspect, identity) {
+                break;
+            }
+        }
+        if let Some((desk, mut means)) = lend(self).filter(|_| took != Took::Nothing) {
+            desk.report(&mut means);
+        }
+        (took, result)
+    }
+
     /// Takes packets of an rx ring into the batch. What is none, or condemned, is counted when it is the first that is met, and ends the
     /// batch before it otherwise: a full tx ring may make the packets before it come again.
     fn take(&mut self, queue: usize) -> Took {
-        self.batch.clear();
-        let rx = &mut self.regions.rx[queue];
+        let Work::Packets(batch) = &mut self.work else {
+            return Took::Nothing;
+        };
+        batch.clear();
+        let mut reading = Reading {
+            queue,
+            rx: &mut self.regions.rx[queue],
+            worker: &self.regions.worker,
+            commit: &mut self.commit,
+            condemned: self.condemned,
+        };
         for number in 0..batch::MOST {
             let is_first = number == 0;
-            let before = rx.position();
-            let record = match rx.read() {
-                Ok(Some(record)) => record,
-                Ok(None) if is_first => return Took::Nothing,
-                Ok(None) => break,
-                Err(_) if !is_first => break,
-                Err(error) => {
-                    let skipped = rx.skip_published();
-                    self.commit.add(Counter::CorruptRecords, 1);
-                    self.commit.add(Counter::CorruptSkips, 1);
-                    tracing::error!(%error, queue, skipped, "the rx ring is corrupt; what it held is skipped");
-                    break;
+            let next = reading.next(is_first, |commit, identity, place, packet| {
+                let kept_back = batch.take(identity, place, packet, &self.filters, self.bpf_active);
+                if let Some(taken) = kept_back {
+                    count(commit, &taken, kept_back_as(taken.verdict));
                 }
-            };
-            let place = record.position..record.end;
-            let Ok(packet) = Packet::read(&record, None) else {
-                match is_first {
-                    true => self.commit.add(Counter::CorruptRecords, 1),
-                    false => rx.unread(before),
-                }
-                break;
-            };
-            let identity = InProgress::new(queue, packet.header.sequence);
-            if self.condemned == Some(identity) {
-                if !is_first {
-                    rx.unread(before);
-                    break;
-                }
-                let bytes = u64::from(packet.header.captured_len);
-                self.commit.add(Counter::Received, 1);
-                self.commit.add(Counter::ReceivedBytes, bytes);
-                self.commit.add(Counter::Quarantined, 1);
+            });
+            match next {
+                Next::Nothing if is_first => return Took::Nothing,
+                Next::Nothing | Next::NoPacket => break,
                 // The next packet may kill too, and this one shall stay done.
-                return Took::Condemned;
-            }
-            self.regions.worker.set_in_progress(Some(identity));
-            let kept_back =
-                self.batch
-                    .take(identity, place, &packet, &self.filters, self.bpf_active);
-            if let Some(taken) = kept_back {
-                count(&mut self.commit, &taken, kept_back_as(taken.verdict));
-            }
-            if is_doubtful(self.suspect, identity) {
-                break;
+                Next::Condemned => return Took::Condemned,
+                Next::Packet(identity) if is_doubtful(self.suspect, identity) => break,
+                Next::Packet(_) => {}
             }
         }
         Took::Some
     }
 
+    /// Forwards or drops the packets of the batch.
+    fn finish_all(&mut self, queue: usize) -> Result<(), TxFull> {
+        let Work::Packets(batch) = &mut self.work else {
+            return Ok(());
+        };
+        batch.prepare();
+        let taken = batch.taken().len();
+        (0..taken).try_for_each(|number| self.finish(queue, number))
+    }
+
     /// Forwards or drops packet `number` of the batch, and counts it.
     #[inline]
     fn finish(&mut self, queue: usize, number: usize) -> Result<(), TxFull> {
-        let taken = &self.batch.taken()[number];
+        let Work::Packets(batch) = &self.work else {
+            return Ok(());
+        };
+        let taken = &batch.taken()[number];
         let verdict = taken.verdict;
         let outcome = match verdict.priority() {
             None => kept_back_as(verdict),
@@ -341,7 +494,9 @@ impl Worker {
                 None => return Ok(()),
             },
         };
-        count(&mut self.commit, &self.batch.taken()[number], outcome);
+        if let Work::Packets(batch) = &self.work {
+            count(&mut self.commit, &batch.taken()[number], outcome);
+        }
         Ok(())
     }
 
@@ -353,7 +508,10 @@ impl Worker {
         number: usize,
         priority: Priority,
     ) -> Result<Option<Counter>, TxFull> {
-        let taken = &self.batch.taken()[number];
+        let Work::Packets(batch) = &mut self.work else {
+            return Ok(None);
+        };
+        let taken = &batch.taken()[number];
         self.regions.worker.set_in_progress(Some(taken.identity));
         let (start, end) = (taken.place.start, taken.place.end);
         let record = self.rx_views[queue].records(start, end).next();
@@ -364,7 +522,7 @@ impl Worker {
             return Ok(None);
         };
         let interface = packet.header.interface;
-        let forwarded = self.batch.forward(
+        let forwarded = batch.forward(
             number,
             priority,
             &packet,
@@ -382,16 +540,24 @@ impl Worker {
         }
     }
 
-    /// The order of these stores is what recovery relies on.
-    fn publish(&mut self, queue: usize) {
-        self.batch.report(&mut self.commit);
+    /// The order of these stores is what recovery relies on. Of an rx ring, what was read of `queue` is done.
+    fn publish(&mut self, queue: Option<usize>) {
+        if let Work::Packets(batch) = &mut self.work {
+            batch.report(&mut self.commit);
+        }
         let regions = &mut self.regions;
-        self.commit.set_rx_tail(queue, regions.rx[queue].position());
+        if let Some(queue) = queue {
+            self.commit.set_rx_tail(queue, regions.rx[queue].position());
+        }
         self.commit.set_tx_head(regions.tx.head());
         regions.worker.publish(&self.commit);
         regions.worker.set_in_progress(None);
         regions.tx.publish();
-        regions.rx[queue].release();
+        regions.calls.publish();
+        regions.held.publish();
+        if let Some(queue) = queue {
+            regions.rx[queue].release();
+        }
     }
 
     fn wait_for_tx(&mut self) {
@@ -401,11 +567,90 @@ impl Worker {
 
     fn sleep(&self) {
         let readers: Vec<&RingReader> = self.regions.rx.iter().collect();
-        let nap = match self.compiler.is_busy() {
+        let is_awaited = matches!(&self.work, Work::Calls(desk) if desk.is_awaited());
+        let nap = match self.compiler.is_busy() || is_awaited {
             true => SHORT_NAP,
             false => NAP,
         };
-        RingReader::wait_any(&readers, nap);
+        match &self.work {
+            // What waits in the rings shall not end the sleep.
+            Work::Calls(desk) if desk.is_ahead() => std::thread::sleep(nap),
+            _ => RingReader::wait_any(&readers, nap),
+        }
+    }
+}
+
+/// The desk, and what it works with.
+fn lend(worker: &mut Worker) -> Option<(&mut Desk, Means<'_>)> {
+    let Work::Calls(desk) = &mut worker.work else {
+        return None;
+    };
+    let regions = &mut worker.regions;
+    let means = Means {
+        judge: Judge {
+            filters: &worker.filters,
+            bpf_active: worker.bpf_active,
+        },
+        interfaces: &mut worker.interfaces,
+        session: &regions.session,
+        worker: &regions.worker,
+        tx: &mut regions.tx,
+        held: &mut regions.held,
+        calls: &mut regions.calls,
+        peers: &mut regions.peers,
+        commit: &mut worker.commit,
+        kept_bytes: worker.kept_bytes,
+        condemned: worker.condemned,
+    };
+    Some((desk, means))
+}
+
+impl Reading<'_> {
+    /// Has `handle` take the next packet. What is none, or condemned, is counted if it `is_first`, and left for the next batch otherwise.
+    #[inline]
+    fn next(
+        &mut self,
+        is_first: bool,
+        handle: impl FnOnce(&mut WorkerCommit, InProgress, Range<u64>, &Packet<'_>),
+    ) -> Next {
+        let (queue, rx) = (self.queue, &mut *self.rx);
+        let before = rx.position();
+        let record = match rx.read() {
+            Ok(Some(record)) => record,
+            Ok(None) => return Next::Nothing,
+            Err(_) if !is_first => return Next::Nothing,
+            Err(error) => {
+                let skipped = rx.skip_published();
+                self.commit.add(Counter::CorruptRecords, 1);
+                self.commit.add(Counter::CorruptSkips, 1);
+                tracing::error!(%error, queue, skipped, "the rx ring is corrupt; what it held is skipped");
+                return Next::NoPacket;
+            }
+        };
+        let place = record.position..record.end;
+        let Ok(packet) = Packet::read(&record, None) else {
+            if is_first {
+                self.commit.add(Counter::CorruptRecords, 1);
+                return Next::NoPacket;
+            }
+            rx.unread(before);
+            return Next::Nothing;
+        };
+        let identity = InProgress::new(queue, packet.header.sequence);
+        if self.condemned == Some(identity) {
+            if !is_first {
+                rx.unread(before);
+                return Next::Nothing;
+            }
+            let bytes = u64::from(packet.header.captured_len);
+            self.commit.add(Counter::Received, 1);
+            self.commit.add(Counter::ReceivedBytes, bytes);
+            self.commit.add(Counter::Quarantined, 1);
+            return Next::Condemned;
+        }
+        self.worker.set_in_progress(Some(identity));
+        handle(self.commit, identity, place, &packet);
+        Next::Packet(identity)
     }
 }
 
@@ -461,21 +706,4 @@ pub enum Drained {
     Orphaned,
     /// Packets remained when its time was over; a successor finds them.
     Late,
-}
-
-/// Names of the session's interface table, each read once.
-#[derive(Default)]
-struct InterfaceNames(Vec<String>);
-
-impl InterfaceNames {
-    fn get(&mut self, session: &Region<Session>, index: u16) -> &str {
-        let index = usize::from(index);
-        while self.0.len() <= index {
-            match session.interface(self.0.len()) {
-                Some(info) => self.0.push(info.name),
-                None => return "",
-            }
-        }
-        &self.0[index]
-    }
 }

@@ -87,6 +87,12 @@ impl Clock {
         }
     }
 
+    /// What has passed since the first packet, in nanoseconds.
+    #[inline]
+    pub(crate) fn passed_ns(&self) -> u64 {
+        self.passed_ns
+    }
+
     /// Now.
     #[inline]
     pub(crate) fn now(&self) -> Tick {

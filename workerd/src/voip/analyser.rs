@@ -200,8 +200,14 @@ impl Analyser {
         self.flows.report(commit);
     }
 
-    /// What the packet of a call says, for the processor: the name of its protocol, and a line and details for people.
-    pub fn describe(&mut self, sight: &Sight<'_>, part: Part) -> (&'static str, &Details) {
+    /// What was described last.
+    #[must_use]
+    pub fn details(&self) -> &Details {
+        &self.details
+    }
+
+    /// What the packet of a call says, for the processor: the name of its protocol. A line and [`Analyser::details`] are for people.
+    pub fn describe(&mut self, sight: &Sight<'_>, part: Part) -> &'static str {
         self.details.clear();
         let probe = self.flows.probe(sight.decoded, Zone::NONE);
         let known = probe.and_then(|probe| self.flows.find(&probe));
@@ -211,7 +217,7 @@ impl Analyser {
         };
         let context = Context::decoded(sight.decoded, sight.frame, true, sight.header.timestamp_ns);
         let Some(context) = context else {
-            return ("", &self.details);
+            return "";
         };
         let verdict = match part {
             Part::Signalling => self.detector.observe(&context, &mut flow),
@@ -221,10 +227,16 @@ impl Analyser {
             self.detector
                 .describe(&context, &mut flow, &mut self.details);
         }
-        (
-            verdict.map_or("", |verdict| verdict.protocol.name()),
-            &self.details,
-        )
+        verdict.map_or("", |verdict| verdict.protocol.name())
+    }
+}
+
+/// What part a packet that belongs to a call has in it.
+#[must_use]
+pub fn part_of(sight: &Sight<'_>) -> Part {
+    match sip(sight.decoded.payload_of(sight.frame)) {
+        Some(_) => Part::Signalling,
+        None => Part::Media,
     }
 }
 

@@ -49,6 +49,10 @@ pub struct Call {
     pub(super) is_ready: bool,
     /// Packets of it that were lost by our own fault.
     pub(super) incomplete: u32,
+    /// Whether it stands in [`Calls::next_changed`](super::calls::Calls::next_changed).
+    pub(super) is_changed: bool,
+    /// Where it was last told of in the log of calls.
+    pub(super) told_at: Option<u64>,
     /// What it adds to the bytes of all.
     pub(super) bytes: usize,
     /// Its neighbours among the calls of its kind, by deadline.

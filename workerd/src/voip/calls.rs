@@ -12,7 +12,8 @@
 //! When memory is short, calls that are not wanted go first; of these, and then of those that are, first what is over, then transactions, media only, calls in setup,
 //! established calls; and of one state, what has been silent for longest.
 //!
-//! Time is that of the packets. A leap forward is believed by a minute for each packet at most, so that a file that goes on years later doesn't end all calls at once.
+//! Time is that of the packets, as the [flow table](crate::flows) sees it: it makes their progress, and never goes back. Of a leap forward, a minute is believed, so that
+//! another file, taken at another time, doesn't end all calls at once.
 
 use std::collections::HashMap;
 
@@ -22,6 +23,7 @@ use super::endpoints::{Endpoint, Endpoints};
 use super::held::Chain;
 use super::signal::Signal;
 use super::verdict::Standing;
+use crate::flows::clock::Clock;
 use crate::rtp::{Header, Stream, static_clock_rate};
 
 const SECOND: u64 = 1_000_000_000;
@@ -88,9 +90,14 @@ pub struct Calls {
     endpoints: Endpoints,
     /// First and last of each list.
     lists: [(u32, u32); LISTS],
+    clock: Clock,
     now_ns: u64,
     stamp: u32,
     counts: Counts,
+    /// What is learned from others is not told to them.
+    is_learning: bool,
+    changed: Vec<CallRef>,
+    gone: Vec<Box<[u8]>>,
 }
 
 impl Calls {
@@ -105,9 +112,53 @@ impl Calls {
             by_id: HashMap::new(),
             endpoints: Endpoints::default(),
             lists: [(0, 0); LISTS],
+            clock: Clock::default(),
             now_ns: 0,
             stamp: 0,
             counts: Counts::default(),
+            is_learning: false,
+            changed: Vec::new(),
+            gone: Vec::new(),
+        }
+    }
+
+    /// From now on, whether changes are only learned, and not to be told.
+    pub(super) fn learn(&mut self, is_learning: bool) {
+        self.is_learning = is_learning;
+    }
+
+    /// A call that has changed in what others have to know of it.
+    pub fn next_changed(&mut self) -> Option<CallRef> {
+        while let Some(call) = self.changed.pop() {
+            if let Some(found) = self.get_mut(call) {
+                found.is_changed = false;
+                return Some(call);
+            }
+        }
+        None
+    }
+
+    /// The Call-ID of a call that was told of, and is forgotten.
+    pub fn next_gone(&mut self) -> Option<Box<[u8]>> {
+        self.gone.pop()
+    }
+
+    /// Notes where a call is told of.
+    pub fn told(&mut self, call: CallRef, position: u64) {
+        if let Some(found) = self.get_mut(call) {
+            found.told_at = Some(position);
+        }
+    }
+
+    /// A call has changed in what others have to know of it.
+    pub(super) fn change(&mut self, call: CallRef) {
+        if self.is_learning {
+            return;
+        }
+        if let Some(found) = self.get_mut(call)
+            && !std::mem::replace(&mut found.is_changed, true)
+        {
+            self.changed.push(call);
         }
     }
 
@@ -187,7 +238,9 @@ impl Calls {
         self.counts.started += 1;
         self.enlist(place);
         self.weigh(place);
-        self.at(place)
+        let call = self.at(place);
+        self.change(call);
+        call
     }
 
     /// Takes note of a message of a call. True if it was the last word on who takes part.
@@ -195,7 +248,11 @@ impl Calls {
         let Some(found) = self.get_mut(call) else {
             return false;
         };
+        let before = found.state();
         let last_word = found.dialogs.observe(signal);
+        if found.state() != before {
+            self.change(call);
+        }
         self.touch(call);
         self.weigh(call.place);
         last_word
@@ -248,6 +305,9 @@ impl Calls {
         }
         self.endpoints.add(endpoint, call);
         self.weigh(call.place);
+        if !known {
+            self.change(call);
+        }
     }
 
     /// The call that media between two endpoints belong to, and what is sent to or from its endpoint.
@@ -273,9 +333,13 @@ impl Calls {
     /// Gives `change` the call, and reckons anew what it takes.
     pub fn update<T>(&mut self, call: CallRef, change: impl FnOnce(&mut Call) -> T) -> Option<T> {
         let found = self.get_mut(call)?;
-        let before = found.standing;
+        let known = |call: &Call| (call.ids.len(), call.identities.size());
+        let (before, known_before) = (found.standing, known(found));
         let result = change(found);
         let after = found.standing;
+        if before != after || known(found) != known_before {
+            self.change(call);
+        }
         if before != after && after >= Standing::Passed && before < Standing::Passed {
             self.counts.matched += 1;
         }
@@ -290,10 +354,12 @@ impl Calls {
     /// The packets' time has come to `now_ns`.
     #[inline]
     pub fn see(&mut self, now_ns: u64) {
-        self.now_ns = match self.now_ns {
-            0 => now_ns,
-            before => before.max(now_ns.min(before + LONGEST_STEP)),
-        };
+        let before = self.clock.passed_ns();
+        self.clock.see(now_ns);
+        if self.now_ns == 0 {
+            self.now_ns = now_ns;
+        }
+        self.now_ns += (self.clock.passed_ns() - before).min(LONGEST_STEP);
     }
 
     /// Forgets a call that has been silent for too long. Packets of it that wait are the caller's to care for; to be called until
@@ -373,6 +439,9 @@ impl Calls {
             self.endpoints.remove(*endpoint, call);
         }
         self.by_id.remove(&gone.id);
+        if gone.told_at.is_some() {
+            self.gone.push(gone.id.clone());
+        }
         for stream in &gone.streams {
             self.counts.lost += stream.lost();
             self.counts.reordered += u64::from(stream.reordered());

@@ -70,6 +70,25 @@ impl Dialogs {
         }
     }
 
+    /// The call has come to `state` elsewhere. It never goes back.
+    pub fn advance(&mut self, state: State) {
+        let is_later = match (self.state, state) {
+            (State::Over, _) | (_, State::Transaction | State::MediaOnly) => false,
+            (State::Established, state) => state == State::Over,
+            (_, State::Setup | State::Established | State::Over) => true,
+        };
+        if is_later {
+            self.state = state;
+        }
+    }
+
+    /// The call is over elsewhere, where packets may have come further than here: its media may be yet to come, but it is not expected to last.
+    pub fn wind_down(&mut self) {
+        if self.state == State::Established && self.known.is_empty() {
+            self.state = State::Setup;
+        }
+    }
+
     /// How far the call has come.
     #[must_use]
     pub fn state(&self) -> State {

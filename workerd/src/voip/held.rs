@@ -68,6 +68,8 @@ pub struct Held<O> {
     entries: VecDeque<Entry<O>>,
     /// Number of the first entry.
     base: Number,
+    /// See [`Held::take_done`].
+    done: Vec<Position>,
 }
 
 impl<O> Default for Held<O> {
@@ -75,6 +77,7 @@ impl<O> Default for Held<O> {
         Self {
             entries: VecDeque::new(),
             base: 1,
+            done: Vec::new(),
         }
     }
 }
@@ -108,6 +111,9 @@ impl<O: Copy> Held<O> {
         }
         chain.packets -= 1;
         chain.bytes = chain.bytes.saturating_sub(waiting.bytes);
+        if self.entries.front().is_some_and(|first| !first.is_done) {
+            self.done.push(waiting.position);
+        }
         while self.entries.front().is_some_and(|entry| entry.is_done) {
             self.entries.pop_front();
             self.base += 1;
@@ -120,6 +126,42 @@ impl<O: Copy> Held<O> {
     pub fn peek(&self, chain: &Chain) -> Option<Waiting<O>> {
         let index = chain.first.checked_sub(self.base)?;
         Some(self.entries.get(index as usize)?.waiting)
+    }
+
+    /// The packet at `position` as a chain of its own, if it waits and is not part of one.
+    #[must_use]
+    pub fn alone(&self, position: Position) -> Option<Chain>
+    where
+        O: Default + PartialEq,
+    {
+        let at = |entry: &Entry<O>| entry.waiting.position.cmp(&position);
+        let index = self.entries.binary_search_by(at).ok()?;
+        let entry = &self.entries[index];
+        let number = self.base + index as u64;
+        (!entry.is_done && entry.waiting.owner == O::default()).then_some(Chain {
+            first: number,
+            last: number,
+            packets: 1,
+            bytes: entry.waiting.bytes,
+        })
+    }
+
+    /// Where packets lie that wait and are nobody's.
+    pub fn unowned(&self) -> impl Iterator<Item = Position>
+    where
+        O: Default + PartialEq,
+    {
+        let entries = self.entries.iter();
+        let unowned = entries.filter(|entry| !entry.is_done && entry.waiting.owner == O::default());
+        unowned.map(|entry| entry.waiting.position)
+    }
+
+    /// Where packets lie that were taken since the last call, though older ones wait: their bytes can't be given up.
+    pub fn take_done(&mut self) -> Vec<Position> {
+        let mut done = std::mem::take(&mut self.done);
+        let oldest = self.oldest().map(|oldest| oldest.position);
+        done.retain(|position| oldest.is_some_and(|oldest| oldest < *position));
+        done
     }
 
     /// The packet that has waited for longest. It is the first of its owner's chain.

@@ -28,15 +28,26 @@ impl Identities {
             }
         }
         for (_, kind, text) in fields.iter() {
-            let room = MOST_BYTES.saturating_sub(self.fields.len());
-            if text.len() + 3 > room || self.fields().any(|known| known == (kind, text)) {
-                continue;
-            }
-            self.fields.push(kind as u8);
-            self.fields
-                .extend_from_slice(&(text.len() as u16).to_be_bytes());
-            self.fields.extend_from_slice(text);
+            self.add_field(kind, text);
         }
+    }
+
+    /// Adds a field.
+    pub fn add_field(&mut self, kind: Kind, text: &[u8]) {
+        let room = MOST_BYTES.saturating_sub(self.fields.len());
+        if text.len() + 3 > room || self.fields().any(|known| known == (kind, text)) {
+            return;
+        }
+        self.fields.push(kind as u8);
+        self.fields
+            .extend_from_slice(&(text.len() as u16).to_be_bytes());
+        self.fields.extend_from_slice(text);
+    }
+
+    /// A number that grows with what is added.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.fields.len() + self.pairs.len()
     }
 
     /// The fields.

@@ -3,10 +3,12 @@
 pub mod analyser;
 pub mod call;
 pub mod calls;
+pub mod desk;
 pub mod dialog;
 pub mod endpoints;
 pub mod held;
 pub mod identities;
+pub mod journal;
 pub mod signal;
 pub mod snapshot;
 pub mod switchboard;

@@ -39,6 +39,9 @@ pub struct Snapshot {
     /// Whether it is forgotten.
     #[prost(bool, tag = "9")]
     pub is_gone: bool,
+    /// The packets' time when it was told, in nanoseconds.
+    #[prost(uint64, tag = "10")]
+    pub time_ns: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -98,6 +101,7 @@ impl Snapshot {
                 .collect(),
             incomplete: call.incomplete,
             is_gone: false,
+            time_ns: 0,
         }
     }
 

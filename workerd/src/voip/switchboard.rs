@@ -21,6 +21,7 @@ use super::dialog::State;
 use super::endpoints::Endpoint;
 use super::held::{Chain, Held, Position, Waiting};
 use super::signal::Signal;
+use super::snapshot::Snapshot;
 use super::verdict::Standing;
 use crate::decode::{Addr, Decoded};
 use crate::matcher::{Fields, FilterSet, Matches, Verdict};
@@ -450,6 +451,166 @@ impl Switchboard {
         let held = &mut self.held;
         self.calls
             .update(call, |call| held.push(&mut call.chain, waiting));
+        self.settle(call);
+    }
+
+    /// A packet at `position` waits to be found out whose it is.
+    pub fn park(&mut self, position: Position, bytes: u32) {
+        let waiting = Waiting {
+            position,
+            time_ns: self.now_ns,
+            bytes,
+            owner: CallRef::NONE,
+        };
+        self.held.push(&mut Chain::default(), waiting);
+    }
+
+    /// The parked packets at `positions` are of a call, which rules over them.
+    pub fn adopt(&mut self, positions: &[Position], ruling: Ruling) {
+        for position in positions {
+            let Some(mut parked) = self.held.alone(*position) else {
+                continue;
+            };
+            let held = &mut self.held;
+            match ruling.fate {
+                Fate::Forward | Fate::Wait => {
+                    self.calls.update(ruling.call, |call| {
+                        held.merge(&mut call.chain, &mut parked, ruling.call);
+                    });
+                }
+                Fate::Unwanted => {
+                    held.pop(&mut parked);
+                    self.tally.released += 1;
+                }
+                Fate::NoRoom => {
+                    held.pop(&mut parked);
+                    self.tally.dropped += 1;
+                }
+            }
+        }
+        self.settle(ruling.call);
+    }
+
+    /// The parked packet at `position` is of no call.
+    pub fn unpark(&mut self, position: Position) {
+        if let Some(mut parked) = self.held.alone(position) {
+            self.held.pop(&mut parked);
+            self.tally.released += 1;
+        }
+    }
+
+    /// A packet of the call is dropped for lack of room: the call is not complete any more.
+    pub fn shed(&mut self, call: CallRef) {
+        self.calls.update(call, |call| call.incomplete += 1);
+    }
+
+    /// Whether packets wait.
+    #[must_use]
+    pub fn has_waiting(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Where packets lie that need not be looked at again, though older ones wait; since the last call.
+    pub fn take_done(&mut self) -> Vec<Position> {
+        self.held.take_done()
+    }
+
+    /// The calls, to tell of those that have changed.
+    pub fn calls_mut(&mut self) -> &mut Calls {
+        &mut self.calls
+    }
+
+    /// Takes in what another worker tells of a call, or the predecessor at position `own` of the worker's own log. What is told for certain holds here as well: that the call is wanted, and
+    /// what is known of it. That nobody wants it is a last word, and holds when the doubt is over.
+    pub fn learn(&mut self, told: &Snapshot, own: Option<u64>) {
+        self.calls.learn(true);
+        // Without a time, what is learned would be forgotten with the first packet.
+        if own.is_some() || self.now_ns == 0 {
+            self.calls.see(told.time_ns);
+            self.now_ns = self.calls.now_ns();
+        }
+        if let Some(call) = self.call_told_of(told, own.is_some()) {
+            self.merge(call, told, own);
+            self.settle(call);
+        }
+        self.calls.learn(false);
+    }
+
+    fn call_told_of(&mut self, told: &Snapshot, is_own: bool) -> Option<CallRef> {
+        let known = self.calls.find(&told.id);
+        if told.is_gone {
+            let orphan = known
+                .filter(|_| is_own)
+                .and_then(|call| self.calls.absorb(call));
+            self.discard(orphan.unwrap_or_default());
+            return None;
+        }
+        let state = told.state();
+        let concerns = match state {
+            State::Setup | State::Established => true,
+            State::Transaction | State::Over => told.standing() >= Standing::Passed,
+            State::MediaOnly => false,
+        };
+        let begins = is_own || concerns;
+        let state = match state {
+            State::Over if !is_own => State::Setup,
+            state => state,
+        };
+        known.or_else(|| begins.then(|| self.calls.find_or_begin(&told.id, state)))
+    }
+
+    fn merge(&mut self, call: CallRef, told: &Snapshot, own: Option<u64>) {
+        let standing = told.standing();
+        self.calls.update(call, |call| {
+            match told.state() {
+                State::Over if own.is_none() => call.dialogs.wind_down(),
+                state => call.dialogs.advance(state),
+            }
+            if standing >= Standing::Passed || own.is_some() {
+                call.standing = call.standing.max(standing);
+            }
+            for id in &told.ids {
+                call.ids.add(id);
+            }
+            for pair in told.pairs() {
+                call.identities.add(Some(pair), &Fields::default());
+            }
+            for (kind, text) in told.fields() {
+                call.identities.add_field(kind, text);
+            }
+            if own.is_some() {
+                call.told_at = own;
+                call.incomplete = call.incomplete.max(told.incomplete);
+            }
+        });
+        for (endpoint, role) in told.endpoints() {
+            self.expect(call, endpoint, role);
+        }
+        self.calls.touch(call);
+        if standing == Standing::Unwanted && self.is_undecided(call) {
+            self.doubt(WORDS, call, 0);
+        }
+        if own.is_some() && self.is_undecided(call) && self.is_alone(call) {
+            self.doubt(MEDIA, call, PATIENCE_NS);
+        }
+    }
+
+    /// Decides on all calls, since nothing more will be heard of them.
+    pub fn give_up(&mut self, judge: Judge<'_>) {
+        for place in 1..self.calls.places() {
+            if let Some(call) = self
+                .calls
+                .at_place(place)
+                .filter(|call| self.is_undecided(*call))
+            {
+                self.compare(judge, call, true);
+            }
+        }
+        self.doubts = Default::default();
+        let parked: Vec<Position> = self.held.unowned().collect();
+        parked
+            .into_iter()
+            .for_each(|position| self.unpark(position));
     }
 
     /// The next packet that has waited and is to be forwarded; the same until [`Switchboard::forwarded`] is called.
@@ -489,10 +650,15 @@ impl Switchboard {
             return false;
         };
         let held = &mut self.held;
-        self.calls.update(waiting.owner, |call| {
-            call.incomplete += 1;
-            held.pop(&mut call.chain)
-        });
+        match held.alone(waiting.position) {
+            Some(mut parked) => drop(held.pop(&mut parked)),
+            None => {
+                self.calls.update(waiting.owner, |call| {
+                    call.incomplete += 1;
+                    held.pop(&mut call.chain)
+                });
+            }
+        }
         self.tally.dropped += 1;
         true
     }

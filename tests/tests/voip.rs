@@ -1,0 +1,330 @@
+//! `lc-hunt voip` end to end: the packets of the calls that match, each once, in order, with what the processor needs to know of them.
+//!
+//! The captures are generated: SIP over UDP with media both ways. What belongs to which call is found out here by other means than the node's: by the text of the
+//! messages, and by the addresses and ports that they announce.
+//!
+//! Release builds refuse the mode; see `LC_HUNT_MODE_UNDER_TEST`.
+
+#![cfg(debug_assertions)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ffi::OsString;
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+use lc_tests::capture::{self, Packet};
+use lc_tests::compare::Difference;
+use lc_tests::generated::{Generated, generate};
+use lc_tests::node::{Node, PATIENCE, counter, outcome_in_all};
+use lc_tests::processor;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::tempdir;
+
+const UNDER_TEST: &str = "LC_HUNT_MODE_UNDER_TEST=voip";
+
+/// About 500 packets each, 100 of them at the same time.
+fn calls(folder: &Path, packets: u32, more: &[&str]) -> Generated {
+    let packets = packets.to_string();
+    let flags = [
+        "--mix",
+        "calls=100",
+        "--ipv6",
+        "0",
+        "--vlan",
+        "0",
+        "--packets",
+        &packets,
+    ];
+    generate(folder, "calls.pcap", &[&flags, more].concat()).unwrap()
+}
+
+/// The caller of a call, and its packets by number.
+#[derive(Default)]
+struct Call {
+    caller: String,
+    packets: Vec<usize>,
+}
+
+/// An end of a packet: address and port. A call's media have the port that is announced, its reports the next one.
+fn ends(packet: &Packet) -> [([u8; 4], u16); 2] {
+    let bytes = |at: usize| packet.bytes[at..at + 4].try_into().unwrap();
+    let port = |at: usize| u16::from_be_bytes(packet.bytes[at..at + 2].try_into().unwrap()) & !1;
+    [(bytes(26), port(34)), (bytes(30), port(36))]
+}
+
+fn value<'t>(text: &'t str, name: &str) -> Option<&'t str> {
+    text.lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+}
+
+/// All calls of a capture, by Call-ID, and the Call-ID of each packet.
+fn find_calls(packets: &[Packet]) -> (BTreeMap<String, Call>, Vec<String>) {
+    let mut calls: BTreeMap<String, Call> = BTreeMap::new();
+    let mut media: HashMap<[([u8; 4], u16); 2], String> = HashMap::new();
+    let mut offers: HashMap<String, ([u8; 4], u16)> = HashMap::new();
+    let mut ids = Vec::new();
+    for (number, packet) in packets.iter().enumerate() {
+        let ends = ends(packet);
+        let text = String::from_utf8_lossy(&packet.bytes[42..]).into_owned();
+        let id = match value(&text, "Call-ID") {
+            Some(id) => {
+                let announced = text.lines().find_map(|line| line.strip_prefix("m=audio "));
+                if let Some(port) = announced.and_then(|line| line.split(' ').next()) {
+                    let own = (ends[0].0, port.parse().unwrap());
+                    match offers.remove(id) {
+                        None => drop(offers.insert(id.to_owned(), own)),
+                        Some(other) => {
+                            media.insert([own, other], id.to_owned());
+                            media.insert([other, own], id.to_owned());
+                        }
+                    }
+                }
+                id.to_owned()
+            }
+            None => media[&ends].clone(),
+        };
+        let call = calls.entry(id.clone()).or_default();
+        call.packets.push(number);
+        if text.starts_with("INVITE") {
+            let from = value(&text, "From").unwrap();
+            let (_, from) = from.split_once("sip:").unwrap();
+            call.caller = from.split_once('@').unwrap().0.to_owned();
+        }
+        ids.push(id);
+    }
+    (calls, ids)
+}
+
+/// Filters for some callers, each with its number as id.
+fn write_filters(path: &Path, callers: &BTreeSet<&str>) {
+    let mut text = String::new();
+    for caller in callers {
+        writeln!(
+            text,
+            "[[filters]]\nid = \"{caller}\"\ntype = \"sip_user\"\npattern = \"{caller}\"\nenabled = true"
+        )
+        .unwrap();
+    }
+    fs::write(path, text).unwrap();
+}
+
+fn start(sent: &Path, sink: &Path, filters: &Path, workers: &str, more: &[&str]) -> Node {
+    let mut arguments: Vec<OsString> = vec!["voip".into(), "--read-file".into(), sent.into()];
+    arguments.extend([
+        "--sink".into(),
+        sink.into(),
+        "--filters".into(),
+        filters.into(),
+    ]);
+    arguments.extend(["--workers".into(), workers.into()]);
+    arguments.extend(more.iter().map(OsString::from));
+    Node::start_with_variable(UNDER_TEST, arguments).unwrap()
+}
+
+/// Every eighth call is wanted. Returns what is to arrive, and the call of each packet of that by its time.
+fn choose<'c>(
+    sent: &Generated,
+    calls: &'c BTreeMap<String, Call>,
+) -> (
+    BTreeSet<&'c str>,
+    Vec<Packet>,
+    HashMap<i64, BTreeSet<&'c str>>,
+) {
+    let wanted: Vec<_> = calls.iter().step_by(8).collect();
+    let callers = wanted.iter().map(|(_, call)| &*call.caller).collect();
+    let mut numbers: Vec<usize> = wanted
+        .iter()
+        .flat_map(|(_, call)| call.packets.clone())
+        .collect();
+    numbers.sort_unstable();
+    let expected: Vec<Packet> = numbers
+        .iter()
+        .map(|number| sent.packets[*number].clone())
+        .collect();
+    let mut by_time: HashMap<i64, BTreeSet<&str>> = HashMap::new();
+    for (id, call) in wanted {
+        for number in &call.packets {
+            by_time
+                .entry(sent.packets[*number].time_ns)
+                .or_default()
+                .insert(id);
+        }
+    }
+    (callers, expected, by_time)
+}
+
+fn check_metadata(
+    sink: &Path,
+    calls: &BTreeMap<String, Call>,
+    by_time: &HashMap<i64, BTreeSet<&str>>,
+) {
+    for told in processor::told(sink).unwrap() {
+        let sip = told
+            .metadata
+            .as_ref()
+            .and_then(|metadata| metadata.sip.as_ref());
+        let id = &sip.unwrap_or_else(|| panic!("{told:?}")).call_id;
+        assert!(by_time[&told.timestamp_ns].contains(&**id), "{told:?}");
+        assert_eq!(told.matched_filter_ids, [&*calls[id].caller], "{told:?}");
+    }
+}
+
+#[test]
+fn exactly_the_packets_of_the_calls_that_match_arrive_whatever_the_number_of_workers() {
+    let folder = tempdir().unwrap();
+    let sent = calls(folder.path(), 60_000, &[]);
+    let (calls, _) = find_calls(&sent.packets);
+    assert!(calls.len() >= 100, "{} calls", calls.len());
+    let (callers, expected, by_time) = choose(&sent, &calls);
+    let filters = folder.path().join("filters.toml");
+    write_filters(&filters, &callers);
+    for workers in ["1", "2", "4"] {
+        let sink = folder.path().join(workers);
+        let node = start(&sent.path, &sink, &filters, workers, &[]);
+        let outcome = node.finish(2 * PATIENCE).unwrap();
+        assert_eq!(outcome.code(), 0, "{}{}", outcome.stdout, outcome.stderr);
+        let arrived = capture::read(&sink.join("packets.pcapng")).unwrap().packets;
+        let difference = Difference::between(&expected, &arrived);
+        assert!(
+            difference.is_none(),
+            "{workers} workers: {difference}{}",
+            outcome.stdout
+        );
+        let matched = outcome_in_all(&outcome, "forwarded");
+        assert_eq!(matched, expected.len() as u64, "{}", outcome.stdout);
+        check_metadata(&sink, &calls, &by_time);
+    }
+}
+
+#[test]
+fn a_worker_that_dies_loses_neither_calls_nor_packets_that_wait() {
+    let folder = tempdir().unwrap();
+    let sent = calls(folder.path(), 30_000, &[]);
+    let (calls, _) = find_calls(&sent.packets);
+    let (callers, expected, by_time) = choose(&sent, &calls);
+    let filters = folder.path().join("filters.toml");
+    write_filters(&filters, &callers);
+    let sink = folder.path().join("arrived");
+    let more = ["--replay-rate", "4000pps"];
+    let node = start(&sent.path, &sink, &filters, "2", &more);
+    for (round, worker) in ["lc-workerd 0", "lc-workerd 1", "lc-workerd 0"]
+        .into_iter()
+        .enumerate()
+    {
+        let due = 6_000 * (round as u64 + 1);
+        let received =
+            |status: &serde_json::Value| counter(status, "worker_received_packets_total");
+        let status = node
+            .wait_until(|status| received(status) >= due)
+            .expect("packets flow");
+        assert!(received(&status) < 30_000, "too late to kill anything");
+        let pid = Pid::from_raw(node.daemon(worker).unwrap());
+        kill(pid, Signal::SIGKILL).unwrap();
+    }
+    let outcome = node.finish(2 * PATIENCE).unwrap();
+    assert_eq!(outcome.code(), 0, "{}{}", outcome.stdout, outcome.stderr);
+    let arrived = capture::read(&sink.join("packets.pcapng")).unwrap().packets;
+    let difference = Difference::between(&expected, &arrived);
+    assert!(difference.is_none(), "{difference}");
+    check_metadata(&sink, &calls, &by_time);
+}
+
+/// Messages by method and status, and packets of RTP.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Facts {
+    messages: BTreeMap<String, u64>,
+    media: Option<u64>,
+}
+
+impl Facts {
+    /// What is known of the capture `name`, if all of its SIP is sent over UDP.
+    fn known(name: &Path) -> Option<Self> {
+        let mut path = name.as_os_str().to_owned();
+        path.push(".expected.json");
+        let facts: serde_json::Value = serde_json::from_slice(&fs::read(path).ok()?).unwrap();
+        let sip = facts.get("sip")?;
+        let transports: Vec<&String> = sip["transport"].as_object()?.keys().collect();
+        if transports != ["udp"] {
+            return None;
+        }
+        let counts = ["requests", "responses"].map(|key| sip[key].as_object().unwrap());
+        let counts = counts.into_iter().flatten();
+        // RTP that goes on behind a description of T.38 is T.38 to TShark, although its headers say otherwise.
+        let is_fax = facts["layers"].get("t38").is_some();
+        let is_signalled = facts["rtp"]["detection"] == "signalled" && !is_fax;
+        Some(Self {
+            messages: counts
+                .map(|(key, count)| (key.clone(), count.as_u64().unwrap()))
+                .collect(),
+            media: is_signalled.then(|| facts["rtp"]["packets"].as_u64().unwrap()),
+        })
+    }
+}
+
+impl Facts {
+    /// Whether what is known was `found`.
+    fn fits(&self, found: &Self) -> bool {
+        self.messages == found.messages && (self.media.is_none() || self.media == found.media)
+    }
+}
+
+#[test]
+fn messages_and_media_of_captures_are_those_that_are_known_to_be_there() {
+    let traces = std::env::var_os("LC_HUNT_TRACES").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/traces"),
+        Into::into,
+    );
+    if !traces.is_dir() {
+        lc_tests::skipped!("no captures; name a folder in LC_HUNT_TRACES");
+        return;
+    }
+    let mut known: BTreeMap<String, Facts> = BTreeMap::new();
+    let mut arguments: Vec<OsString> = vec!["voip".into()];
+    for folder in ["voip", "fragments", "tunnels"] {
+        for entry in fs::read_dir(traces.join(folder)).unwrap().flatten() {
+            if let Some(facts) = Facts::known(&entry.path()) {
+                arguments.extend(["--read-file".into(), entry.path().into()]);
+                known.insert(entry.file_name().into_string().unwrap(), facts);
+            }
+        }
+    }
+    assert!(known.len() > 20, "{known:?}");
+    arguments.extend(["--no-filter-policy", "allow", "--workers"].map(Into::into));
+    for workers in ["1", "4"] {
+        let folder = tempdir().unwrap();
+        let mut arguments = arguments.clone();
+        arguments.extend([
+            workers.into(),
+            "--sink".into(),
+            folder.path().join("sink").into(),
+        ]);
+        let node = Node::start_with_variable(UNDER_TEST, arguments).unwrap();
+        let outcome = node.finish(2 * PATIENCE).unwrap();
+        assert_eq!(outcome.code(), 0, "{}{}", outcome.stdout, outcome.stderr);
+        let mut found: BTreeMap<String, Facts> = BTreeMap::new();
+        for told in processor::told(&folder.path().join("sink")).unwrap() {
+            let facts = found.entry(told.interface_name).or_default();
+            let metadata = told.metadata.unwrap();
+            let sip = metadata.sip.expect("all packets are of calls");
+            if metadata.rtp.is_some() {
+                *facts.media.get_or_insert_default() += 1;
+            }
+            let key = match sip.response_code {
+                0 => sip.method,
+                code => code.to_string(),
+            };
+            if !key.is_empty() {
+                *facts.messages.entry(key).or_default() += 1;
+            }
+        }
+        let wrong: Vec<_> = known
+            .iter()
+            .map(|(name, known)| (name, found.get(name), known))
+            .filter(|(_, found, known)| !found.is_some_and(|found| known.fits(found)))
+            .collect();
+        assert!(wrong.is_empty(), "{workers} workers: {wrong:#?}");
+    }
+}
