@@ -9,11 +9,9 @@ use std::os::fd::AsFd;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use lc_bench::generate::{Flood, FloodSettings, Memory, Order};
-use lc_daemon::config::NoFilterPolicy;
 use lc_workerd::decode::decode;
 use lc_workerd::describe::Described;
-use lc_workerd::emit::{Judged, emit};
-use lc_workerd::matcher::FilterSet;
+use lc_workerd::emit::{Judged, Outgoing, emit};
 use shm_layout::layout::{Kind, RegionId};
 use shm_layout::packet::{Packet, PacketHeader, push_inline};
 use shm_layout::region::{Pages, create};
@@ -25,16 +23,11 @@ const BATCH: u64 = 64;
 
 fn emitting(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("emit");
-    let filters = FilterSet::none(NoFilterPolicy::Allow);
     let described = Described {
         protocol: "",
         info: "",
         details: &[],
-    };
-    let judged = Judged {
-        filters: &filters,
-        matched: &[],
-        priority: Priority::Normal,
+        blocks: &[],
     };
     for size in [64, 350, 1000, 1500] {
         let frame = frame(size);
@@ -58,9 +51,19 @@ fn emitting(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::new("batch of 64", size), |bencher| {
             bencher.iter(|| {
                 for ordinal in 0..BATCH {
-                    emit(
-                        &mut tx, ordinal, &packet, &decoded, "eth0", judged, described,
-                    )
+                    let outgoing = Outgoing {
+                        header: &packet.header,
+                        decoded: &decoded,
+                        interface_name: "eth0",
+                        described,
+                    };
+                    let judged = Judged {
+                        ids: std::iter::empty(),
+                        priority: Priority::Normal,
+                    };
+                    emit(&mut tx, ordinal, outgoing, judged, |bytes| {
+                        packet.data.copy_to(bytes);
+                    })
                     .expect("room for a batch");
                 }
                 tx.publish();
