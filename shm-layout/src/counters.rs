@@ -161,6 +161,10 @@ counters! {
         FragmentsDropped = "worker_fragments_dropped_packets_total",
         /// Packets dropped under overload together with the rest of their call; they do not count as shed.
         ShedByCall = "worker_shed_by_call_packets_total",
+        /// Calls that are forwarded and lost packets by the node's own fault: shed, or dropped while held; each once.
+        CallsIncomplete = "worker_calls_incomplete_total",
+        /// Those packets.
+        LostOfCalls = "worker_calls_lost_packets_total",
     }
 }
 

@@ -49,6 +49,14 @@ pub struct Call {
     pub(super) is_ready: bool,
     /// Packets of it that were lost by our own fault.
     pub(super) incomplete: u32,
+    /// As many of them as are counted; none before it is wanted.
+    pub(super) incomplete_counted: u32,
+    /// Packets that the capture had lost, of any call, before it began.
+    pub(super) lost_before: u64,
+    /// Whether its media wait no more while it is undecided, because some were shed.
+    pub(super) sheds_media: bool,
+    /// Whether another worker counts it.
+    pub(super) is_others: bool,
     /// Whether it stands in [`Calls::next_changed`](super::calls::Calls::next_changed).
     pub(super) is_changed: bool,
     /// Where it was last told of in the log of calls.

@@ -66,6 +66,10 @@ pub struct Counts {
     pub lost: u64,
     /// RTP packets that came after later ones, of calls that are forgotten.
     pub reordered: u64,
+    /// Calls that are wanted, and lost packets by our own fault.
+    pub incomplete: u64,
+    /// Those packets.
+    pub lost_by_us: u64,
 }
 
 /// One list for each state, wanted or not.
@@ -96,6 +100,8 @@ pub struct Calls {
     counts: Counts,
     /// What is learned from others is not told to them.
     is_learning: bool,
+    /// Packets that the capture has lost so far, of any call.
+    pub(super) lost_by_capture: u64,
     changed: Vec<CallRef>,
     gone: Vec<Box<[u8]>>,
 }
@@ -117,6 +123,7 @@ impl Calls {
             stamp: 0,
             counts: Counts::default(),
             is_learning: false,
+            lost_by_capture: 0,
             changed: Vec::new(),
             gone: Vec::new(),
         }
@@ -221,6 +228,8 @@ impl Calls {
         let call = Call {
             id: id.into(),
             dialogs: Dialogs::at(state),
+            lost_before: self.lost_by_capture,
+            is_others: self.is_learning,
             stamp: self.stamp,
             ..Call::default()
         };
@@ -235,7 +244,7 @@ impl Calls {
             }
         };
         self.by_id.insert(id.into(), place);
-        self.counts.started += 1;
+        self.counts.started += u64::from(!self.is_learning);
         self.enlist(place);
         self.weigh(place);
         let call = self.at(place);
@@ -333,14 +342,29 @@ impl Calls {
     /// Gives `change` the call, and reckons anew what it takes.
     pub fn update<T>(&mut self, call: CallRef, change: impl FnOnce(&mut Call) -> T) -> Option<T> {
         let found = self.get_mut(call)?;
-        let known = |call: &Call| (call.ids.len(), call.identities.size());
+        // Losses are told at each doubling: they come by the thousand.
+        let known = |call: &Call| {
+            let lost = call.incomplete.checked_ilog2();
+            (call.ids.len(), call.identities.size(), lost)
+        };
         let (before, known_before) = (found.standing, known(found));
         let result = change(found);
         let after = found.standing;
+        if after >= Standing::Passed && found.incomplete > found.incomplete_counted {
+            let lost = found.incomplete - found.incomplete_counted;
+            let is_first = found.incomplete_counted == 0;
+            found.incomplete_counted = found.incomplete;
+            self.counts.incomplete += u64::from(is_first);
+            self.counts.lost_by_us += u64::from(lost);
+        }
+        let Some(found) = self.get_mut(call) else {
+            return Some(result);
+        };
+        let is_others = found.is_others;
         if before != after || known(found) != known_before {
             self.change(call);
         }
-        if before != after && after >= Standing::Passed && before < Standing::Passed {
+        if after >= Standing::Passed && before < Standing::Passed && !is_others {
             self.counts.matched += 1;
         }
         if before != after {
@@ -371,9 +395,10 @@ impl Calls {
                 continue;
             };
             if call.deadline_ns <= self.now_ns {
+                let counted = u64::from(!call.is_others);
                 match call.state() {
-                    State::Over => self.counts.ended += 1,
-                    _ => self.counts.timed_out += 1,
+                    State::Over => self.counts.ended += counted,
+                    _ => self.counts.timed_out += counted,
                 }
                 return Some(self.forget(place));
             }
@@ -398,14 +423,33 @@ impl Calls {
             .flat_map(|wanted| ORDER.map(|state| list_of(state, wanted)));
         let fronts = lists.map(|list| self.lists[list].0);
         let place = fronts.into_iter().find(|place| *place != 0)?;
-        self.counts.evicted += 1;
+        self.counts.evicted += u64::from(!self.places[place as usize].is_others);
         Some(self.forget(place))
     }
 
     /// Forgets a call that has become part of another. Its packets that wait are the other's.
     pub fn absorb(&mut self, call: CallRef) -> Option<Chain> {
-        self.get(call)?;
+        let is_others = self.get(call)?.is_others;
+        self.counts.ended += u64::from(!is_others);
         Some(self.forget(call.place).chain)
+    }
+
+    /// Counts what the media of all calls have been through: nothing more will be heard of them.
+    pub fn count_streams(&mut self) {
+        for place in 1..self.places.len() {
+            let streams = std::mem::take(&mut self.places[place].streams);
+            self.count_lost(&streams);
+            if !streams.is_empty() {
+                self.weigh(place as u32);
+            }
+        }
+    }
+
+    fn count_lost(&mut self, streams: &[Stream]) {
+        for stream in streams {
+            self.counts.lost += stream.lost();
+            self.counts.reordered += u64::from(stream.reordered());
+        }
     }
 
     /// How many places for calls there are, used or not; place 0 never is.
@@ -442,10 +486,7 @@ impl Calls {
         if gone.told_at.is_some() {
             self.gone.push(gone.id.clone());
         }
-        for stream in &gone.streams {
-            self.counts.lost += stream.lost();
-            self.counts.reordered += u64::from(stream.reordered());
-        }
+        self.count_lost(&gone.streams);
         self.bytes -= gone.bytes;
         self.free.push(place);
         Orphans { chain: gone.chain }

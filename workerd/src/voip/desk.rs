@@ -11,6 +11,9 @@
 //! rx ring: each packet is forwarded once.
 //!
 //! Each packet is looked at once. One that finds the tx ring full is held, although its call is wanted, and goes first when there is room.
+//!
+//! The log of held packets is used from end to end, so what lies in front must go for the rest to move on. When it is three quarters full, what is worth least goes
+//! ([`Worth`]), and what is worth more is appended again, behind all others; it keeps its order.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -28,9 +31,10 @@ use shm_layout::worker::{InProgress, Worker, WorkerCommit};
 use super::analyser::{self, Analyser, Part, Sight, put_blocks};
 use super::call::Call;
 use super::calls::{self, CallRef};
-use super::held::{Position, Waiting};
+use super::held::{Order, Position, Waiting};
 use super::journal::Journal;
-use super::switchboard::{Fate, Judge, Ruling, Tally};
+use super::load::{Load, Worth};
+use super::switchboard::{Fate, Judge, Put, Ruling, Tally};
 use super::verdict::Standing;
 use crate::decode::{Decoded, decode};
 use crate::describe::Described;
@@ -45,8 +49,12 @@ const MOST_AHEAD: u64 = 512;
 const LEAP_NS: u64 = 1_000_000_000;
 /// The same if no packet waits: what others told of calls that are yet to come here would be forgotten.
 const LONG_LEAP_NS: u64 = 10_000_000_000;
-/// Bytes in front of a held packet: its capture thread and its header. Its link type is the kind of its record.
-const HELD_HEAD: usize = 2 + HEADER_BYTES;
+/// Bytes in front of a held packet: its capture thread, its order and its header. Its link type is the kind of its record.
+const HELD_HEAD: usize = 2 + 8 + HEADER_BYTES;
+/// Most packets that are appended again at a time, to make room.
+const MOST_MOVED: usize = 256;
+/// As many messages in fragments are told of before it is looked which of them still wait.
+const MANY_TOLD: usize = 64;
 
 /// See the [module](self).
 pub struct Desk {
@@ -58,9 +66,15 @@ pub struct Desk {
     blocks: Vec<u8>,
     fragments: Fragments,
     /// What is told of held packets that don't tell it themselves, because their message or datagram goes on in others.
-    told: BTreeMap<Position, Vec<u8>>,
-    /// Positions of what was put together.
-    parts: Vec<Position>,
+    told: BTreeMap<Order, Vec<u8>>,
+    /// So many of them are kept before it is looked which still wait.
+    most_told: usize,
+    /// What was put together.
+    parts: Vec<Order>,
+    /// While room is made for held packets: what goes, and up to where nothing else was found.
+    making_room: (Worth, Position),
+    /// Whether a held packet was passed over because it is condemned.
+    has_passed_over: bool,
     reported: Reported,
     /// Up to which number this worker is done with packets.
     progress: u64,
@@ -76,6 +90,8 @@ pub struct Desk {
 /// The packet at hand, copied out of shared memory.
 struct Hand {
     queue: u16,
+    /// Which came before it, if it is held.
+    order: Order,
     header: PacketHeader,
     /// Its bytes, and perhaps more behind them.
     frame: Vec<u8>,
@@ -83,6 +99,9 @@ struct Hand {
     /// A record of the log of held packets.
     record: Vec<u8>,
 }
+
+/// Where the packet in the hand lies, if it is held, and which came before it.
+type Place = (Position, Order);
 
 /// What was counted up to the last report.
 #[derive(Default)]
@@ -115,6 +134,10 @@ pub struct Means<'a> {
     pub commit: &'a mut WorkerCommit,
     /// Bytes of the tx ring that signalling which nothing asked for leaves free; such media leave twice as much. 0: nothing is shed.
     pub kept_bytes: u64,
+    /// How much there is to do, as the rx rings say.
+    pub load: Load,
+    /// Packets that the capture has lost so far, of any call.
+    pub lost_by_capture: u64,
     /// The packet that killed predecessors.
     pub condemned: Option<InProgress>,
 }
@@ -128,6 +151,7 @@ impl Desk {
             journal: Journal::new(peers),
             hand: Hand {
                 queue: 0,
+                order: 0,
                 header: PacketHeader::from_bytes(0, &[0; HEADER_BYTES]),
                 frame: Vec::new(),
                 decoded: Decoded::default(),
@@ -137,6 +161,9 @@ impl Desk {
             blocks: Vec::new(),
             fragments: Fragments::new(Limits::default()),
             told: BTreeMap::new(),
+            most_told: MANY_TOLD,
+            making_room: (Worth::Media, 0),
+            has_passed_over: false,
             parts: Vec::new(),
             reported: Reported::default(),
             progress: 0,
@@ -157,6 +184,7 @@ impl Desk {
             self.restore(means);
         }
         let board = &mut self.analyser.board;
+        board.lost_by_capture(means.lost_by_capture);
         self.journal.learn(means.peers, board);
         board.compare_some(means.judge);
         let slowest = self.journal.slowest();
@@ -167,12 +195,65 @@ impl Desk {
             board.give_up(means.judge);
         }
         self.flush(means)?;
-        // A batch finds room for what it holds; only what is far longer than a packet should be is dropped.
-        let board = &mut self.analyser.board;
-        while means.held.used() > means.held.capacity() / 4 * 3 && board.drop_oldest() {
-            release(means.held, board.oldest());
-        }
+        self.make_room(means);
         Ok(())
+    }
+
+    /// Sees to it that a batch finds room for what it holds.
+    fn make_room(&mut self, means: &mut Means<'_>) {
+        let most = means.held.capacity() / 4 * 3;
+        let mut moved = 0;
+        while means.held.used() > most {
+            let board = &mut self.analyser.board;
+            let Some((front, worth)) = board.front() else {
+                break;
+            };
+            release(means.held, Some(front.position));
+            let (goes, until) = &mut self.making_room;
+            if front.position >= *until {
+                *goes = match goes {
+                    _ if *until == 0 => Worth::Media,
+                    Worth::Media => Worth::Signalling,
+                    // All that waits is wanted, and waits for the processor.
+                    Worth::Signalling | Worth::Wanted => Worth::Wanted,
+                };
+                *until = means.held.head().max(1);
+            }
+            if *goes == Worth::Wanted || means.held.used() <= most {
+                break;
+            }
+            if worth <= *goes {
+                if !board.drop_front() {
+                    break;
+                }
+                continue;
+            }
+            let room = self.hand.recall(means.held, front.position).is_ok();
+            let room = room.then(|| self.hand.append(means.held));
+            let Some(Ok(position)) = room.filter(|_| moved < MOST_MOVED) else {
+                break;
+            };
+            self.analyser.board.moved(position);
+            moved += 1;
+        }
+        release(means.held, self.analyser.board.oldest());
+        if means.held.used() <= most {
+            self.making_room = (Worth::Media, 0);
+        }
+    }
+
+    /// The packets' time goes on with the clock, as nothing comes: `silence_ns` after the last packet.
+    pub fn tick(&mut self, silence_ns: u64) {
+        if self.is_restored && self.latest_ns > 0 {
+            let board = &mut self.analyser.board;
+            board.see(self.progress.saturating_sub(1), self.latest_ns + silence_ns);
+        }
+    }
+
+    /// Whether a held packet was passed over because it is condemned.
+    #[must_use]
+    pub fn has_passed_over(&self) -> bool {
+        self.has_passed_over
     }
 
     /// Whether packets wait for a verdict.
@@ -242,6 +323,8 @@ impl Desk {
         let bytes = u64::from(self.hand.header.captured_len);
         means.commit.add(Counter::Received, 1);
         means.commit.add(Counter::ReceivedBytes, bytes);
+        let load = self.load(means).max(Load::of_held(means.held));
+        self.analyser.board.bear(load);
         self.look(means, None)?;
         self.flush(means)
     }
@@ -254,11 +337,10 @@ impl Desk {
         let board = &mut self.analyser.board;
         self.journal.tell(means.calls, board, progress);
         release(means.held, board.oldest());
-        if !self.told.is_empty() {
-            self.told = match board.oldest() {
-                Some(oldest) => self.told.split_off(&oldest),
-                None => BTreeMap::new(),
-            };
+        if self.told.len() > self.most_told {
+            let waiting: HashSet<Order> = board.all_waiting().map(|packet| packet.order).collect();
+            self.told.retain(|order, _| waiting.contains(order));
+            self.most_told = MANY_TOLD.max(2 * self.told.len());
         }
         self.analyser.tidy(means.commit);
         let kept_back = self.kept_back(means);
@@ -288,6 +370,8 @@ impl Desk {
         commit.add(Counter::CallsEvicted, now.evicted - before.evicted);
         commit.add(Counter::RtpLost, now.lost - before.lost);
         commit.add(Counter::RtpReordered, now.reordered - before.reordered);
+        commit.add(Counter::CallsIncomplete, now.incomplete - before.incomplete);
+        commit.add(Counter::LostOfCalls, now.lost_by_us - before.lost_by_us);
         self.reported.calls = now;
 
         let (now, before) = (board.tally(), self.reported.tally);
@@ -298,51 +382,66 @@ impl Desk {
         self.reported.tally = now;
     }
 
-    /// Goes on where a predecessor stopped: learns what it told, and looks at the packets that it held once more.
+    /// Goes on where a predecessor stopped: learns what it told, and looks at the packets that it held once more, in the order in which they came.
     fn restore(&mut self, means: &mut Means<'_>) {
         let done = self.journal.restore(means.calls, &mut self.analyser.board);
+        let mut places = Vec::new();
         let mut position = means.held.tail();
-        while let Some(end) = self.restore_next(means, position, &done) {
-            position = end;
+        loop {
+            match self.hand.recall(means.held, position) {
+                Ok(None) => break,
+                Ok(Some((start, end))) => {
+                    if !done.contains(&start) {
+                        let put = self.hand.put(start, true);
+                        self.analyser.board.park(put);
+                        places.push((self.hand.order, start));
+                    }
+                    position = end;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the log of held packets is damaged; what stands behind is forgotten");
+                    break;
+                }
+            }
         }
+        places.sort_unstable();
+        for (order, position) in places {
+            self.restore_one(means, (position, order));
+        }
+        // The predecessor counted them.
+        self.reported.analyser = self.analyser.counts();
+        self.reported.fragments = *self.fragments.counts();
+        let calls = self.analyser.board.calls().counts();
+        let before = &mut self.reported.calls;
+        (before.started, before.matched) = (calls.started, calls.matched);
     }
 
-    /// Looks at the held packet at `position`, and says where the next one lies.
-    fn restore_next(
-        &mut self,
-        means: &mut Means<'_>,
-        position: Position,
-        done: &HashSet<Position>,
-    ) -> Option<Position> {
-        let (start, end) = match self.hand.recall(means.held, position) {
-            Ok(found) => found?,
-            Err(error) => {
-                tracing::warn!(%error, "the log of held packets is damaged; what stands behind is forgotten");
-                return None;
-            }
-        };
-        if done.contains(&start) {
-            return Some(end);
+    /// Looks at a held packet once more.
+    fn restore_one(&mut self, means: &mut Means<'_>, place: Place) {
+        let (position, order) = place;
+        if self.hand.recall(means.held, position).is_err() {
+            return;
         }
         if means.condemned == Some(self.hand.identity()) {
+            self.analyser.board.pass_over(order);
+            self.has_passed_over = true;
             means.commit.add(Counter::Quarantined, 1);
             means.commit.add(Counter::HeldReleased, 1);
-            return Some(end);
+            return;
         }
         // What finds no room in the tx ring waits where it lies.
-        let _ = self.look(means, Some(start));
-        Some(end)
+        let _ = self.look(means, Some(place));
     }
 
-    /// Finds out whose the packet in the hand is, and forwards, holds or drops it. It lies at `position` if it was held.
-    fn look(&mut self, means: &mut Means<'_>, position: Option<Position>) -> Result<(), Full> {
+    /// Finds out whose the packet in the hand is, and forwards, holds or drops it. It has a `place` if it was held.
+    fn look(&mut self, means: &mut Means<'_>, place: Option<Place>) -> Result<(), Full> {
         means.worker.set_in_progress(Some(self.hand.identity()));
         let header = self.hand.header;
         self.progress = self.progress.max(header.sequence + 1);
         self.latest_ns = header.timestamp_ns;
         self.hand.decode();
         let decoded = &self.hand.decoded;
-        if position.is_none() {
+        if place.is_none() {
             means
                 .commit
                 .add(Counter::Fragments, decoded.fragment.into());
@@ -353,7 +452,7 @@ impl Desk {
         let board = &mut self.analyser.board;
         board.see(header.sequence, header.timestamp_ns);
         if self.hand.decoded.fragment {
-            self.look_at_fragment(means, position);
+            self.look_at_fragment(means, place);
             return Ok(());
         }
         let found = self.analyser.look(means.judge, &self.hand.sight());
@@ -362,40 +461,53 @@ impl Desk {
             Some((Ruling { call, fate }, part)) => match fate {
                 Fate::Unwanted => self.kept_back(means),
                 Fate::Wait => {
-                    self.hold(means, call, position);
+                    self.hold(means, call, part, place);
                     return Ok(());
                 }
-                Fate::NoRoom => {
-                    let was_held = u64::from(position.is_none());
-                    means.commit.add(Counter::Held, was_held);
+                Fate::Shed if place.is_none() => Counter::ShedByCall,
+                Fate::NoRoom | Fate::Shed => {
+                    let was_held = self.leave(place);
+                    means.commit.add(Counter::Held, (!was_held).into());
                     means.commit.add(Counter::HeldDropped, 1);
                     return Ok(());
                 }
                 Fate::Forward => match self.send(means, call, part, None) {
                     Ok(outcome) => outcome,
                     Err(full) => {
-                        self.hold(means, call, position);
+                        self.hold(means, call, part, place);
                         return Err(full);
                     }
                 },
             },
         };
-        count(means.commit, outcome, position.is_some(), &header);
+        let was_held = self.leave(place);
+        count(means.commit, outcome, was_held, &header);
         Ok(())
     }
 
+    /// The packet in the hand waits no more, if it was held.
+    fn leave(&mut self, place: Option<Place>) -> bool {
+        if let Some((_, order)) = place {
+            self.analyser.board.pass_over(order);
+        }
+        place.is_some()
+    }
+
     /// Has the fragment in the hand wait until its datagram is whole, and finds out whose that is. Its fragments are forwarded as they came.
-    fn look_at_fragment(&mut self, means: &mut Means<'_>, position: Option<Position>) {
+    fn look_at_fragment(&mut self, means: &mut Means<'_>, place: Option<Place>) {
         let header = self.hand.header;
-        let position = match position {
-            Some(position) => position,
+        let order = match place {
+            Some((_, order)) => order,
             None => match self.put_aside(means) {
-                Ok(position) => position,
+                Ok(position) => {
+                    let put = self.hand.put(position, true);
+                    self.analyser.board.park(put);
+                    put.order
+                }
                 Err(_) => return means.commit.add(Counter::HeldDropped, 1),
             },
         };
         let board = &mut self.analyser.board;
-        board.park(position, header.captured_len);
         // As `report` sees it: packets' own times may leap.
         let now_ns = board.calls().now_ns();
         let offered = self.fragments.offer(
@@ -403,12 +515,12 @@ impl Desk {
             self.hand.frame(),
             header.interface,
             now_ns,
-            &[position],
+            &[order],
         );
         match offered {
             Offered::Held => {}
             Offered::Refused(_) => {
-                board.unpark(position);
+                board.unpark(order);
                 means.commit.add(Counter::FragmentsDropped, 1);
             }
             Offered::Whole(whole) => {
@@ -431,15 +543,21 @@ impl Desk {
                         put_blocks(sight.decoded.payload_of(sight.frame), part, id, &mut blocks);
                         // The one that has the ports; what came first, if none has.
                         let hand = &mut self.hand;
-                        let has_ports = |position: &&Position| {
-                            let found = hand.recall(means.held, **position);
+                        let board = &self.analyser.board;
+                        let has_ports = |order: &&Order| {
+                            let Some(position) = board.parked(**order) else {
+                                return false;
+                            };
+                            let found = hand.recall(means.held, position);
                             hand.decode();
                             found.is_ok() && hand.decoded.ports.is_some()
                         };
                         let first = self.parts.iter().find(has_ports);
-                        let first = *first.or(self.parts.first()).unwrap_or(&position);
+                        let first = *first.or(self.parts.first()).unwrap_or(&order);
                         self.told.insert(first, blocks);
-                        self.analyser.board.adopt(&self.parts, ruling);
+                        self.analyser
+                            .board
+                            .adopt(&self.parts, ruling, part == Part::Media);
                     }
                 }
             }
@@ -449,36 +567,39 @@ impl Desk {
 
     /// Fragments whose datagram never became whole stand for themselves.
     fn give_up_fragments(&mut self, means: &mut Means<'_>) {
-        for position in self.fragments.abandoned() {
-            self.analyser.board.unpark(position);
+        for order in self.fragments.abandoned() {
+            self.analyser.board.unpark(order);
             means.commit.add(Counter::FragmentsDropped, 1);
         }
     }
 
     /// Appends the packet in the hand to the log of held packets.
     fn put_aside(&mut self, means: &mut Means<'_>) -> Result<Position, Full> {
-        let header = &self.hand.header;
         means.commit.add(Counter::Held, 1);
-        let parts = [
-            &self.hand.queue.to_le_bytes()[..],
-            &header.to_bytes(),
-            self.hand.frame(),
-        ];
-        means.held.append(header.link_type, &parts)
+        self.hand.order = means.held.head();
+        self.hand.append(means.held)
     }
 
     /// Has the packet in the hand wait for the verdict on its call, or for room.
-    fn hold(&mut self, means: &mut Means<'_>, call: CallRef, position: Option<Position>) {
-        let position = match position {
-            Some(position) => Ok(position),
-            None => self.put_aside(means),
-        };
-        let board = &mut self.analyser.board;
-        match position {
-            Ok(position) => board.hold(call, position, self.hand.header.captured_len),
+    fn hold(&mut self, means: &mut Means<'_>, call: CallRef, part: Part, place: Option<Place>) {
+        if let Some((_, order)) = place {
+            let ruling = Ruling {
+                call,
+                fate: Fate::Wait,
+            };
+            return self
+                .analyser
+                .board
+                .adopt(&[order], ruling, part == Part::Media);
+        }
+        match self.put_aside(means) {
+            Ok(position) => {
+                let put = self.hand.put(position, part == Part::Media);
+                self.analyser.board.hold(call, put);
+            }
             Err(_) => {
                 means.commit.add(Counter::HeldDropped, 1);
-                board.shed(call);
+                self.analyser.board.shed(call);
             }
         }
     }
@@ -487,19 +608,23 @@ impl Desk {
     fn flush(&mut self, means: &mut Means<'_>) -> Result<(), Full> {
         while let Some(waiting) = self.analyser.board.ready() {
             let Waiting {
-                position, owner, ..
+                position,
+                order,
+                owner,
+                ..
             } = waiting;
             let outcome = match self.hand.recall(means.held, position) {
                 Ok(Some((start, _))) if start == position => {
                     means.worker.set_in_progress(Some(self.hand.identity()));
                     self.hand.decode();
                     let part = analyser::part_of(&self.hand.sight());
-                    self.send(means, owner, part, Some(position))?
+                    self.send(means, owner, part, Some(order))?
                 }
                 _ => Counter::CorruptRecords,
             };
             count(means.commit, outcome, true, &self.hand.header);
             self.analyser.board.forwarded(owner);
+            self.told.remove(&order);
         }
         Ok(())
     }
@@ -510,16 +635,16 @@ impl Desk {
         means: &mut Means<'_>,
         call: CallRef,
         part: Part,
-        position: Option<Position>,
+        order: Option<Order>,
     ) -> Result<Counter, Full> {
         let is_passed = |call: &Call| call.standing() == Standing::Passed;
         let calls = self.analyser.board.calls();
         let is_passed = calls.get(call).is_some_and(is_passed);
-        let kept_bytes = match part {
-            Part::Media => 2 * means.kept_bytes,
-            Part::Signalling => means.kept_bytes,
+        let is_shed = match part {
+            Part::Media => Load::Heavy,
+            Part::Signalling => Load::Extreme,
         };
-        if is_passed && kept_bytes > 0 && !means.tx.has_room(kept_bytes) {
+        if is_passed && self.load(means) >= is_shed {
             self.analyser.board.shed(call);
             return Ok(Counter::ShedByCall);
         }
@@ -531,7 +656,7 @@ impl Desk {
         };
         let payload = sight.decoded.payload_of(sight.frame);
         self.blocks.clear();
-        match position.and_then(|position| self.told.get(&position)) {
+        match order.and_then(|order| self.told.get(&order)) {
             Some(told) => self.blocks.extend_from_slice(told),
             None => put_blocks(payload, part, found.id(), &mut self.blocks),
         }
@@ -565,6 +690,13 @@ impl Desk {
             Err(Full::Always) => Ok(Counter::LostTooLong),
             Err(Full::Now) => Err(Full::Now),
         }
+    }
+
+    /// How much there is to do.
+    #[inline]
+    fn load(&self, means: &mut Means<'_>) -> Load {
+        let tx = Load::of_tx(means.tx, means.kept_bytes);
+        tx.max(means.load)
     }
 
     /// How packets count that nobody asks for.
@@ -612,6 +744,27 @@ impl Hand {
         }
     }
 
+    /// Appends the packet to the log of held packets, in its order.
+    fn append(&self, held: &mut LogWriter) -> Result<Position, Full> {
+        let parts = [
+            &self.queue.to_le_bytes()[..],
+            &self.order.to_le_bytes(),
+            &self.header.to_bytes(),
+            self.frame(),
+        ];
+        held.append(self.header.link_type, &parts)
+    }
+
+    /// The packet, which lies at `position`.
+    fn put(&self, position: Position, is_media: bool) -> Put {
+        Put {
+            position,
+            order: self.order,
+            bytes: self.header.captured_len,
+            is_media,
+        }
+    }
+
     /// Takes the held packet at `position`, or behind the padding there. Where it starts and ends; `None` where there is none any more.
     fn recall(
         &mut self,
@@ -627,8 +780,10 @@ impl Hand {
             .body
             .split_first_chunk::<HELD_HEAD>()
             .ok_or(malformed)?;
-        let (queue, header) = head.split_first_chunk::<2>().ok_or(malformed)?;
+        let (queue, rest) = head.split_first_chunk::<2>().ok_or(malformed)?;
+        let (order, header) = rest.split_first_chunk::<8>().ok_or(malformed)?;
         let header = header.first_chunk().ok_or(malformed)?;
+        self.order = u64::from_le_bytes(*order);
         self.header = PacketHeader::from_bytes(link_type, header);
         self.queue = u16::from_le_bytes(*queue);
         if frame.len() != self.header.captured_len as usize {

@@ -26,6 +26,7 @@ use shm_layout::worker::{InProgress, Worker, WorkerCommit};
 
 use super::analyser::Analyser;
 use super::desk::{Desk, Means};
+use super::load::Load;
 use super::switchboard::{Elsewhere, Judge, Switchboard};
 use crate::interfaces::InterfaceNames;
 use crate::matcher::FilterSet;
@@ -185,6 +186,9 @@ pub(crate) struct Harness {
     peers: Vec<Peer>,
     interfaces: InterfaceNames,
     pub condemned: Option<InProgress>,
+    /// As the rx rings and the capture would say.
+    pub load: Load,
+    pub lost_by_capture: u64,
     /// Packets in a batch at most.
     pub batch: usize,
     commits: usize,
@@ -233,6 +237,8 @@ impl Harness {
             peers: peers.collect(),
             interfaces: InterfaceNames::default(),
             condemned: None,
+            load: Load::Light,
+            lost_by_capture: 0,
             batch: 64,
             commits: 0,
             death: None,
@@ -402,6 +408,8 @@ impl Harness {
             peers: &mut self.peers,
             commit: &mut self.commit,
             kept_bytes: self.setup.kept_bytes,
+            load: self.load,
+            lost_by_capture: self.lost_by_capture,
             condemned: self.condemned,
         };
         (&mut self.desk, means)

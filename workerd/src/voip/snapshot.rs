@@ -42,6 +42,9 @@ pub struct Snapshot {
     /// The packets' time when it was told, in nanoseconds.
     #[prost(uint64, tag = "10")]
     pub time_ns: u64,
+    /// Whether another worker counts it.
+    #[prost(bool, tag = "11")]
+    pub is_others: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -102,6 +105,7 @@ impl Snapshot {
             incomplete: call.incomplete,
             is_gone: false,
             time_ns: 0,
+            is_others: call.is_others,
         }
     }
 

@@ -19,7 +19,8 @@ use super::call::{Call, Role};
 use super::calls::{CallRef, Calls};
 use super::dialog::State;
 use super::endpoints::Endpoint;
-use super::held::{Chain, Held, Position, Waiting};
+use super::held::{Chain, Held, Order, Position, Waiting};
+use super::load::{Load, Worth};
 use super::signal::Signal;
 use super::snapshot::Snapshot;
 use super::verdict::Standing;
@@ -54,6 +55,8 @@ pub enum Fate {
     Unwanted,
     /// Too much waits for its call already.
     NoRoom,
+    /// There is too much to do, and it matters least; see [`Load`].
+    Shed,
 }
 
 /// Whose a packet is, and what becomes of it.
@@ -63,6 +66,19 @@ pub struct Ruling {
     pub call: CallRef,
     /// What becomes of it.
     pub fate: Fate,
+}
+
+/// A packet that shall wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Put {
+    /// Where it lies.
+    pub position: Position,
+    /// See [`Waiting::order`].
+    pub order: Order,
+    /// Its length in bytes.
+    pub bytes: u32,
+    /// See [`Waiting::is_media`].
+    pub is_media: bool,
 }
 
 /// What a flow remembers of the call that it is media of.
@@ -138,6 +154,7 @@ pub struct Switchboard {
     now_ns: u64,
     /// Number of the packet at hand.
     sequence: u64,
+    load: Load,
     tally: Tally,
     matches: Matches,
     fields: Fields,
@@ -157,6 +174,7 @@ impl Switchboard {
             generation: 0,
             now_ns: 0,
             sequence: 0,
+            load: Load::Light,
             tally: Tally::default(),
             matches: Matches::default(),
             fields: Fields::default(),
@@ -207,7 +225,7 @@ impl Switchboard {
             self.expect(call, *endpoint, *role);
         }
         self.settle(call);
-        self.rule(call, bytes, 2)
+        self.rule(call, bytes, false)
     }
 
     /// A packet of UDP that is not SIP. `source` of RTP or RTCP, if it looks like that, and whether the flow is known to be media. None if it is not of any call.
@@ -237,7 +255,7 @@ impl Switchboard {
         if is_sure && self.calls.get(call).is_some_and(|call| !call.is_media) {
             self.calls.update(call, |call| call.is_media = true);
         }
-        Some(self.rule(call, bytes, 1))
+        Some(self.rule(call, bytes, true))
     }
 
     /// Looks for the call of a flow of media, which begins, or whose call is over.
@@ -349,12 +367,14 @@ impl Switchboard {
     fn absorb(&mut self, into: CallRef, alone: CallRef) {
         let ids = self.calls.get(alone).map(|alone| alone.ids().clone());
         let standing = self.calls.get(alone).map(|alone| alone.standing());
+        let incomplete = self.calls.get(alone).map_or(0, Call::incomplete);
         let Some(mut chain) = self.calls.absorb(alone) else {
             return;
         };
         let held = &mut self.held;
         self.calls.update(into, |call| {
             held.merge(&mut call.chain, &mut chain, into);
+            call.incomplete = call.incomplete.saturating_add(incomplete);
             if standing == Some(Standing::Matched) {
                 call.standing = Standing::Matched;
                 ids.iter().flat_map(|ids| ids.iter()).for_each(|id| {
@@ -417,15 +437,21 @@ impl Switchboard {
         std::iter::from_fn(|| self.held.pop(&mut chain)).count() as u64
     }
 
-    fn rule(&mut self, call: CallRef, bytes: u32, shares: u32) -> Ruling {
+    fn rule(&mut self, call: CallRef, bytes: u32, is_media: bool) -> Ruling {
         let fate = match self.calls.get(call) {
             None => Fate::Unwanted,
             Some(found) => {
                 let chain = found.chain();
+                let shares = if is_media { 1 } else { 2 };
                 let has_room = chain.packets() < MOST_PACKETS * shares
                     && chain.bytes().saturating_add(bytes) <= MOST_BYTES * shares;
                 match found.standing() {
                     Standing::Unwanted => Fate::Unwanted,
+                    Standing::Undecided
+                        if is_media && (self.load >= Load::Severe || found.sheds_media) =>
+                    {
+                        Fate::Shed
+                    }
                     Standing::Undecided if has_room => Fate::Wait,
                     Standing::Undecided => Fate::NoRoom,
                     // What waited goes first.
@@ -434,56 +460,87 @@ impl Switchboard {
                 }
             }
         };
-        if fate == Fate::NoRoom {
-            self.calls.update(call, |call| call.incomplete += 1);
+        if matches!(fate, Fate::NoRoom | Fate::Shed) {
+            self.lose(call, 1, fate == Fate::Shed);
         }
         Ruling { call, fate }
     }
 
-    /// A packet that shall wait, as [`Fate::Wait`] said, lies at `position`.
-    pub fn hold(&mut self, call: CallRef, position: Position, bytes: u32) {
-        let waiting = Waiting {
-            position,
-            time_ns: self.now_ns,
-            bytes,
-            owner: call,
-        };
+    /// The capture has lost `packets` so far, of any call.
+    pub fn lost_by_capture(&mut self, packets: u64) {
+        self.calls.lost_by_capture = packets;
+    }
+
+    /// So much is to be done that packets are shed.
+    pub fn bear(&mut self, load: Load) {
+        self.load = load;
+    }
+
+    /// `packets` of a call are lost by our own fault.
+    fn lose(&mut self, call: CallRef, packets: u32, sheds_media: bool) {
+        self.calls.update(call, |call| {
+            call.incomplete = call.incomplete.saturating_add(packets);
+            call.sheds_media |= sheds_media;
+        });
+    }
+
+    /// A packet that shall wait, as [`Fate::Wait`] said.
+    pub fn hold(&mut self, call: CallRef, put: Put) {
+        let waiting = self.waiting(put, call);
         let held = &mut self.held;
         self.calls
             .update(call, |call| held.push(&mut call.chain, waiting));
         self.settle(call);
     }
 
-    /// A packet at `position` waits to be found out whose it is.
-    pub fn park(&mut self, position: Position, bytes: u32) {
-        let waiting = Waiting {
-            position,
-            time_ns: self.now_ns,
-            bytes,
-            owner: CallRef::NONE,
-        };
-        self.held.push(&mut Chain::default(), waiting);
+    /// A packet waits to be found out whose it is.
+    pub fn park(&mut self, put: Put) {
+        let waiting = self.waiting(put, CallRef::NONE);
+        self.held.park(waiting);
     }
 
-    /// The parked packets at `positions` are of a call, which rules over them.
-    pub fn adopt(&mut self, positions: &[Position], ruling: Ruling) {
-        for position in positions {
-            let Some(mut parked) = self.held.alone(*position) else {
+    fn waiting(&self, put: Put, owner: CallRef) -> Waiting<CallRef> {
+        let Put {
+            position,
+            order,
+            bytes,
+            is_media,
+        } = put;
+        Waiting {
+            position,
+            order,
+            time_ns: self.now_ns,
+            bytes,
+            is_media,
+            owner,
+        }
+    }
+
+    /// Where a packet that is parked lies.
+    #[must_use]
+    pub fn parked(&self, order: Order) -> Option<Position> {
+        self.held.parked(order).map(|waiting| waiting.position)
+    }
+
+    /// The parked packets are of a call, which rules over them: media, or signalling.
+    pub fn adopt(&mut self, parked: &[Order], ruling: Ruling, is_media: bool) {
+        for order in parked {
+            let Some(mut chain) = self.held.claim(*order, is_media) else {
                 continue;
             };
             let held = &mut self.held;
             match ruling.fate {
                 Fate::Forward | Fate::Wait => {
                     self.calls.update(ruling.call, |call| {
-                        held.merge(&mut call.chain, &mut parked, ruling.call);
+                        held.merge(&mut call.chain, &mut chain, ruling.call);
                     });
                 }
                 Fate::Unwanted => {
-                    held.pop(&mut parked);
+                    held.pop(&mut chain);
                     self.tally.released += 1;
                 }
-                Fate::NoRoom => {
-                    held.pop(&mut parked);
+                Fate::NoRoom | Fate::Shed => {
+                    held.pop(&mut chain);
                     self.tally.dropped += 1;
                 }
             }
@@ -491,17 +548,27 @@ impl Switchboard {
         self.settle(ruling.call);
     }
 
-    /// The parked packet at `position` is of no call.
-    pub fn unpark(&mut self, position: Position) {
-        if let Some(mut parked) = self.held.alone(position) {
-            self.held.pop(&mut parked);
+    /// The parked packet is of no call.
+    pub fn unpark(&mut self, order: Order) {
+        if self.pass_over(order) {
             self.tally.released += 1;
         }
     }
 
+    /// The parked packet, if it is, waits no more, and the caller counts what became of it.
+    pub fn pass_over(&mut self, order: Order) -> bool {
+        let chain = self.held.claim(order, true);
+        chain.is_some_and(|mut chain| self.held.pop(&mut chain).is_some())
+    }
+
+    /// All packets that wait.
+    pub fn all_waiting(&self) -> impl Iterator<Item = &Waiting<CallRef>> {
+        self.held.iter()
+    }
+
     /// A packet of the call is dropped for lack of room: the call is not complete any more.
     pub fn shed(&mut self, call: CallRef) {
-        self.calls.update(call, |call| call.incomplete += 1);
+        self.lose(call, 1, false);
     }
 
     /// Whether packets wait.
@@ -580,7 +647,13 @@ impl Switchboard {
             }
             if own.is_some() {
                 call.told_at = own;
+                call.is_others = told.is_others;
                 call.incomplete = call.incomplete.max(told.incomplete);
+                // The predecessor counted them.
+                call.incomplete_counted = match call.standing >= Standing::Passed {
+                    true => call.incomplete,
+                    false => 0,
+                };
             }
         });
         for (endpoint, role) in told.endpoints() {
@@ -607,10 +680,9 @@ impl Switchboard {
             }
         }
         self.doubts = Default::default();
-        let parked: Vec<Position> = self.held.unowned().collect();
-        parked
-            .into_iter()
-            .for_each(|position| self.unpark(position));
+        self.calls.count_streams();
+        let parked: Vec<Order> = self.held.all_parked().collect();
+        parked.into_iter().for_each(|order| self.unpark(order));
     }
 
     /// The next packet that has waited and is to be forwarded; the same until [`Switchboard::forwarded`] is called.
@@ -638,29 +710,64 @@ impl Switchboard {
         self.calls.hear(call, header, time_ns);
     }
 
-    /// Where the oldest packet that waits lies: what lies before is free.
+    /// Where the first packet that waits lies: what lies in front of it is free.
     #[must_use]
     pub fn oldest(&self) -> Option<Position> {
-        self.held.oldest().map(|waiting| waiting.position)
+        self.held.front().map(|waiting| waiting.position)
     }
 
-    /// Gives up the oldest packet that waits, to make room. False if none waits.
-    pub fn drop_oldest(&mut self) -> bool {
-        let Some(waiting) = self.held.oldest() else {
+    /// The packet that lies in front of all others, and what it is worth.
+    #[must_use]
+    pub fn front(&self) -> Option<(Waiting<CallRef>, Worth)> {
+        let front = self.held.front()?;
+        let owner = self.calls.get(front.owner);
+        let is_decided = owner.is_some_and(|call| call.standing() >= Standing::Passed);
+        let worth = match (is_decided, front.is_media) {
+            (true, _) => Worth::Wanted,
+            (false, false) => Worth::Signalling,
+            (false, true) => Worth::Media,
+        };
+        Some((front, worth))
+    }
+
+    /// Gives up the packet that lies in front of all others, to make room; with it all media that wait for the same call, if it is such of an undecided one. False if
+    /// none waits.
+    pub fn drop_front(&mut self) -> bool {
+        let is_media = self.front().is_some_and(|(_, worth)| worth == Worth::Media);
+        self.give_up_front(is_media)
+    }
+
+    fn give_up_front(&mut self, with_media: bool) -> bool {
+        let Some(front) = self.held.front() else {
             return false;
         };
-        let held = &mut self.held;
-        match held.alone(waiting.position) {
-            Some(mut parked) => drop(held.pop(&mut parked)),
-            None => {
-                self.calls.update(waiting.owner, |call| {
-                    call.incomplete += 1;
-                    held.pop(&mut call.chain)
-                });
-            }
+        if self.pass_over(front.order) {
+            self.tally.dropped += 1;
+            return true;
         }
-        self.tally.dropped += 1;
-        true
+        let held = &mut self.held;
+        let dropped = self.calls.update(front.owner, |call| match with_media {
+            true => held.take_media(&mut call.chain),
+            false => u32::from(held.take_front(&mut call.chain).is_some()),
+        });
+        let dropped = dropped.unwrap_or_default();
+        self.lose(front.owner, dropped, with_media);
+        self.tally.dropped += u64::from(dropped);
+        dropped > 0
+    }
+
+    /// The packet that lay in front of all others lies behind them now, at `position`.
+    pub fn moved(&mut self, position: Position) {
+        let Some(front) = self.held.front() else {
+            return;
+        };
+        let held = &mut self.held;
+        let moved = self
+            .calls
+            .update(front.owner, |call| held.moved(&mut call.chain, position));
+        if moved.is_none() {
+            self.held.moved(&mut Chain::default(), position);
+        }
     }
 
     /// The packet at hand has number `sequence`, and was captured at `now_ns`: forgets calls and gives up packets that have waited for too long.
@@ -675,10 +782,11 @@ impl Switchboard {
             self.tally.dropped += self.discard(orphans.chain);
         }
         let now = self.now_ns;
-        let is_late = |waiting: Waiting<CallRef>| waiting.time_ns + LONGEST_WAIT_NS <= now;
-        while self.held.oldest().is_some_and(is_late) {
-            self.drop_oldest();
-        }
+        // What is wanted waits for room in the tx ring, however long that takes.
+        let is_late = |(waiting, worth): (Waiting<CallRef>, Worth)| {
+            waiting.time_ns + LONGEST_WAIT_NS <= now && worth < Worth::Wanted
+        };
+        while self.front().is_some_and(is_late) && self.give_up_front(false) {}
     }
 
     /// Compares some of the calls with filters that have come since they were last compared; to be called once a batch.
@@ -850,8 +958,16 @@ mod tests {
             let Ruling { call, fate } = ruling?;
             match fate {
                 Fate::Forward => self.sent.push(number),
-                Fate::Wait => self.board.hold(call, number, 100),
-                Fate::Unwanted | Fate::NoRoom => {}
+                Fate::Wait => self.board.hold(
+                    call,
+                    Put {
+                        position: number,
+                        order: number,
+                        bytes: 100,
+                        is_media: false,
+                    },
+                ),
+                Fate::Unwanted | Fate::NoRoom | Fate::Shed => {}
             }
             self.flush();
             Some(fate)
@@ -1207,9 +1323,9 @@ mod tests {
         desk.message("a", "INVITE", "alice", &[]);
         desk.message("b", "INVITE", "alice", &[]);
         assert_eq!(desk.board.oldest(), Some(0));
-        assert!(desk.board.drop_oldest());
+        assert!(desk.board.drop_front());
         assert_eq!(desk.board.oldest(), Some(1));
-        assert!(desk.board.drop_oldest() && !desk.board.drop_oldest());
+        assert!(desk.board.drop_front() && !desk.board.drop_front());
         desk.message("a", "200 INVITE x", "bob", &[]);
         assert_eq!(desk.sent, [2]);
     }
