@@ -9,6 +9,7 @@ pub mod endpoints;
 pub mod held;
 pub mod identities;
 pub mod journal;
+pub mod settings;
 pub mod signal;
 pub mod snapshot;
 pub mod switchboard;
