@@ -13,6 +13,7 @@ pub(crate) mod harness;
 pub mod held;
 pub mod identities;
 pub mod journal;
+pub mod settings;
 pub mod signal;
 pub mod snapshot;
 pub mod switchboard;
