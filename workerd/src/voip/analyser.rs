@@ -75,6 +75,9 @@ pub struct Analyser {
 }
 
 impl Analyser {
+    /// Bytes of the flow table that each flow takes.
+    pub const BYTES_PER_FLOW: usize = FlowTable::<Memory>::BYTES_PER_FLOW;
+
     /// Remembers flows in `flow_bytes` of memory, and calls as `board` does, and keeps to `settings`.
     ///
     /// # Errors
