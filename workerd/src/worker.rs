@@ -387,10 +387,11 @@ impl Worker {
     /// Has time go on for calls where nothing comes. A file's time is that of its packets.
     fn tick(&mut self) {
         let silence_ns = monotonic_ns().saturating_sub(self.busy_ns);
-        if let Work::Calls(desk) = &mut self.work
-            && !self.waits
-        {
-            desk.tick(silence_ns);
+        if self.waits {
+            return;
+        }
+        if let Some((desk, mut means)) = lend(self) {
+            desk.tick(&mut means, silence_ns);
         }
     }
 

@@ -187,10 +187,188 @@ impl Desk {
         board.lost_by_capture(means.lost_by_capture);
         self.journal.learn(means.peers, board);
         board.compare_some(means.judge);
-        let slowest = self.journal.slowest();
-        board.decide(means.judge, |sequence| {
-            slowest.is_none_or(|slowest| slowest > sequence)
-        });
+        let journal = &self.journal;
+        board.decide(means.judge, |sequence| journal.have_passed(sequence));
+        if at_end {
+            board.give_up(means.judge);
+        }
+        self.flush(means)?;
+        self.make_room(means);
+        Ok(())
+    }
+
+    /// Sees to it that a batch finds room for what it holds.
+    fn make_room(&mut self, means: &mut Means<'_>) {
+        let most = means.held.capacity() / 4 * 3;
+        let mut moved = 0;
+        while means.held.used() > most {
+            let board = &mut self.analyser.board;
+            let Some((front, worth)) = board.front() else {
+                break;
+            };
+            release(means.held, Some(front.position));
+            let (goes, until) = &mut self.making_room;
+            if front.position >= *until {
+                *goes = match goes {
+                    _ if *until == 0 => Worth::Media,
+                    Worth::Media => Worth::Signalling,
+                    // All that waits is wanted, and waits for the processor.
+                    Worth::Signalling | Worth::Wanted => Worth::Wanted,
+                };
+                *until = means.held.head().max(1);
+            }
+            if *goes == Worth::Wanted || means.held.used() <= most {
+                break;
+            }
+            if worth <= *goes {
+                if !board.drop_front() {
+                    break;
+                }
+                continue;
+            }
+            let room = self.hand.recall(means.held, front.position).is_ok();
+            let room = room.then(|| self.hand.append(means.held));
+            let Some(Ok(position)) = room.filter(|_| moved < MOST_MOVED) else {
+                break;
+            };
+            self.analyser.board.moved(position);
+            moved += 1;
+        }
+        release(means.held, self.analyser.board.oldest());
+        if means.held.used() <= most {
+            self.making_room = (Worth::Media, 0);
+        }
+    }
+
+    /// The packets' time goes on with the clock, as nothing comes: `silence_ns` after the last packet.
+    pub fn tick(&mut self, means: &mut Means<'_>, silence_ns: u64) {
+        if self.is_restored && self.latest_ns > 0 {
+            let journal = &self.journal;
+            self.analyser.board.see(
+                means.judge,
+                self.progress.saturating_sub(1),
+                self.latest_ns + silence_ns,
+                |sequence| journal.have_passed(sequence),
+            );
+        }
+    }
+
+    /// Whether a held packet was passed over because it is condemned.
+    has_passed_over: bool,
+    reported: Reported,
+    /// Up to which number this worker is done with packets.
+    progress: u64,
+    is_restored: bool,
+    /// Whether verdicts shall not depend on how far the workers have come.
+    is_exact: bool,
+    /// When the last packet was captured, in nanoseconds.
+    latest_ns: u64,
+    /// The packet that has to wait until all other workers have come to it.
+    awaits: Option<u64>,
+}
+
+/// The packet at hand, copied out of shared memory.
+struct Hand {
+    queue: u16,
+    /// Which came before it, if it is held.
+    order: Order,
+    header: PacketHeader,
+    /// Its bytes, and perhaps more behind them.
+    frame: Vec<u8>,
+    decoded: Decoded,
+    /// A record of the log of held packets.
+    record: Vec<u8>,
+}
+
+/// Where the packet in the hand lies, if it is held, and which came before it.
+type Place = (Position, Order);
+
+/// What was counted up to the last report.
+#[derive(Default)]
+struct Reported {
+    analyser: analyser::Counts,
+    fragments: fragments::Counts,
+    calls: calls::Counts,
+    tally: Tally,
+}
+
+/// What a worker lends its desk.
+pub struct Means<'a> {
+    /// The filters in force.
+    pub judge: Judge<'a>,
+    /// Names of interfaces.
+    pub interfaces: &'a mut InterfaceNames,
+    /// Where they stand.
+    pub session: &'a Region<Session>,
+    /// Where the packet in hand is noted.
+    pub worker: &'a OwnedRegion<Worker>,
+    /// Where packets go.
+    pub tx: &'a mut RingWriter,
+    /// Where packets wait.
+    pub held: &'a mut LogWriter,
+    /// Where calls are told of.
+    pub calls: &'a mut LogWriter,
+    /// What other workers tell.
+    pub peers: &'a mut [Peer],
+    /// Counters.
+    pub commit: &'a mut WorkerCommit,
+    /// Bytes of the tx ring that signalling which nothing asked for leaves free; such media leave twice as much. 0: nothing is shed.
+    pub kept_bytes: u64,
+    /// How much there is to do, as the rx rings say.
+    pub load: Load,
+    /// Packets that the capture has lost so far, of any call.
+    pub lost_by_capture: u64,
+    /// The packet that killed predecessors.
+    pub condemned: Option<InProgress>,
+}
+
+impl Desk {
+    /// With as many other workers as there are `peers`. If it `is_exact`, verdicts don't depend on how far each has come.
+    #[must_use]
+    pub fn new(analyser: Analyser, peers: usize, is_exact: bool) -> Self {
+        Self {
+            analyser,
+            journal: Journal::new(peers),
+            hand: Hand {
+                queue: 0,
+                order: 0,
+                header: PacketHeader::from_bytes(0, &[0; HEADER_BYTES]),
+                frame: Vec::new(),
+                decoded: Decoded::default(),
+                record: Vec::new(),
+            },
+            matches: Matches::default(),
+            blocks: Vec::new(),
+            fragments: Fragments::new(Limits::default()),
+            told: BTreeMap::new(),
+            most_told: MANY_TOLD,
+            making_room: (Worth::Media, 0),
+            has_passed_over: false,
+            parts: Vec::new(),
+            reported: Reported::default(),
+            progress: 0,
+            is_restored: false,
+            is_exact,
+            latest_ns: 0,
+            awaits: None,
+        }
+    }
+
+    /// To be called before the rx rings are read, and often: learns from others, decides on calls, forwards what has waited, and makes room for more. With `at_end`, all calls are decided
+    /// on, since no more packets come.
+    ///
+    /// # Errors
+    /// [`Full::Now`]: the tx ring has no room.
+    pub fn round(&mut self, means: &mut Means<'_>, at_end: bool) -> Result<(), Full> {
+        if !std::mem::replace(&mut self.is_restored, true) {
+            self.restore(means);
+        }
+        let board = &mut self.analyser.board;
+        board.lost_by_capture(means.lost_by_capture);
+        self.journal.learn(means.peers, board);
+        board.compare_some(means.judge);
+        let journal = &self.journal;
+        board.decide(means.judge, |sequence| journal.have_passed(sequence));
         if at_end {
             board.give_up(means.judge);
         }
@@ -450,7 +628,13 @@ impl Desk {
             }
         }
         let board = &mut self.analyser.board;
-        board.see(header.sequence, header.timestamp_ns);
+        let journal = &self.journal;
+        board.see(
+            means.judge,
+            header.sequence,
+            header.timestamp_ns,
+            |sequence| journal.have_passed(sequence),
+        );
         if self.hand.decoded.fragment {
             self.look_at_fragment(means, place);
             return Ok(());

@@ -14,6 +14,7 @@ pub mod held;
 pub mod identities;
 pub mod journal;
 pub mod load;
+pub mod settings;
 pub mod signal;
 pub mod snapshot;
 pub mod switchboard;
