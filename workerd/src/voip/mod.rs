@@ -1,15 +1,20 @@
 //! Calls: which there are, whether they are wanted, and which packets are theirs.
 
 pub mod analyser;
+pub mod apart;
 pub mod call;
 pub mod calls;
+pub mod chunks;
 pub mod desk;
 pub mod dialog;
+pub mod ear;
 pub mod endpoints;
+pub mod findings;
 pub mod held;
 pub mod identities;
 pub mod journal;
 pub mod signal;
 pub mod snapshot;
+pub mod streams;
 pub mod switchboard;
 pub mod verdict;
