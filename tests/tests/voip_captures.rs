@@ -20,7 +20,6 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::tempdir;
 
-
 /// Captures whose facts are about something else, and what to leave out of the comparison.
 const EXCEPTIONS: [(&str, Leave, &str); 7] = [
     (

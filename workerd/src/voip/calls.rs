@@ -26,7 +26,7 @@ use super::held::Chain;
 use super::signal::Signal;
 use super::verdict::Standing;
 use crate::flows::clock::Clock;
-use crate::rtp::{Header, Stream, static_clock_rate};
+use crate::rtp::{Content, Header, Stream};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -72,6 +72,10 @@ pub struct Counts {
     pub incomplete: u64,
     /// Those packets.
     pub lost_by_us: u64,
+    /// Events in RTP.
+    pub events: u64,
+    /// Packets of comfort noise.
+    pub noise: u64,
 }
 
 /// One list for each state, wanted or not.
@@ -185,6 +189,12 @@ impl Calls {
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// Packets that the capture has lost so far, of any call.
+    #[must_use]
+    pub fn lost_by_capture(&self) -> u64 {
+        self.lost_by_capture
     }
 
     /// Bytes that the calls take.
@@ -301,13 +311,32 @@ impl Calls {
         let Some(found) = self.get_mut(call) else {
             return;
         };
-        let of_source = |stream: &&mut Stream| stream.ssrc() == header.ssrc;
-        if let Some(stream) = found.streams.iter_mut().find(of_source) {
-            stream.observe(header, time_ns);
-        } else if found.streams.len() < MOST_STREAMS {
-            let clock_rate = static_clock_rate(header.payload_type).unwrap_or(0);
+        let content = found.content(header.payload_type);
+        let of_source = |stream: &Stream| stream.ssrc() == header.ssrc;
+        let known = found.streams.iter().position(of_source);
+        let is_new = known.is_none() && found.streams.len() < MOST_STREAMS;
+        if is_new {
+            let clock_rate = found.format(header.payload_type).clock_rate;
             let stream = Stream::begin(header, clock_rate, time_ns);
             found.streams.push(stream);
+        }
+        let known = known.unwrap_or(found.streams.len().saturating_sub(1));
+        let Some(stream) = found
+            .streams
+            .get_mut(known)
+            .filter(|stream| of_source(stream))
+        else {
+            return;
+        };
+        if !is_new {
+            stream.observe(header, time_ns);
+        }
+        if content != Content::Media {
+            let is_event = stream.note(header, content);
+            self.counts.events += u64::from(is_event);
+            self.counts.noise += u64::from(content == Content::Noise);
+        }
+        if is_new {
             self.weigh(call.place);
         }
     }
@@ -357,7 +386,8 @@ impl Calls {
         // Losses are told at each doubling: they come by the thousand.
         let known = |call: &Call| {
             let lost = call.incomplete.checked_ilog2();
-            (call.ids.len(), call.identities.size(), lost)
+            let formats = call.formats.len();
+            (call.ids.len(), call.identities.size(), lost, formats)
         };
         let (before, known_before) = (found.standing, known(found));
         let result = change(found);

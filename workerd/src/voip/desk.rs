@@ -11,9 +11,8 @@
 //! rx ring: each packet is forwarded once.
 //!
 //! Each packet is looked at once. One that finds the tx ring full is held, although its call is wanted, and goes first when there is room.
-//!
-//! The log of held packets is used from end to end, so what lies in front must go for the rest to move on. When it is three quarters full, what is worth least goes
-//! ([`Worth`]), and what is worth more is appended again, behind all others; it keeps its order.
+
+mod carriers;
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -28,20 +27,22 @@ use shm_layout::shared_bytes::SharedBytes;
 use shm_layout::wire::Priority;
 use shm_layout::worker::{InProgress, Worker, WorkerCommit};
 
-use super::analyser::{self, Analyser, Part, Sight, put_blocks};
+use super::analyser::{self, Analyser, Part, Sight, put_blocks, put_call_id};
 use super::call::Call;
 use super::calls::{self, CallRef};
-use super::held::{Order, Position, Waiting};
+use super::held::{Position, Waiting};
 use super::journal::Journal;
 use super::load::{Load, Worth};
-use super::switchboard::{Fate, Judge, Put, Ruling, Tally};
+use super::switchboard::{Fate, Judge, Ruling, Tally};
 use super::verdict::Standing;
 use crate::decode::{Decoded, decode};
 use crate::describe::Described;
+use crate::detect::Protocol;
 use crate::emit::{Judged, Outgoing, emit};
 use crate::fragments::{self, Fragments, Limits, Offered};
 use crate::interfaces::InterfaceNames;
 use crate::matcher::{Fields, Matches, Verdict};
+use crate::reassembly;
 
 /// Packets that a worker may be ahead of the slowest one while it waits for that one.
 const MOST_AHEAD: u64 = 512;
@@ -49,12 +50,8 @@ const MOST_AHEAD: u64 = 512;
 const LEAP_NS: u64 = 1_000_000_000;
 /// The same if no packet waits: what others told of calls that are yet to come here would be forgotten.
 const LONG_LEAP_NS: u64 = 10_000_000_000;
-/// Bytes in front of a held packet: its capture thread, its order and its header. Its link type is the kind of its record.
-const HELD_HEAD: usize = 2 + 8 + HEADER_BYTES;
-/// Most packets that are appended again at a time, to make room.
-const MOST_MOVED: usize = 256;
-/// As many messages in fragments are told of before it is looked which of them still wait.
-const MANY_TOLD: usize = 64;
+/// Bytes in front of a held packet: its capture thread and its header. Its link type is the kind of its record.
+const HELD_HEAD: usize = 2 + HEADER_BYTES;
 
 /// See the [module](self).
 pub struct Desk {
@@ -66,13 +63,11 @@ pub struct Desk {
     blocks: Vec<u8>,
     fragments: Fragments,
     /// What is told of held packets that don't tell it themselves, because their message or datagram goes on in others.
-    told: BTreeMap<Order, Vec<u8>>,
-    /// So many of them are kept before it is looked which still wait.
-    most_told: usize,
-    /// What was put together.
-    parts: Vec<Order>,
-    /// While room is made for held packets: what goes, and up to where nothing else was found.
-    making_room: (Worth, Position),
+    told: BTreeMap<Position, Vec<u8>>,
+    /// Positions of what was put together.
+    parts: Vec<Position>,
+    /// The other fragments of datagrams that carry a segment, by the position under which it waits.
+    parts_of: BTreeMap<Position, Vec<Position>>,
     /// Whether a held packet was passed over because it is condemned.
     has_passed_over: bool,
     reported: Reported,
@@ -90,24 +85,33 @@ pub struct Desk {
 /// The packet at hand, copied out of shared memory.
 struct Hand {
     queue: u16,
-    /// Which came before it, if it is held.
-    order: Order,
     header: PacketHeader,
     /// Its bytes, and perhaps more behind them.
     frame: Vec<u8>,
     decoded: Decoded,
     /// A record of the log of held packets.
     record: Vec<u8>,
+    /// Whether it is no packet, but what is told of a message apart from its packet ([`Apart`](super::apart::Apart)); the frame is that then.
+    is_apart: bool,
 }
 
-/// Where the packet in the hand lies, if it is held, and which came before it.
-type Place = (Position, Order);
+/// What is told of a packet that is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Says {
+    /// What it says itself.
+    Itself,
+    /// What was found when the rest of its message or datagram came: it waits at this position.
+    Held(Position),
+    /// What stands ready.
+    Prepared,
+}
 
 /// What was counted up to the last report.
 #[derive(Default)]
 struct Reported {
     analyser: analyser::Counts,
     fragments: fragments::Counts,
+    streams: reassembly::Counts,
     calls: calls::Counts,
     tally: Tally,
 }
@@ -149,22 +153,14 @@ impl Desk {
         Self {
             analyser,
             journal: Journal::new(peers),
-            hand: Hand {
-                queue: 0,
-                order: 0,
-                header: PacketHeader::from_bytes(0, &[0; HEADER_BYTES]),
-                frame: Vec::new(),
-                decoded: Decoded::default(),
-                record: Vec::new(),
-            },
+            hand: Hand::new(),
             matches: Matches::default(),
             blocks: Vec::new(),
             fragments: Fragments::new(Limits::default()),
             told: BTreeMap::new(),
-            most_told: MANY_TOLD,
-            making_room: (Worth::Media, 0),
-            has_passed_over: false,
             parts: Vec::new(),
+            parts_of: BTreeMap::new(),
+            has_passed_over: false,
             reported: Reported::default(),
             progress: 0,
             is_restored: false,
@@ -189,55 +185,23 @@ impl Desk {
         board.compare_some(means.judge);
         let journal = &self.journal;
         board.decide(means.judge, |sequence| journal.have_passed(sequence));
+        self.analyser.advance(means.judge, self.latest_ns, at_end);
+        let told = self.follow(means);
+        let board = &mut self.analyser.board;
         if at_end {
             board.give_up(means.judge);
         }
+        told?;
         self.flush(means)?;
-        self.make_room(means);
+        // A batch finds room for what it holds. What is wanted waits for room in the tx ring, and then goes.
+        let board = &mut self.analyser.board;
+        while means.held.used() > means.held.capacity() / 4 * 3
+            && board.worth_of_oldest() < Some(Worth::Wanted)
+            && board.drop_oldest()
+        {
+            release(means.held, board.oldest());
+        }
         Ok(())
-    }
-
-    /// Sees to it that a batch finds room for what it holds.
-    fn make_room(&mut self, means: &mut Means<'_>) {
-        let most = means.held.capacity() / 4 * 3;
-        let mut moved = 0;
-        while means.held.used() > most {
-            let board = &mut self.analyser.board;
-            let Some((front, worth)) = board.front() else {
-                break;
-            };
-            release(means.held, Some(front.position));
-            let (goes, until) = &mut self.making_room;
-            if front.position >= *until {
-                *goes = match goes {
-                    _ if *until == 0 => Worth::Media,
-                    Worth::Media => Worth::Signalling,
-                    // All that waits is wanted, and waits for the processor.
-                    Worth::Signalling | Worth::Wanted => Worth::Wanted,
-                };
-                *until = means.held.head().max(1);
-            }
-            if *goes == Worth::Wanted || means.held.used() <= most {
-                break;
-            }
-            if worth <= *goes {
-                if !board.drop_front() {
-                    break;
-                }
-                continue;
-            }
-            let room = self.hand.recall(means.held, front.position).is_ok();
-            let room = room.then(|| self.hand.append(means.held));
-            let Some(Ok(position)) = room.filter(|_| moved < MOST_MOVED) else {
-                break;
-            };
-            self.analyser.board.moved(position);
-            moved += 1;
-        }
-        release(means.held, self.analyser.board.oldest());
-        if means.held.used() <= most {
-            self.making_room = (Worth::Media, 0);
-        }
     }
 
     /// The packets' time goes on with the clock, as nothing comes: `silence_ns` after the last packet.
@@ -250,181 +214,6 @@ impl Desk {
                 self.latest_ns + silence_ns,
                 |sequence| journal.have_passed(sequence),
             );
-        }
-    }
-
-    /// Whether a held packet was passed over because it is condemned.
-    has_passed_over: bool,
-    reported: Reported,
-    /// Up to which number this worker is done with packets.
-    progress: u64,
-    is_restored: bool,
-    /// Whether verdicts shall not depend on how far the workers have come.
-    is_exact: bool,
-    /// When the last packet was captured, in nanoseconds.
-    latest_ns: u64,
-    /// The packet that has to wait until all other workers have come to it.
-    awaits: Option<u64>,
-}
-
-/// The packet at hand, copied out of shared memory.
-struct Hand {
-    queue: u16,
-    /// Which came before it, if it is held.
-    order: Order,
-    header: PacketHeader,
-    /// Its bytes, and perhaps more behind them.
-    frame: Vec<u8>,
-    decoded: Decoded,
-    /// A record of the log of held packets.
-    record: Vec<u8>,
-}
-
-/// Where the packet in the hand lies, if it is held, and which came before it.
-type Place = (Position, Order);
-
-/// What was counted up to the last report.
-#[derive(Default)]
-struct Reported {
-    analyser: analyser::Counts,
-    fragments: fragments::Counts,
-    calls: calls::Counts,
-    tally: Tally,
-}
-
-/// What a worker lends its desk.
-pub struct Means<'a> {
-    /// The filters in force.
-    pub judge: Judge<'a>,
-    /// Names of interfaces.
-    pub interfaces: &'a mut InterfaceNames,
-    /// Where they stand.
-    pub session: &'a Region<Session>,
-    /// Where the packet in hand is noted.
-    pub worker: &'a OwnedRegion<Worker>,
-    /// Where packets go.
-    pub tx: &'a mut RingWriter,
-    /// Where packets wait.
-    pub held: &'a mut LogWriter,
-    /// Where calls are told of.
-    pub calls: &'a mut LogWriter,
-    /// What other workers tell.
-    pub peers: &'a mut [Peer],
-    /// Counters.
-    pub commit: &'a mut WorkerCommit,
-    /// Bytes of the tx ring that signalling which nothing asked for leaves free; such media leave twice as much. 0: nothing is shed.
-    pub kept_bytes: u64,
-    /// How much there is to do, as the rx rings say.
-    pub load: Load,
-    /// Packets that the capture has lost so far, of any call.
-    pub lost_by_capture: u64,
-    /// The packet that killed predecessors.
-    pub condemned: Option<InProgress>,
-}
-
-impl Desk {
-    /// With as many other workers as there are `peers`. If it `is_exact`, verdicts don't depend on how far each has come.
-    #[must_use]
-    pub fn new(analyser: Analyser, peers: usize, is_exact: bool) -> Self {
-        Self {
-            analyser,
-            journal: Journal::new(peers),
-            hand: Hand {
-                queue: 0,
-                order: 0,
-                header: PacketHeader::from_bytes(0, &[0; HEADER_BYTES]),
-                frame: Vec::new(),
-                decoded: Decoded::default(),
-                record: Vec::new(),
-            },
-            matches: Matches::default(),
-            blocks: Vec::new(),
-            fragments: Fragments::new(Limits::default()),
-            told: BTreeMap::new(),
-            most_told: MANY_TOLD,
-            making_room: (Worth::Media, 0),
-            has_passed_over: false,
-            parts: Vec::new(),
-            reported: Reported::default(),
-            progress: 0,
-            is_restored: false,
-            is_exact,
-            latest_ns: 0,
-            awaits: None,
-        }
-    }
-
-    /// To be called before the rx rings are read, and often: learns from others, decides on calls, forwards what has waited, and makes room for more. With `at_end`, all calls are decided
-    /// on, since no more packets come.
-    ///
-    /// # Errors
-    /// [`Full::Now`]: the tx ring has no room.
-    pub fn round(&mut self, means: &mut Means<'_>, at_end: bool) -> Result<(), Full> {
-        if !std::mem::replace(&mut self.is_restored, true) {
-            self.restore(means);
-        }
-        let board = &mut self.analyser.board;
-        board.lost_by_capture(means.lost_by_capture);
-        self.journal.learn(means.peers, board);
-        board.compare_some(means.judge);
-        let journal = &self.journal;
-        board.decide(means.judge, |sequence| journal.have_passed(sequence));
-        if at_end {
-            board.give_up(means.judge);
-        }
-        self.flush(means)?;
-        self.make_room(means);
-        Ok(())
-    }
-
-    /// Sees to it that a batch finds room for what it holds.
-    fn make_room(&mut self, means: &mut Means<'_>) {
-        let most = means.held.capacity() / 4 * 3;
-        let mut moved = 0;
-        while means.held.used() > most {
-            let board = &mut self.analyser.board;
-            let Some((front, worth)) = board.front() else {
-                break;
-            };
-            release(means.held, Some(front.position));
-            let (goes, until) = &mut self.making_room;
-            if front.position >= *until {
-                *goes = match goes {
-                    _ if *until == 0 => Worth::Media,
-                    Worth::Media => Worth::Signalling,
-                    // All that waits is wanted, and waits for the processor.
-                    Worth::Signalling | Worth::Wanted => Worth::Wanted,
-                };
-                *until = means.held.head().max(1);
-            }
-            if *goes == Worth::Wanted || means.held.used() <= most {
-                break;
-            }
-            if worth <= *goes {
-                if !board.drop_front() {
-                    break;
-                }
-                continue;
-            }
-            let room = self.hand.recall(means.held, front.position).is_ok();
-            let room = room.then(|| self.hand.append(means.held));
-            let Some(Ok(position)) = room.filter(|_| moved < MOST_MOVED) else {
-                break;
-            };
-            self.analyser.board.moved(position);
-            moved += 1;
-        }
-        release(means.held, self.analyser.board.oldest());
-        if means.held.used() <= most {
-            self.making_room = (Worth::Media, 0);
-        }
-    }
-
-    /// The packets' time goes on with the clock, as nothing comes: `silence_ns` after the last packet.
-    pub fn tick(&mut self, silence_ns: u64) {
-        if self.is_restored && self.latest_ns > 0 {
-            let board = &mut self.analyser.board;
-            board.see(self.progress.saturating_sub(1), self.latest_ns + silence_ns);
         }
     }
 
@@ -489,6 +278,7 @@ impl Desk {
     pub fn take(&mut self, identity: InProgress, header: PacketHeader, data: &SharedBytes<'_>) {
         let frame = self.hand.room(data.len());
         data.copy_to(frame);
+        self.hand.is_apart = false;
         self.hand.queue = u16::from(identity.queue);
         self.hand.header = header;
     }
@@ -501,7 +291,7 @@ impl Desk {
         let bytes = u64::from(self.hand.header.captured_len);
         means.commit.add(Counter::Received, 1);
         means.commit.add(Counter::ReceivedBytes, bytes);
-        let load = self.load(means).max(Load::of_held(means.held));
+        let load = load(means).max(Load::of_held(means.held));
         self.analyser.board.bear(load);
         self.look(means, None)?;
         self.flush(means)
@@ -515,11 +305,8 @@ impl Desk {
         let board = &mut self.analyser.board;
         self.journal.tell(means.calls, board, progress);
         release(means.held, board.oldest());
-        if self.told.len() > self.most_told {
-            let waiting: HashSet<Order> = board.all_waiting().map(|packet| packet.order).collect();
-            self.told.retain(|order, _| waiting.contains(order));
-            self.most_told = MANY_TOLD.max(2 * self.told.len());
-        }
+        forget_before(&mut self.told, board.oldest());
+        forget_before(&mut self.parts_of, board.oldest());
         self.analyser.tidy(means.commit);
         let kept_back = self.kept_back(means);
         let commit = &mut *means.commit;
@@ -539,6 +326,10 @@ impl Desk {
         );
         self.reported.fragments = now;
 
+        let (now, before) = (*self.analyser.streams.counts(), self.reported.streams);
+        commit.add(Counter::TcpSegmentsLost, now.gaps - before.gaps);
+        self.reported.streams = now;
+
         let board = &self.analyser.board;
         let (now, before) = (board.calls().counts(), self.reported.calls);
         commit.add(Counter::CallsStarted, now.started - before.started);
@@ -548,6 +339,8 @@ impl Desk {
         commit.add(Counter::CallsEvicted, now.evicted - before.evicted);
         commit.add(Counter::RtpLost, now.lost - before.lost);
         commit.add(Counter::RtpReordered, now.reordered - before.reordered);
+        commit.add(Counter::RtpEvents, now.events - before.events);
+        commit.add(Counter::RtpNoise, now.noise - before.noise);
         commit.add(Counter::CallsIncomplete, now.incomplete - before.incomplete);
         commit.add(Counter::LostOfCalls, now.lost_by_us - before.lost_by_us);
         self.reported.calls = now;
@@ -560,66 +353,65 @@ impl Desk {
         self.reported.tally = now;
     }
 
-    /// Goes on where a predecessor stopped: learns what it told, and looks at the packets that it held once more, in the order in which they came.
+    /// Goes on where a predecessor stopped: learns what it told, and looks at the packets that it held once more.
     fn restore(&mut self, means: &mut Means<'_>) {
         let done = self.journal.restore(means.calls, &mut self.analyser.board);
-        let mut places = Vec::new();
         let mut position = means.held.tail();
-        loop {
-            match self.hand.recall(means.held, position) {
-                Ok(None) => break,
-                Ok(Some((start, end))) => {
-                    if !done.contains(&start) {
-                        let put = self.hand.put(start, true);
-                        self.analyser.board.park(put);
-                        places.push((self.hand.order, start));
-                    }
-                    position = end;
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "the log of held packets is damaged; what stands behind is forgotten");
-                    break;
-                }
-            }
+        while let Some(end) = self.restore_next(means, position, &done) {
+            position = end;
         }
-        places.sort_unstable();
-        for (order, position) in places {
-            self.restore_one(means, (position, order));
-        }
-        // The predecessor counted them.
+        // What is known of these packets and calls was counted when they came.
         self.reported.analyser = self.analyser.counts();
         self.reported.fragments = *self.fragments.counts();
-        let calls = self.analyser.board.calls().counts();
+        let now = self.analyser.board.calls().counts();
         let before = &mut self.reported.calls;
-        (before.started, before.matched) = (calls.started, calls.matched);
+        (before.started, before.matched) = (now.started, now.matched);
+        (before.events, before.noise) = (now.events, now.noise);
     }
 
-    /// Looks at a held packet once more.
-    fn restore_one(&mut self, means: &mut Means<'_>, place: Place) {
-        let (position, order) = place;
-        if self.hand.recall(means.held, position).is_err() {
-            return;
+    /// Looks at the held packet at `position`, and says where the next one lies.
+    fn restore_next(
+        &mut self,
+        means: &mut Means<'_>,
+        position: Position,
+        done: &HashSet<Position>,
+    ) -> Option<Position> {
+        let (start, end) = match self.hand.recall(means.held, position) {
+            Ok(found) => found?,
+            Err(error) => {
+                tracing::warn!(%error, "the log of held packets is damaged; what stands behind is forgotten");
+                return None;
+            }
+        };
+        if done.contains(&start) {
+            return Some(end);
+        }
+        if self.hand.is_apart {
+            let tail = means.held.tail();
+            self.restore_apart(start, |at| at >= tail && !done.contains(&at));
+            return Some(end);
         }
         if means.condemned == Some(self.hand.identity()) {
-            self.analyser.board.pass_over(order);
+            self.analyser.board.pass_over(start);
             self.has_passed_over = true;
             means.commit.add(Counter::Quarantined, 1);
             means.commit.add(Counter::HeldReleased, 1);
-            return;
+            return Some(end);
         }
         // What finds no room in the tx ring waits where it lies.
-        let _ = self.look(means, Some(place));
+        let _ = self.look(means, Some(start));
+        Some(end)
     }
 
-    /// Finds out whose the packet in the hand is, and forwards, holds or drops it. It has a `place` if it was held.
-    fn look(&mut self, means: &mut Means<'_>, place: Option<Place>) -> Result<(), Full> {
+    /// Finds out whose the packet in the hand is, and forwards, holds or drops it. It lies at `position` if it was held.
+    fn look(&mut self, means: &mut Means<'_>, position: Option<Position>) -> Result<(), Full> {
         means.worker.set_in_progress(Some(self.hand.identity()));
         let header = self.hand.header;
         self.progress = self.progress.max(header.sequence + 1);
         self.latest_ns = header.timestamp_ns;
         self.hand.decode();
         let decoded = &self.hand.decoded;
-        if place.is_none() {
+        if position.is_none() {
             means
                 .commit
                 .add(Counter::Fragments, decoded.fragment.into());
@@ -636,8 +428,11 @@ impl Desk {
             |sequence| journal.have_passed(sequence),
         );
         if self.hand.decoded.fragment {
-            self.look_at_fragment(means, place);
+            self.look_at_fragment(means, position);
             return Ok(());
+        }
+        if Analyser::carries_many(&self.hand.decoded) {
+            return self.look_at_carrier(means, position);
         }
         let found = self.analyser.look(means.judge, &self.hand.sight());
         let outcome = match found {
@@ -645,53 +440,50 @@ impl Desk {
             Some((Ruling { call, fate }, part)) => match fate {
                 Fate::Unwanted => self.kept_back(means),
                 Fate::Wait => {
-                    self.hold(means, call, part, place);
+                    self.hold(means, call, part, position);
                     return Ok(());
                 }
-                Fate::Shed if place.is_none() => Counter::ShedByCall,
+                Fate::Shed if position.is_none() => Counter::ShedByCall,
                 Fate::NoRoom | Fate::Shed => {
-                    let was_held = self.leave(place);
-                    means.commit.add(Counter::Held, (!was_held).into());
+                    self.leave(position);
+                    let was_held = u64::from(position.is_none());
+                    means.commit.add(Counter::Held, was_held);
                     means.commit.add(Counter::HeldDropped, 1);
                     return Ok(());
                 }
-                Fate::Forward => match self.send(means, call, part, None) {
+                Fate::Forward => match self.send(means, call, part, Says::Itself, &[]) {
                     Ok(outcome) => outcome,
                     Err(full) => {
-                        self.hold(means, call, part, place);
+                        self.hold(means, call, part, position);
                         return Err(full);
                     }
                 },
             },
         };
-        let was_held = self.leave(place);
-        count(means.commit, outcome, was_held, &header);
+        self.leave(position);
+        count(means.commit, outcome, position.is_some(), &header);
         Ok(())
     }
 
-    /// The packet in the hand waits no more, if it was held.
-    fn leave(&mut self, place: Option<Place>) -> bool {
-        if let Some((_, order)) = place {
-            self.analyser.board.pass_over(order);
+    /// The packet in the hand waits no more, if it was held: a successor shall not look at it.
+    fn leave(&mut self, position: Option<Position>) {
+        if let Some(position) = position {
+            self.analyser.board.pass_over(position);
         }
-        place.is_some()
     }
 
     /// Has the fragment in the hand wait until its datagram is whole, and finds out whose that is. Its fragments are forwarded as they came.
-    fn look_at_fragment(&mut self, means: &mut Means<'_>, place: Option<Place>) {
+    fn look_at_fragment(&mut self, means: &mut Means<'_>, position: Option<Position>) {
         let header = self.hand.header;
-        let order = match place {
-            Some((_, order)) => order,
+        let position = match position {
+            Some(position) => position,
             None => match self.put_aside(means) {
-                Ok(position) => {
-                    let put = self.hand.put(position, true);
-                    self.analyser.board.park(put);
-                    put.order
-                }
+                Ok(position) => position,
                 Err(_) => return means.commit.add(Counter::HeldDropped, 1),
             },
         };
         let board = &mut self.analyser.board;
+        board.park(position, header.captured_len);
         // As `report` sees it: packets' own times may leap.
         let now_ns = board.calls().now_ns();
         let offered = self.fragments.offer(
@@ -699,12 +491,12 @@ impl Desk {
             self.hand.frame(),
             header.interface,
             now_ns,
-            &[order],
+            &[position],
         );
         match offered {
             Offered::Held => {}
             Offered::Refused(_) => {
-                board.unpark(order);
+                board.unpark(position);
                 means.commit.add(Counter::FragmentsDropped, 1);
             }
             Offered::Whole(whole) => {
@@ -715,6 +507,14 @@ impl Desk {
                     decoded: &whole.decoded,
                     frame: whole.bytes,
                 };
+                if Analyser::carries_many(sight.decoded) {
+                    let heard = self.analyser.hear(means.judge, &sight, position);
+                    self.parts.retain(|part| *part != position);
+                    self.parts_of.insert(position, self.parts.clone());
+                    // What finds no room in the tx ring waits.
+                    let _ = self.place(means, Some(position), heard);
+                    return self.give_up_fragments(means);
+                }
                 match self.analyser.look(means.judge, &sight) {
                     None => self
                         .parts
@@ -727,21 +527,15 @@ impl Desk {
                         put_blocks(sight.decoded.payload_of(sight.frame), part, id, &mut blocks);
                         // The one that has the ports; what came first, if none has.
                         let hand = &mut self.hand;
-                        let board = &self.analyser.board;
-                        let has_ports = |order: &&Order| {
-                            let Some(position) = board.parked(**order) else {
-                                return false;
-                            };
-                            let found = hand.recall(means.held, position);
+                        let has_ports = |position: &&Position| {
+                            let found = hand.recall(means.held, **position);
                             hand.decode();
                             found.is_ok() && hand.decoded.ports.is_some()
                         };
                         let first = self.parts.iter().find(has_ports);
-                        let first = *first.or(self.parts.first()).unwrap_or(&order);
+                        let first = *first.or(self.parts.first()).unwrap_or(&position);
                         self.told.insert(first, blocks);
-                        self.analyser
-                            .board
-                            .adopt(&self.parts, ruling, part == Part::Media);
+                        self.analyser.board.adopt(&self.parts, ruling);
                     }
                 }
             }
@@ -751,39 +545,44 @@ impl Desk {
 
     /// Fragments whose datagram never became whole stand for themselves.
     fn give_up_fragments(&mut self, means: &mut Means<'_>) {
-        for order in self.fragments.abandoned() {
-            self.analyser.board.unpark(order);
+        for position in self.fragments.abandoned() {
+            self.analyser.board.unpark(position);
             means.commit.add(Counter::FragmentsDropped, 1);
         }
     }
 
     /// Appends the packet in the hand to the log of held packets.
     fn put_aside(&mut self, means: &mut Means<'_>) -> Result<Position, Full> {
+        let header = &self.hand.header;
         means.commit.add(Counter::Held, 1);
-        self.hand.order = means.held.head();
-        self.hand.append(means.held)
+        let parts = [
+            &self.hand.queue.to_le_bytes()[..],
+            &header.to_bytes(),
+            self.hand.frame(),
+        ];
+        means.held.append(header.link_type, &parts)
     }
 
     /// Has the packet in the hand wait for the verdict on its call, or for room.
-    fn hold(&mut self, means: &mut Means<'_>, call: CallRef, part: Part, place: Option<Place>) {
-        if let Some((_, order)) = place {
-            let ruling = Ruling {
-                call,
-                fate: Fate::Wait,
-            };
-            return self
-                .analyser
-                .board
-                .adopt(&[order], ruling, part == Part::Media);
-        }
-        match self.put_aside(means) {
-            Ok(position) => {
-                let put = self.hand.put(position, part == Part::Media);
-                self.analyser.board.hold(call, put);
-            }
-            Err(_) => {
+    fn hold(
+        &mut self,
+        means: &mut Means<'_>,
+        call: CallRef,
+        part: Part,
+        position: Option<Position>,
+    ) {
+        let position = match position {
+            Some(position) => Ok(position),
+            None => self.put_aside(means),
+        };
+        let board = &mut self.analyser.board;
+        let bytes = self.hand.header.captured_len;
+        match (position, part) {
+            (Ok(position), Part::Signalling) => board.hold(call, position, bytes),
+            (Ok(position), Part::Media) => board.hold_media(call, position, bytes),
+            (Err(_), _) => {
                 means.commit.add(Counter::HeldDropped, 1);
-                self.analyser.board.shed(call);
+                board.shed(call);
             }
         }
     }
@@ -792,57 +591,76 @@ impl Desk {
     fn flush(&mut self, means: &mut Means<'_>) -> Result<(), Full> {
         while let Some(waiting) = self.analyser.board.ready() {
             let Waiting {
-                position,
-                order,
-                owner,
-                ..
+                position, owner, ..
             } = waiting;
             let outcome = match self.hand.recall(means.held, position) {
                 Ok(Some((start, _))) if start == position => {
                     means.worker.set_in_progress(Some(self.hand.identity()));
+                    if self.hand.is_apart {
+                        self.send_held_apart(means, owner)?;
+                        self.analyser.board.forwarded(owner);
+                        continue;
+                    }
                     self.hand.decode();
                     let part = analyser::part_of(&self.hand.sight());
-                    self.send(means, owner, part, Some(order))?
+                    let sharers = self.analyser.board.sharers(position);
+                    let sharers = sharers.map(<[CallRef]>::to_vec).unwrap_or_default();
+                    self.send(means, owner, part, Says::Held(position), &sharers)?
                 }
                 _ => Counter::CorruptRecords,
             };
             count(means.commit, outcome, true, &self.hand.header);
             self.analyser.board.forwarded(owner);
-            self.told.remove(&order);
         }
         Ok(())
     }
 
-    /// Puts the packet in the hand into the tx ring, with what is told of its call. What became of it.
+    /// Puts the packet in the hand into the tx ring, with what is told of its call, and the ids of its filters and of those of `sharers`. What became of it.
     fn send(
         &mut self,
         means: &mut Means<'_>,
         call: CallRef,
         part: Part,
-        order: Option<Order>,
+        says: Says,
+        sharers: &[CallRef],
     ) -> Result<Counter, Full> {
-        let is_passed = |call: &Call| call.standing() == Standing::Passed;
-        let calls = self.analyser.board.calls();
-        let is_passed = calls.get(call).is_some_and(is_passed);
-        let is_shed = match part {
-            Part::Media => Load::Heavy,
-            Part::Signalling => Load::Extreme,
-        };
-        if is_passed && self.load(means) >= is_shed {
-            self.analyser.board.shed(call);
+        if self.is_shed(means, call, part) {
             return Ok(Counter::ShedByCall);
         }
         let sight = self.hand.sight();
         let protocol = self.analyser.describe(&sight, part);
+        self.analyser.describe_call(call, &sight, part, protocol);
         let details = self.analyser.details();
-        let Some(found) = self.analyser.board.calls().get(call) else {
+        let calls = self.analyser.board.calls();
+        let Some(found) = calls.get(call) else {
             return Ok(Counter::FilteredNoMatch);
         };
         let payload = sight.decoded.payload_of(sight.frame);
-        self.blocks.clear();
-        match order.and_then(|order| self.told.get(&order)) {
-            Some(told) => self.blocks.extend_from_slice(told),
-            None => put_blocks(payload, part, found.id(), &mut self.blocks),
+        let told = match says {
+            Says::Held(position) => self.told.get(&position),
+            Says::Itself | Says::Prepared => None,
+        };
+        if says != Says::Prepared {
+            self.blocks.clear();
+            match told {
+                Some(told) => self.blocks.extend_from_slice(told),
+                None if Analyser::carries_many(sight.decoded) => {
+                    put_call_id(found.id(), &mut self.blocks);
+                }
+                None => put_blocks(payload, part, found.id(), &mut self.blocks),
+            }
+        }
+        let mut all = None;
+        for sharer in sharers.iter().filter(|sharer| **sharer != call) {
+            let is_wanted = |call: &&Call| call.standing() >= Standing::Passed;
+            for id in calls
+                .get(*sharer)
+                .filter(is_wanted)
+                .iter()
+                .flat_map(|call| call.ids().iter())
+            {
+                all.get_or_insert_with(|| found.ids().clone()).add(id);
+            }
         }
         let outgoing = Outgoing {
             header: sight.header,
@@ -856,11 +674,8 @@ impl Desk {
             },
         };
         let judged = Judged {
-            ids: found.ids().iter(),
-            priority: match (found.standing(), part) {
-                (Standing::Matched, _) | (_, Part::Signalling) => Priority::High,
-                _ => Priority::Normal,
-            },
+            ids: all.as_ref().unwrap_or(found.ids()).iter(),
+            priority: priority(found, part),
         };
         let ordinal = means.commit.get(Counter::Forwarded);
         match emit(means.tx, ordinal, outgoing, judged, |bytes| {
@@ -876,11 +691,65 @@ impl Desk {
         }
     }
 
-    /// How much there is to do.
-    #[inline]
-    fn load(&self, means: &mut Means<'_>) -> Load {
-        let tx = Load::of_tx(means.tx, means.kept_bytes);
-        tx.max(means.load)
+    /// Puts what is told of a message into the tx ring, without its packet. What finds no room for being shed, or too long, is not told.
+    fn send_apart(
+        &mut self,
+        means: &mut Means<'_>,
+        call: CallRef,
+        header: &PacketHeader,
+        decoded: &Decoded,
+        block: &[u8],
+    ) -> Result<(), Full> {
+        if self.is_shed(means, call, Part::Signalling) {
+            return Ok(());
+        }
+        let Some(found) = self.analyser.board.calls().get(call) else {
+            return Ok(());
+        };
+        let outgoing = Outgoing {
+            header,
+            decoded,
+            interface_name: means.interfaces.get(means.session, header.interface),
+            described: Described {
+                protocol: Protocol::Sip.name(),
+                info: "",
+                details: &[],
+                blocks: block,
+            },
+        };
+        let judged = Judged {
+            ids: found.ids().iter(),
+            priority: priority(found, Part::Signalling),
+        };
+        let ordinal = means.commit.get(Counter::Forwarded);
+        match emit(means.tx, ordinal, outgoing, judged, |_| {}) {
+            Ok(()) => {
+                means.commit.add(Counter::Forwarded, 1);
+                means.commit.add(Counter::ToldApart, 1);
+                Ok(())
+            }
+            Err(Full::Always) => {
+                self.analyser.board.shed(call);
+                Ok(())
+            }
+            Err(Full::Now) => Err(Full::Now),
+        }
+    }
+
+    /// Whether what is to be sent of a call that nothing asked for is dropped, since there is too much to do.
+    fn is_shed(&mut self, means: &mut Means<'_>, call: CallRef, part: Part) -> bool {
+        let is_passed = |call: &Call| call.standing() == Standing::Passed;
+        let calls = self.analyser.board.calls();
+        let is_passed = calls.get(call).is_some_and(is_passed);
+        let least = match part {
+            Part::Media => Load::Heavy,
+            Part::Signalling => Load::Extreme,
+        };
+        let is_shed = is_passed && load(means) >= least;
+        if is_shed {
+            self.analyser.board.shed(call);
+        }
+        is_shed
     }
 
     /// How packets count that nobody asks for.
@@ -898,6 +767,17 @@ impl Desk {
 }
 
 impl Hand {
+    fn new() -> Self {
+        Self {
+            queue: 0,
+            header: PacketHeader::from_bytes(0, &[0; HEADER_BYTES]),
+            frame: Vec::new(),
+            decoded: Decoded::default(),
+            record: Vec::new(),
+            is_apart: false,
+        }
+    }
+
     fn room(&mut self, len: usize) -> &mut [u8] {
         if self.frame.len() < len {
             self.frame.resize(len, 0);
@@ -928,27 +808,6 @@ impl Hand {
         }
     }
 
-    /// Appends the packet to the log of held packets, in its order.
-    fn append(&self, held: &mut LogWriter) -> Result<Position, Full> {
-        let parts = [
-            &self.queue.to_le_bytes()[..],
-            &self.order.to_le_bytes(),
-            &self.header.to_bytes(),
-            self.frame(),
-        ];
-        held.append(self.header.link_type, &parts)
-    }
-
-    /// The packet, which lies at `position`.
-    fn put(&self, position: Position, is_media: bool) -> Put {
-        Put {
-            position,
-            order: self.order,
-            bytes: self.header.captured_len,
-            is_media,
-        }
-    }
-
     /// Takes the held packet at `position`, or behind the padding there. Where it starts and ends; `None` where there is none any more.
     fn recall(
         &mut self,
@@ -964,18 +823,44 @@ impl Hand {
             .body
             .split_first_chunk::<HELD_HEAD>()
             .ok_or(malformed)?;
-        let (queue, rest) = head.split_first_chunk::<2>().ok_or(malformed)?;
-        let (order, header) = rest.split_first_chunk::<8>().ok_or(malformed)?;
+        let (queue, header) = head.split_first_chunk::<2>().ok_or(malformed)?;
         let header = header.first_chunk().ok_or(malformed)?;
-        self.order = u64::from_le_bytes(*order);
         self.header = PacketHeader::from_bytes(link_type, header);
         self.queue = u16::from_le_bytes(*queue);
-        if frame.len() != self.header.captured_len as usize {
+        self.is_apart = self.header.captured_len == 0 && !frame.is_empty();
+        if !self.is_apart && frame.len() != self.header.captured_len as usize {
             return Err(malformed);
         }
         self.frame.clear();
         self.frame.extend_from_slice(frame);
         Ok(Some((start, end)))
+    }
+}
+
+/// How much there is to do, as the rings say.
+#[inline]
+fn load(means: &mut Means<'_>) -> Load {
+    Load::of_tx(means.tx, means.kept_bytes).max(means.load)
+}
+
+/// A copy of the packet `wanted`, if it is held.
+pub(crate) fn find_held(held: &LogWriter, wanted: InProgress) -> Option<(PacketHeader, Vec<u8>)> {
+    let mut hand = Hand::new();
+    let mut position = held.tail();
+    while let Ok(Some((_, end))) = hand.recall(held, position) {
+        if hand.identity() == wanted && !hand.is_apart {
+            return Some((hand.header, hand.frame));
+        }
+        position = end;
+    }
+    None
+}
+
+/// How urgent what is sent of a call is.
+fn priority(call: &Call, part: Part) -> Priority {
+    match (call.standing(), part) {
+        (Standing::Matched, _) | (_, Part::Signalling) => Priority::High,
+        _ => Priority::Normal,
     }
 }
 
@@ -991,6 +876,15 @@ fn count(commit: &mut WorkerCommit, outcome: Counter, was_held: bool, header: &P
             _ => Counter::HeldReleased,
         };
         commit.add(end, 1);
+    }
+}
+
+/// Forgets what is known of packets that lay before the oldest one that waits.
+fn forget_before<T>(known: &mut BTreeMap<Position, T>, oldest: Option<Position>) {
+    match oldest {
+        _ if known.is_empty() => {}
+        Some(oldest) => *known = known.split_off(&oldest),
+        None => known.clear(),
     }
 }
 

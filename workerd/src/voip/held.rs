@@ -1,18 +1,14 @@
 //! Packets that wait for a verdict: which there are, in what order, and whose.
 //!
-//! The packets themselves lie in a log, one behind the other; here stands what each is. Those of one owner form a [`Chain`], in the order in which they came. Where room is
-//! short, what lies in front of all others goes, or is appended again behind them ([`Held::moved`]), so the log's oldest byte always moves on. A packet
-//! keeps its [`Order`] when it is moved.
+//! The packets themselves lie in a log, one behind the other, in the order in which they came; here stands what each is. Those of one owner form a [`Chain`]. When
+//! the log is full, or they have waited for too long, the oldest of all go first, whoever owns them: so the log's oldest byte always moves on.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 /// Where a packet lies in the log, in bytes.
 pub type Position = u64;
 
-/// What came earlier has a smaller one. No two packets that wait have the same.
-pub type Order = u64;
-
-/// Number of a packet that waits, from 1 on: in the order in which they lie.
+/// Number of a packet that waits, from 1 on.
 type Number = u64;
 
 /// The packets of one owner, oldest first.
@@ -50,23 +46,28 @@ impl Chain {
 pub struct Waiting<O> {
     /// Where it lies.
     pub position: Position,
-    /// Which came before it.
-    pub order: Order,
-    /// Since when it waits, in nanoseconds of packet time.
+    /// When it was captured, in nanoseconds.
     pub time_ns: u64,
-    /// Its length in bytes.
+    /// Its length in bytes; 0 for what is told of a message without its packet.
     pub bytes: u32,
-    /// Whether it is media, or not known to be signalling.
+    /// Whether it is media.
     pub is_media: bool,
     /// Whose it is.
     pub owner: O,
 }
 
+impl<O> Waiting<O> {
+    /// Whether it is a packet, and not only what is told of a message.
+    #[must_use]
+    pub fn is_packet(&self) -> bool {
+        self.bytes > 0
+    }
+}
+
 #[derive(Debug)]
 struct Entry<O> {
     waiting: Waiting<O>,
-    /// Its neighbours in its chain.
-    previous: Number,
+    /// The next of its chain.
     next: Number,
     is_done: bool,
 }
@@ -77,8 +78,6 @@ pub struct Held<O> {
     entries: VecDeque<Entry<O>>,
     /// Number of the first entry.
     base: Number,
-    /// Packets that are nobody's.
-    parked: HashMap<Order, Number>,
     /// See [`Held::take_done`].
     done: Vec<Position>,
 }
@@ -88,19 +87,17 @@ impl<O> Default for Held<O> {
         Self {
             entries: VecDeque::new(),
             base: 1,
-            parked: HashMap::new(),
             done: Vec::new(),
         }
     }
 }
 
 impl<O: Copy> Held<O> {
-    /// Adds a packet that lies behind all others, at the end of its owner's chain.
+    /// Adds a packet behind all others, at the end of its owner's chain.
     pub fn push(&mut self, chain: &mut Chain, waiting: Waiting<O>) {
         let number = self.base + self.entries.len() as u64;
         self.entries.push_back(Entry {
             waiting,
-            previous: chain.last,
             next: 0,
             is_done: false,
         });
@@ -113,114 +110,14 @@ impl<O: Copy> Held<O> {
         chain.bytes = chain.bytes.saturating_add(waiting.bytes);
     }
 
-    /// Adds a packet that lies behind all others and is nobody's.
-    pub fn park(&mut self, waiting: Waiting<O>) {
-        let mut chain = Chain::default();
-        self.push(&mut chain, waiting);
-        self.parked.insert(waiting.order, chain.first);
-    }
-
-    /// A packet that is nobody's.
-    #[must_use]
-    pub fn parked(&self, order: Order) -> Option<&Waiting<O>> {
-        let index = self.parked.get(&order)?.checked_sub(self.base)?;
-        Some(&self.entries.get(index as usize)?.waiting)
-    }
-
-    /// A packet that is nobody's, as a chain of its own, for somebody to own, who knows whether it is media.
-    pub fn claim(&mut self, order: Order, is_media: bool) -> Option<Chain> {
-        let number = self.parked.remove(&order)?;
-        let waiting = &mut self.entry(number)?.waiting;
-        waiting.is_media = is_media;
-        let bytes = waiting.bytes;
-        Some(Chain {
-            first: number,
-            last: number,
-            packets: 1,
-            bytes,
-        })
-    }
-
-    /// Packets that are nobody's, in no order.
-    pub fn all_parked(&self) -> impl Iterator<Item = Order> {
-        self.parked.keys().copied()
-    }
-
-    /// All packets that wait, in the order of their positions.
-    pub fn iter(&self) -> impl Iterator<Item = &Waiting<O>> {
-        let entries = self.entries.iter().filter(|entry| !entry.is_done);
-        entries.map(|entry| &entry.waiting)
-    }
-
     /// Takes the oldest packet of a chain.
     pub fn pop(&mut self, chain: &mut Chain) -> Option<Waiting<O>> {
-        self.take(chain, chain.first)
-    }
-
-    /// Takes the media out of a chain. How many there were.
-    pub fn take_media(&mut self, chain: &mut Chain) -> u32 {
-        let before = chain.packets;
-        let mut number = chain.first;
-        while let Some(entry) = self.entry(number) {
-            let (next, is_media) = (entry.next, entry.waiting.is_media);
-            if is_media {
-                self.take(chain, number);
-            }
-            number = next;
-        }
-        before - chain.packets
-    }
-
-    /// Takes the packet that lies in front of all others, out of its owner's chain.
-    pub fn take_front(&mut self, chain: &mut Chain) -> Option<Waiting<O>> {
-        self.take(chain, self.base)
-    }
-
-    /// The packet that lies in front of all others, of `chain`, lies at `position` now, behind them. Its place in the chain is what it was.
-    pub fn moved(&mut self, chain: &mut Chain, position: Position) {
-        let Some(front) = self.entries.front() else {
-            return;
-        };
-        let (previous, next) = (front.previous, front.next);
-        let waiting = Waiting {
-            position,
-            ..front.waiting
-        };
-        let number = self.base + self.entries.len() as u64;
-        self.entries.push_back(Entry {
-            waiting,
-            previous,
-            next,
-            is_done: false,
-        });
-        match self.entry(previous) {
-            Some(entry) => entry.next = number,
-            None => chain.first = number,
-        }
-        match self.entry(next) {
-            Some(entry) => entry.previous = number,
-            None => chain.last = number,
-        }
-        if let Some(parked) = self.parked.get_mut(&waiting.order) {
-            *parked = number;
-        }
-        if let Some(front) = self.entries.front_mut() {
-            front.is_done = true;
-        }
-        self.tidy();
-    }
-
-    fn take(&mut self, chain: &mut Chain, number: Number) -> Option<Waiting<O>> {
-        let entry = self.entry(number)?;
+        let entry = self.entry(chain.first)?;
         entry.is_done = true;
-        let (waiting, previous, next) = (entry.waiting, entry.previous, entry.next);
-        match self.entry(previous) {
-            Some(entry) => entry.next = next,
-            None => chain.first = next,
-        }
-        match self.entry(next) {
-            Some(entry) => entry.previous = previous,
-            None => chain.last = previous,
+        let (waiting, next) = (entry.waiting, entry.next);
+        chain.first = next;
+        if next == 0 {
+            chain.last = 0;
         }
         chain.packets -= 1;
         chain.bytes = chain.bytes.saturating_sub(waiting.bytes);
@@ -229,6 +126,37 @@ impl<O: Copy> Held<O> {
         }
         self.tidy();
         Some(waiting)
+    }
+
+    /// Takes the media out of a chain. How many there were.
+    pub fn take_media(&mut self, chain: &mut Chain) -> u32 {
+        let (mut kept, mut number, mut taken) = (Chain::default(), chain.first, 0);
+        while let Some(entry) = self.entry(number) {
+            let next = std::mem::take(&mut entry.next);
+            let Waiting {
+                is_media,
+                bytes,
+                position,
+                ..
+            } = entry.waiting;
+            entry.is_done = is_media;
+            if is_media {
+                taken += 1;
+                self.done.push(position);
+            } else {
+                match self.entry(kept.last) {
+                    Some(last) => last.next = number,
+                    None => kept.first = number,
+                }
+                kept.last = number;
+                kept.packets += 1;
+                kept.bytes = kept.bytes.saturating_add(bytes);
+            }
+            number = next;
+        }
+        *chain = kept;
+        self.tidy();
+        taken
     }
 
     fn tidy(&mut self) {
@@ -245,21 +173,102 @@ impl<O: Copy> Held<O> {
         Some(self.entries.get(index as usize)?.waiting)
     }
 
-    /// Where packets lie that were taken since the last call, though others lie in front of them: their bytes can't be given up.
+    /// The packet at `position` as a chain of its own, if it waits and is not part of one.
+    #[must_use]
+    pub fn alone(&self, position: Position) -> Option<Chain>
+    where
+        O: Default + PartialEq,
+    {
+        let at = |entry: &Entry<O>| entry.waiting.position.cmp(&position);
+        let index = self.entries.binary_search_by(at).ok()?;
+        let entry = &self.entries[index];
+        let number = self.base + index as u64;
+        (!entry.is_done && entry.waiting.owner == O::default()).then_some(Chain {
+            first: number,
+            last: number,
+            packets: 1,
+            bytes: entry.waiting.bytes,
+        })
+    }
+
+    /// Whose the packet at `position` is, if it waits.
+    #[must_use]
+    pub fn owner_at(&self, position: Position) -> Option<O> {
+        Some(self.waiting_at(position)?.owner)
+    }
+
+    /// The length of the packet at `position`, if it waits.
+    #[must_use]
+    pub fn bytes_at(&self, position: Position) -> Option<u32> {
+        Some(self.waiting_at(position)?.bytes)
+    }
+
+    fn waiting_at(&self, position: Position) -> Option<&Waiting<O>> {
+        let at = |entry: &Entry<O>| entry.waiting.position.cmp(&position);
+        let entry = &self.entries[self.entries.binary_search_by(at).ok()?];
+        (!entry.is_done).then_some(&entry.waiting)
+    }
+
+    /// Takes the packet at `position` out of its chain, as a chain of its own.
+    pub fn split(&mut self, chain: &mut Chain, position: Position) -> Option<Chain> {
+        let (mut before, mut number) = (0, chain.first);
+        loop {
+            let entry = self.entry(number)?;
+            if entry.waiting.position == position {
+                break;
+            }
+            (before, number) = (number, entry.next);
+        }
+        let entry = self.entry(number)?;
+        let bytes = entry.waiting.bytes;
+        let next = std::mem::take(&mut entry.next);
+        match self.entry(before) {
+            Some(before) => before.next = next,
+            None => chain.first = next,
+        }
+        if chain.last == number {
+            chain.last = before;
+        }
+        chain.packets -= 1;
+        chain.bytes = chain.bytes.saturating_sub(bytes);
+        Some(Chain {
+            first: number,
+            last: number,
+            packets: 1,
+            bytes,
+        })
+    }
+
+    /// What lies at `position` need not be looked at again, though it does not wait.
+    pub fn pass_over(&mut self, position: Position) {
+        self.done.push(position);
+    }
+
+    /// Where packets lie that wait and are nobody's.
+    pub fn unowned(&self) -> impl Iterator<Item = Position>
+    where
+        O: Default + PartialEq,
+    {
+        let entries = self.entries.iter();
+        let unowned = entries.filter(|entry| !entry.is_done && entry.waiting.owner == O::default());
+        unowned.map(|entry| entry.waiting.position)
+    }
+
+    /// Where packets lie that were taken since the last call, though older ones wait: their bytes can't be given up.
     pub fn take_done(&mut self) -> Vec<Position> {
         let mut done = std::mem::take(&mut self.done);
-        let front = self.front().map(|front| front.position);
-        done.retain(|position| front.is_some_and(|front| front < *position));
+        let oldest = self.oldest().map(|oldest| oldest.position);
+        done.retain(|position| oldest.is_some_and(|oldest| oldest < *position));
         done
     }
 
-    /// The packet that lies in front of all others.
+    /// The packet that has waited for longest. It is the first of its owner's chain.
     #[must_use]
-    pub fn front(&self) -> Option<Waiting<O>> {
+    pub fn oldest(&self) -> Option<Waiting<O>> {
         Some(self.entries.front()?.waiting)
     }
 
-    /// Moves the packets of one chain into another, whose `owner` they have from now on; in the order in which they came.
+    /// Moves the packets of one chain into another, whose `owner` they have from now on; in order.
     pub fn merge(&mut self, into: &mut Chain, from: &mut Chain, owner: O) {
         let mut merged = Chain::default();
         while let Some(number) = self.earlier(into, from) {
@@ -273,7 +282,6 @@ impl<O: Copy> Held<O> {
                 break;
             };
             chain.first = std::mem::take(&mut entry.next);
-            entry.previous = previous;
             entry.waiting.owner = owner;
             let bytes = entry.waiting.bytes;
             match self.entry(previous) {
@@ -288,20 +296,23 @@ impl<O: Copy> Held<O> {
     }
 
     /// The first packet of either chain.
-    fn earlier(&mut self, one: &Chain, other: &Chain) -> Option<Number> {
-        let mut order = |number| self.entry(number).map(|entry| entry.waiting.order);
-        match (order(one.first), order(other.first)) {
-            (None, None) => None,
-            (Some(_), None) => Some(one.first),
-            (None, Some(_)) => Some(other.first),
-            (Some(ours), Some(theirs)) if ours < theirs => Some(one.first),
-            (Some(_), Some(_)) => Some(other.first),
+    fn earlier(&self, one: &Chain, other: &Chain) -> Option<Number> {
+        match (one.first, other.first) {
+            (0, 0) => None,
+            (0, number) | (number, 0) => Some(number),
+            (one, other) => Some(one.min(other)),
         }
     }
 
     fn entry(&mut self, number: Number) -> Option<&mut Entry<O>> {
         let index = number.checked_sub(self.base)?;
         self.entries.get_mut(index as usize)
+    }
+
+    /// Packets that wait, and those behind the oldest of them that do not any more.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
     }
 
     /// Whether none waits.
@@ -319,7 +330,6 @@ mod tests {
     fn waiting(position: Position, owner: usize) -> Waiting<usize> {
         Waiting {
             position,
-            order: position,
             time_ns: position,
             bytes: 1,
             is_media: position.is_multiple_of(2),
@@ -331,37 +341,38 @@ mod tests {
         /// Against lists: each owner's packets come out in the order in which they came in.
         #[test]
         fn chains_are_lists(
-            steps in prop::collection::vec((0..7u8, 0..5usize, 0..5usize), 0..200),
+            steps in prop::collection::vec((0..5u8, 0..5usize, 0..5usize), 0..200),
         ) {
             let mut held = Held::default();
             let mut chains = [Chain::default(); 5];
-            // Order and position of each.
             let mut model = vec![Vec::new(); 5];
             for (position, (step, one, other)) in steps.into_iter().enumerate() {
-                let position = position as u64;
-                let front = held.front();
                 match step {
-                    0..3 => {
-                        held.push(&mut chains[one], waiting(position, one));
-                        model[one].push((position, position));
-                    }
-                    3 => {
-                        let expected = (!model[one].is_empty()).then(|| model[one].remove(0).0);
-                        let found = held.pop(&mut chains[one]);
-                        prop_assert_eq!(found.map(|waiting| waiting.order), expected);
-                        prop_assert!(found.is_none_or(|waiting| waiting.owner == one));
+                    0 | 1 => {
+                        held.push(&mut chains[one], waiting(position as u64, one));
+                        model[one].push(position as u64);
                     }
                     4 => {
-                        if let Some(front) = front {
-                            held.moved(&mut chains[front.owner], position);
-                            let moved = model[front.owner].iter_mut().find(|(order, _)| *order == front.order);
-                            moved.unwrap().1 = position;
-                        }
-                    }
-                    5 => {
                         let before = model[one].len();
-                        model[one].retain(|(order, _)| !order.is_multiple_of(2));
-                        prop_assert_eq!(held.take_media(&mut chains[one]) as usize, before - model[one].len());
+                        model[one].retain(|position| !position.is_multiple_of(2));
+                        let taken = held.take_media(&mut chains[one]) as usize;
+                        prop_assert_eq!(taken, before - model[one].len());
+                    }
+                    2 if !model[one].is_empty() && other > 0 => {
+                        let place = other % model[one].len();
+                        let position = model[one].remove(place);
+                        let mut split = held.split(&mut chains[one], position).unwrap();
+                        let last = (one + 1) % 5;
+                        held.merge(&mut chains[last], &mut split, last);
+                        prop_assert_eq!(held.owner_at(position), Some(last));
+                        model[last].push(position);
+                        model[last].sort_unstable();
+                    }
+                    2 => {
+                        let expected = (!model[one].is_empty()).then(|| model[one].remove(0));
+                        let found = held.pop(&mut chains[one]);
+                        prop_assert_eq!(found.map(|waiting| waiting.position), expected);
+                        prop_assert!(found.is_none_or(|waiting| waiting.owner == one));
                     }
                     _ if one != other => {
                         let mut from = std::mem::take(&mut chains[other]);
@@ -370,18 +381,13 @@ mod tests {
                         model[one].extend(moved);
                         model[one].sort_unstable();
                     }
-                    _ => if let Some(front) = front {
-                        held.take_front(&mut chains[front.owner]);
-                        model[front.owner].retain(|(order, _)| *order != front.order);
-                    }
+                    _ => {}
                 }
-                let front = model.iter().flatten().map(|(_, position)| *position).min();
-                prop_assert_eq!(held.front().map(|waiting| waiting.position), front);
-                prop_assert_eq!(held.iter().count(), model.iter().flatten().count());
+                let oldest = model.iter().flatten().min();
+                prop_assert_eq!(held.oldest().map(|waiting| waiting.position), oldest.copied());
                 for (chain, model) in chains.iter().zip(&model) {
                     prop_assert_eq!(chain.packets() as usize, model.len());
-                    let first = held.peek(chain).map(|waiting| (waiting.order, waiting.position));
-                    prop_assert_eq!(first, model.first().copied());
+                    prop_assert_eq!(held.peek(chain).map(|waiting| waiting.position), model.first().copied());
                 }
             }
         }

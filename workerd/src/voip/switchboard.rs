@@ -13,22 +13,24 @@
 //!
 //! Nothing here knows packets' bytes: the caller keeps those that wait, and names them by position.
 
-use std::collections::VecDeque;
+mod shared;
+
+use std::collections::{BTreeMap, VecDeque};
 
 use lc_daemon::config::CallSilence;
 
-use super::call::{Call, Role};
+use super::call::{Call, MOST_FORMATS, Role};
 use super::calls::{CallRef, Calls};
 use super::dialog::State;
 use super::endpoints::Endpoint;
-use super::held::{Chain, Held, Order, Position, Waiting};
+use super::held::{Chain, Held, Position, Waiting};
 use super::load::{Load, Worth};
 use super::signal::Signal;
 use super::snapshot::Snapshot;
 use super::verdict::Standing;
 use crate::decode::{Addr, Decoded};
 use crate::matcher::{Fields, FilterSet, Matches, Verdict};
-use crate::rtp::Header;
+use crate::rtp::{Format, Header};
 
 /// How long media without signalling wait for it, in nanoseconds of packet time.
 pub const PATIENCE_NS: u64 = 2_000_000_000;
@@ -70,19 +72,6 @@ pub struct Ruling {
     pub fate: Fate,
 }
 
-/// A packet that shall wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Put {
-    /// Where it lies.
-    pub position: Position,
-    /// See [`Waiting::order`].
-    pub order: Order,
-    /// Its length in bytes.
-    pub bytes: u32,
-    /// See [`Waiting::is_media`].
-    pub is_media: bool,
-}
-
 /// What a flow remembers of the call that it is media of.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct MediaFlow {
@@ -109,6 +98,8 @@ pub struct Message<'a> {
     pub signal: Signal,
     /// Where it announces media.
     pub endpoints: &'a [(Endpoint, Role)],
+    /// What it says of payload types.
+    pub formats: &'a [Format],
 }
 
 /// The filters in force.
@@ -145,6 +136,8 @@ struct Doubt {
 pub struct Switchboard {
     calls: Calls,
     held: Held<CallRef>,
+    /// Packets that wait and are of several calls.
+    shared: BTreeMap<Position, Vec<CallRef>>,
     /// Calls that are wanted and have packets that wait.
     ready: VecDeque<CallRef>,
     elsewhere: Elsewhere,
@@ -169,6 +162,7 @@ impl Switchboard {
         Self {
             calls: Calls::new(limit),
             held: Held::default(),
+            shared: BTreeMap::new(),
             ready: VecDeque::new(),
             elsewhere,
             doubts: Default::default(),
@@ -216,8 +210,10 @@ impl Switchboard {
             .find_or_begin(message.call_id, State::Transaction);
         let is_last_word = self.calls.observe(call, &message.signal);
         let addresses = decoded.addresses;
-        self.calls
-            .update(call, |call| call.identities.add(addresses, fields));
+        self.calls.update(call, |call| {
+            call.identities.add(addresses, fields);
+            call.add_formats(message.formats);
+        });
         let verdict = judge
             .filters
             .judge(decoded, fields, judge.bpf_active, &mut self.matches);
@@ -424,6 +420,10 @@ impl Switchboard {
 
     /// What waits for a call that has been decided goes its way.
     fn settle(&mut self, call: CallRef) {
+        let is_wanted = |call: &Call| call.shares && call.standing() >= Standing::Passed;
+        if self.calls.get(call).is_some_and(is_wanted) {
+            self.claim(call);
+        }
         let Some(found) = self.calls.get(call) else {
             return;
         };
@@ -447,8 +447,9 @@ impl Switchboard {
         }
     }
 
-    fn discard(&mut self, mut chain: Chain) -> u64 {
-        std::iter::from_fn(|| self.held.pop(&mut chain)).count() as u64
+    /// What becomes of another packet of `bytes` bytes of a call, or, without any, of what is told of a message.
+    pub fn fate(&mut self, call: CallRef, bytes: u32) -> Fate {
+        self.rule(call, bytes, false).fate
     }
 
     fn rule(&mut self, call: CallRef, bytes: u32, is_media: bool) -> Ruling {
@@ -459,13 +460,10 @@ impl Switchboard {
                 let shares = if is_media { 1 } else { 2 };
                 let has_room = chain.packets() < MOST_PACKETS * shares
                     && chain.bytes().saturating_add(bytes) <= MOST_BYTES * shares;
+                let is_shed = is_media && (self.load >= Load::Severe || found.sheds_media);
                 match found.standing() {
                     Standing::Unwanted => Fate::Unwanted,
-                    Standing::Undecided
-                        if is_media && (self.load >= Load::Severe || found.sheds_media) =>
-                    {
-                        Fate::Shed
-                    }
+                    Standing::Undecided if is_shed => Fate::Shed,
                     Standing::Undecided if has_room => Fate::Wait,
                     Standing::Undecided => Fate::NoRoom,
                     // What waited goes first.
@@ -498,63 +496,61 @@ impl Switchboard {
         });
     }
 
-    /// A packet that shall wait, as [`Fate::Wait`] said.
-    pub fn hold(&mut self, call: CallRef, put: Put) {
-        let waiting = self.waiting(put, call);
+    /// A packet that shall wait, as [`Fate::Wait`] said, lies at `position`.
+    pub fn hold(&mut self, call: CallRef, position: Position, bytes: u32) {
+        self.hold_as(call, position, bytes, false);
+    }
+
+    /// The same of media, which give way first.
+    pub fn hold_media(&mut self, call: CallRef, position: Position, bytes: u32) {
+        self.hold_as(call, position, bytes, true);
+    }
+
+    fn hold_as(&mut self, call: CallRef, position: Position, bytes: u32, is_media: bool) {
+        let waiting = Waiting {
+            position,
+            time_ns: self.now_ns,
+            bytes,
+            is_media,
+            owner: call,
+        };
         let held = &mut self.held;
         self.calls
             .update(call, |call| held.push(&mut call.chain, waiting));
         self.settle(call);
     }
 
-    /// A packet waits to be found out whose it is.
-    pub fn park(&mut self, put: Put) {
-        let waiting = self.waiting(put, CallRef::NONE);
-        self.held.park(waiting);
-    }
-
-    fn waiting(&self, put: Put, owner: CallRef) -> Waiting<CallRef> {
-        let Put {
+    /// A packet at `position` waits to be found out whose it is.
+    pub fn park(&mut self, position: Position, bytes: u32) {
+        let waiting = Waiting {
             position,
-            order,
-            bytes,
-            is_media,
-        } = put;
-        Waiting {
-            position,
-            order,
             time_ns: self.now_ns,
             bytes,
-            is_media,
-            owner,
-        }
+            is_media: false,
+            owner: CallRef::NONE,
+        };
+        self.held.push(&mut Chain::default(), waiting);
     }
 
-    /// Where a packet that is parked lies.
-    #[must_use]
-    pub fn parked(&self, order: Order) -> Option<Position> {
-        self.held.parked(order).map(|waiting| waiting.position)
-    }
-
-    /// The parked packets are of a call, which rules over them: media, or signalling.
-    pub fn adopt(&mut self, parked: &[Order], ruling: Ruling, is_media: bool) {
-        for order in parked {
-            let Some(mut chain) = self.held.claim(*order, is_media) else {
+    /// The parked packets at `positions` are of a call, which rules over them.
+    pub fn adopt(&mut self, positions: &[Position], ruling: Ruling) {
+        for position in positions {
+            let Some(mut parked) = self.held.alone(*position) else {
                 continue;
             };
             let held = &mut self.held;
             match ruling.fate {
                 Fate::Forward | Fate::Wait => {
                     self.calls.update(ruling.call, |call| {
-                        held.merge(&mut call.chain, &mut chain, ruling.call);
+                        held.merge(&mut call.chain, &mut parked, ruling.call);
                     });
                 }
                 Fate::Unwanted => {
-                    held.pop(&mut chain);
+                    held.pop(&mut parked);
                     self.tally.released += 1;
                 }
                 Fate::NoRoom | Fate::Shed => {
-                    held.pop(&mut chain);
+                    held.pop(&mut parked);
                     self.tally.dropped += 1;
                 }
             }
@@ -562,27 +558,22 @@ impl Switchboard {
         self.settle(ruling.call);
     }
 
-    /// The parked packet is of no call.
-    pub fn unpark(&mut self, order: Order) {
-        if self.pass_over(order) {
+    /// The parked packet at `position` is of no call.
+    pub fn unpark(&mut self, position: Position) {
+        if let Some(mut parked) = self.held.alone(position) {
+            self.held.pop(&mut parked);
             self.tally.released += 1;
         }
-    }
-
-    /// The parked packet, if it is, waits no more, and the caller counts what became of it.
-    pub fn pass_over(&mut self, order: Order) -> bool {
-        let chain = self.held.claim(order, true);
-        chain.is_some_and(|mut chain| self.held.pop(&mut chain).is_some())
-    }
-
-    /// All packets that wait.
-    pub fn all_waiting(&self) -> impl Iterator<Item = &Waiting<CallRef>> {
-        self.held.iter()
     }
 
     /// A packet of the call is dropped for lack of room: the call is not complete any more.
     pub fn shed(&mut self, call: CallRef) {
         self.lose(call, 1, false);
+    }
+
+    /// What lies at `position` is nobody's, and need not be looked at again.
+    pub fn pass_over(&mut self, position: Position) {
+        self.held.pass_over(position);
     }
 
     /// Whether packets wait.
@@ -659,6 +650,10 @@ impl Switchboard {
             for (kind, text) in told.fields() {
                 call.identities.add_field(kind, text);
             }
+            if call.formats.is_empty() {
+                let formats: Vec<Format> = told.formats().take(MOST_FORMATS).collect();
+                call.add_formats(&formats);
+            }
             if own.is_some() {
                 call.told_at = own;
                 call.is_others = told.is_others;
@@ -695,8 +690,10 @@ impl Switchboard {
         }
         self.doubts = Default::default();
         self.calls.count_streams();
-        let parked: Vec<Order> = self.held.all_parked().collect();
-        parked.into_iter().for_each(|order| self.unpark(order));
+        let parked: Vec<Position> = self.held.unowned().collect();
+        parked
+            .into_iter()
+            .for_each(|position| self.unpark(position));
     }
 
     /// The next packet that has waited and is to be forwarded; the same until [`Switchboard::forwarded`] is called.
@@ -715,7 +712,10 @@ impl Switchboard {
     /// The packet that [`Switchboard::ready`] gave is forwarded.
     pub fn forwarded(&mut self, call: CallRef) {
         let held = &mut self.held;
-        self.calls.update(call, |call| held.pop(&mut call.chain));
+        let pop = |call: &mut Call| held.pop(&mut call.chain);
+        if let Some(waiting) = self.calls.update(call, pop).flatten() {
+            self.shared.remove(&waiting.position);
+        }
     }
 
     /// A packet of RTP of the call was seen.
@@ -724,64 +724,54 @@ impl Switchboard {
         self.calls.hear(call, header, time_ns);
     }
 
-    /// Where the first packet that waits lies: what lies in front of it is free.
+    /// Where the oldest packet that waits lies: what lies before is free.
     #[must_use]
     pub fn oldest(&self) -> Option<Position> {
-        self.held.front().map(|waiting| waiting.position)
+        self.held.oldest().map(|waiting| waiting.position)
     }
 
-    /// The packet that lies in front of all others, and what it is worth.
+    /// What the oldest packet that waits is worth.
     #[must_use]
-    pub fn front(&self) -> Option<(Waiting<CallRef>, Worth)> {
-        let front = self.held.front()?;
-        let owner = self.calls.get(front.owner);
+    pub fn worth_of_oldest(&self) -> Option<Worth> {
+        let oldest = self.held.oldest()?;
+        let owner = self.calls.get(oldest.owner);
         let is_decided = owner.is_some_and(|call| call.standing() >= Standing::Passed);
-        let worth = match (is_decided, front.is_media) {
+        Some(match (is_decided, oldest.is_media) {
             (true, _) => Worth::Wanted,
             (false, false) => Worth::Signalling,
             (false, true) => Worth::Media,
-        };
-        Some((front, worth))
+        })
     }
 
-    /// Gives up the packet that lies in front of all others, to make room; with it all media that wait for the same call, if it is such of an undecided one. False if
-    /// none waits.
-    pub fn drop_front(&mut self) -> bool {
-        let is_media = self.front().is_some_and(|(_, worth)| worth == Worth::Media);
-        self.give_up_front(is_media)
-    }
-
-    fn give_up_front(&mut self, with_media: bool) -> bool {
-        let Some(front) = self.held.front() else {
+    /// Gives up the oldest packet that waits, to make room; if it is media of a call that is undecided, all media that wait for that call. False if none waits.
+    pub fn drop_oldest(&mut self) -> bool {
+        let Some(waiting) = self.held.oldest() else {
             return false;
         };
-        if self.pass_over(front.order) {
-            self.tally.dropped += 1;
-            return true;
-        }
+        let is_media = self.worth_of_oldest() == Some(Worth::Media);
         let held = &mut self.held;
-        let dropped = self.calls.update(front.owner, |call| match with_media {
-            true => held.take_media(&mut call.chain),
-            false => u32::from(held.take_front(&mut call.chain).is_some()),
-        });
-        let dropped = dropped.unwrap_or_default();
-        self.lose(front.owner, dropped, with_media);
-        self.tally.dropped += u64::from(dropped);
-        dropped > 0
-    }
-
-    /// The packet that lay in front of all others lies behind them now, at `position`.
-    pub fn moved(&mut self, position: Position) {
-        let Some(front) = self.held.front() else {
-            return;
+        let held_alone = held.alone(waiting.position);
+        let dropped = match held_alone {
+            Some(mut parked) => {
+                held.pop(&mut parked);
+                u32::from(waiting.is_packet())
+            }
+            None => {
+                let dropped = self.calls.update(waiting.owner, |call| match is_media {
+                    true => held.take_media(&mut call.chain),
+                    false => {
+                        held.pop(&mut call.chain);
+                        u32::from(waiting.is_packet())
+                    }
+                });
+                let dropped = dropped.unwrap_or_default();
+                self.lose(waiting.owner, dropped.max(1), is_media);
+                dropped
+            }
         };
-        let held = &mut self.held;
-        let moved = self
-            .calls
-            .update(front.owner, |call| held.moved(&mut call.chain, position));
-        if moved.is_none() {
-            self.held.moved(&mut Chain::default(), position);
-        }
+        self.shared.remove(&waiting.position);
+        self.tally.dropped += u64::from(dropped);
+        true
     }
 
     /// The packet at hand has number `sequence`, and was captured at `now_ns`: decides on calls whose time has come, as [`Switchboard::decide`] does, then forgets calls and gives
@@ -805,10 +795,12 @@ impl Switchboard {
         }
         let now = self.now_ns;
         // What is wanted waits for room in the tx ring, however long that takes.
-        let is_late = |(waiting, worth): (Waiting<CallRef>, Worth)| {
-            waiting.time_ns + LONGEST_WAIT_NS <= now && worth < Worth::Wanted
-        };
-        while self.front().is_some_and(is_late) && self.give_up_front(false) {}
+        let is_late = |waiting: Waiting<CallRef>| waiting.time_ns + LONGEST_WAIT_NS <= now;
+        while self.held.oldest().is_some_and(is_late)
+            && self.worth_of_oldest() < Some(Worth::Wanted)
+        {
+            self.drop_oldest();
+        }
     }
 
     /// Compares some of the calls with filters that have come since they were last compared; to be called once a batch.
@@ -944,6 +936,7 @@ mod tests {
                 call_id: id.as_bytes(),
                 signal: Signal { start, dialog },
                 endpoints: &endpoints,
+                formats: &[],
             };
             let mut fields = Fields::default();
             fields.push(Kind::SipUser, user.as_bytes());
@@ -980,15 +973,7 @@ mod tests {
             let Ruling { call, fate } = ruling?;
             match fate {
                 Fate::Forward => self.sent.push(number),
-                Fate::Wait => self.board.hold(
-                    call,
-                    Put {
-                        position: number,
-                        order: number,
-                        bytes: 100,
-                        is_media: false,
-                    },
-                ),
+                Fate::Wait => self.board.hold(call, number, 100),
                 Fate::Unwanted | Fate::NoRoom | Fate::Shed => {}
             }
             self.flush();
@@ -1370,9 +1355,9 @@ mod tests {
         desk.message("a", "INVITE", "alice", &[]);
         desk.message("b", "INVITE", "alice", &[]);
         assert_eq!(desk.board.oldest(), Some(0));
-        assert!(desk.board.drop_front());
+        assert!(desk.board.drop_oldest());
         assert_eq!(desk.board.oldest(), Some(1));
-        assert!(desk.board.drop_front() && !desk.board.drop_front());
+        assert!(desk.board.drop_oldest() && !desk.board.drop_oldest());
         desk.message("a", "200 INVITE x", "bob", &[]);
         assert_eq!(desk.sent, [2]);
     }
