@@ -605,9 +605,22 @@ pub(crate) fn rtp_of(
     payload_type: u8,
     media: &[u8],
 ) -> Vec<u8> {
+    let timestamp = u32::from(sequence) * 160 + 7;
+    rtp_at(from, to, ssrc, (sequence, timestamp), payload_type, media)
+}
+
+/// The same, of any timestamp.
+pub(crate) fn rtp_at(
+    from: End,
+    to: End,
+    ssrc: u32,
+    (sequence, timestamp): (u16, u32),
+    payload_type: u8,
+    media: &[u8],
+) -> Vec<u8> {
     let mut payload = vec![0x80, payload_type];
     payload.extend_from_slice(&sequence.to_be_bytes());
-    payload.extend_from_slice(&(u32::from(sequence) * 160 + 7).to_be_bytes());
+    payload.extend_from_slice(&timestamp.to_be_bytes());
     payload.extend_from_slice(&ssrc.to_be_bytes());
     payload.extend_from_slice(media);
     udp(from, to, &payload)

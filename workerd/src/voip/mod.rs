@@ -4,6 +4,8 @@ pub mod account;
 pub mod analyser;
 pub mod apart;
 pub mod call;
+#[cfg(test)]
+mod call_tests;
 pub mod calls;
 pub mod chunks;
 pub mod desk;
@@ -19,6 +21,10 @@ pub mod held;
 pub mod identities;
 pub mod journal;
 pub mod load;
+#[cfg(test)]
+mod media_tests;
+#[cfg(test)]
+mod overload_tests;
 pub mod settings;
 pub mod signal;
 pub mod snapshot;
