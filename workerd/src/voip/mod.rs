@@ -4,8 +4,12 @@ pub mod analyser;
 pub mod call;
 pub mod calls;
 pub mod desk;
+#[cfg(test)]
+mod desk_tests;
 pub mod dialog;
 pub mod endpoints;
+#[cfg(test)]
+pub(crate) mod harness;
 pub mod held;
 pub mod identities;
 pub mod journal;
