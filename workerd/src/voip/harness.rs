@@ -26,9 +26,12 @@ use shm_layout::worker::{InProgress, Worker, WorkerCommit};
 
 use super::analyser::Analyser;
 use super::desk::{Desk, Means};
+use super::streams::SipStreams;
 use super::switchboard::{Elsewhere, Judge, Switchboard};
 use crate::interfaces::InterfaceNames;
 use crate::matcher::FilterSet;
+use crate::reassembly;
+use crate::sip::framer;
 
 pub(crate) const SECOND: u64 = 1_000_000_000;
 pub(crate) const MILLISECOND: u64 = 1_000_000;
@@ -480,7 +483,9 @@ impl Harness {
 
 fn desk(setup: &Setup, others: usize) -> Desk {
     let board = Switchboard::new(setup.calls_limit, setup.elsewhere);
-    let analyser = Analyser::new(64 << 10, board).unwrap();
+    let limits = reassembly::Limits::new(&reassembly::Choice::default());
+    let streams = SipStreams::new(&limits, framer::Limits::default()).unwrap();
+    let analyser = Analyser::new(64 << 10, streams, board).unwrap();
     Desk::new(analyser, others, setup.elsewhere == Elsewhere::Exactly)
 }
 
