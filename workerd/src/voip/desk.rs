@@ -14,7 +14,7 @@
 
 mod carriers;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use lc_daemon::attach::Peer;
 use shm_layout::counters::WorkerCounter as Counter;
@@ -53,6 +53,9 @@ const LONG_LEAP_NS: u64 = 10_000_000_000;
 /// Bytes in front of a held packet: its capture thread and its header. Its link type is the kind of its record.
 const HELD_HEAD: usize = 2 + HEADER_BYTES;
 
+/// Datagrams of calls, sent in fragments, that are known for fragments that come again.
+const MOST_DATAGRAMS: usize = 64;
+
 /// See the [module](self).
 pub struct Desk {
     analyser: Analyser,
@@ -66,6 +69,8 @@ pub struct Desk {
     told: BTreeMap<Position, Vec<u8>>,
     /// Positions of what was put together.
     parts: Vec<Position>,
+    /// Whose datagrams are that were sent in fragments, by their serials; the latest.
+    datagrams: VecDeque<(u64, CallRef)>,
     /// The other fragments of datagrams that carry a segment, by the position under which it waits.
     parts_of: BTreeMap<Position, Vec<Position>>,
     /// Whether a held packet was passed over because it is condemned.
@@ -159,6 +164,7 @@ impl Desk {
             fragments: Fragments::new(Limits::default()),
             told: BTreeMap::new(),
             parts: Vec::new(),
+            datagrams: VecDeque::new(),
             parts_of: BTreeMap::new(),
             has_passed_over: false,
             reported: Reported::default(),
@@ -499,7 +505,19 @@ impl Desk {
                 board.unpark(position);
                 means.commit.add(Counter::FragmentsDropped, 1);
             }
+            Offered::Again(serial) => {
+                let is_it = |(known, _): &&(u64, CallRef)| *known == serial;
+                match self.datagrams.iter().find(is_it) {
+                    Some((_, call)) => {
+                        let fate = board.fate(*call, header.captured_len);
+                        let ruling = Ruling { call: *call, fate };
+                        board.adopt(&[position], ruling);
+                    }
+                    None => board.unpark(position),
+                }
+            }
             Offered::Whole(whole) => {
+                let serial = whole.serial;
                 self.parts.clear();
                 self.parts.extend_from_slice(whole.tokens);
                 let sight = Sight {
@@ -536,6 +554,11 @@ impl Desk {
                         let first = *first.or(self.parts.first()).unwrap_or(&position);
                         self.told.insert(first, blocks);
                         self.analyser.board.adopt(&self.parts, ruling);
+                        if self.datagrams.len() == MOST_DATAGRAMS {
+                            self.datagrams.pop_front();
+                        }
+                        self.datagrams.push_back((serial, ruling.call));
+                        self.fragments.remember(serial);
                     }
                 }
             }
@@ -644,7 +667,7 @@ impl Desk {
             self.blocks.clear();
             match told {
                 Some(told) => self.blocks.extend_from_slice(told),
-                None if Analyser::carries_many(sight.decoded) => {
+                None if Analyser::carries_many(sight.decoded) || sight.decoded.fragment => {
                     put_call_id(found.id(), &mut self.blocks);
                 }
                 None => put_blocks(payload, part, found.id(), &mut self.blocks),

@@ -25,7 +25,7 @@ use shm_layout::wire::{Priority, WirePacket};
 use shm_layout::worker::{InProgress, Worker, WorkerCommit};
 
 use super::analyser::Analyser;
-use super::desk::{Desk, Means};
+use super::desk::{Desk, Means, find_held};
 use super::load::Load;
 use super::settings::Settings;
 use super::streams::SipStreams;
@@ -335,6 +335,12 @@ impl Harness {
 
     pub(crate) fn count(&self, counter: Counter) -> u64 {
         self.commit.get(counter)
+    }
+
+    /// The bytes of a packet that is held, as the quarantine finds them.
+    pub(crate) fn held_frame(&self, number: u64) -> Option<Vec<u8>> {
+        let found = find_held(&self.held, InProgress::new(0, number));
+        found.map(|(_, frame)| frame)
     }
 
     /// Bytes of the log of held packets that are in use.
