@@ -264,8 +264,10 @@ impl Switchboard {
                 judge
                     .filters
                     .judge(decoded, &fields, judge.bpf_active, &mut self.matches);
+            // Alone, it waits for its signalling even if it matches: its packets shall be told as the real call's.
             let is_alone = self.is_alone(call);
-            if verdict == Verdict::Matched || !is_alone {
+            let is_decided = is_alone && !self.is_undecided(call);
+            if !is_alone || is_decided && verdict == Verdict::Matched {
                 self.stand(call, judge.filters, verdict, false);
             }
             self.settle(call);
