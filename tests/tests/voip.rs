@@ -2,10 +2,7 @@
 //!
 //! The captures are generated: SIP over UDP with media both ways. What belongs to which call is found out here by other means than the node's: by the text of the
 //! messages, and by the addresses and ports that they announce.
-//!
-//! Release builds refuse the mode; see `LC_HUNT_MODE_UNDER_TEST`.
 
-#![cfg(debug_assertions)]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -22,8 +19,6 @@ use lc_tests::processor;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::tempdir;
-
-const UNDER_TEST: &str = "LC_HUNT_MODE_UNDER_TEST=voip";
 
 /// About 500 packets each, 100 of them at the same time.
 fn calls(folder: &Path, packets: u32, more: &[&str]) -> Generated {
@@ -121,7 +116,7 @@ fn start(sent: &Path, sink: &Path, filters: &Path, workers: &str, more: &[&str])
     ]);
     arguments.extend(["--workers".into(), workers.into()]);
     arguments.extend(more.iter().map(OsString::from));
-    Node::start_with_variable(UNDER_TEST, arguments).unwrap()
+    Node::start(arguments).unwrap()
 }
 
 /// Every eighth call is wanted. Returns what is to arrive, and the call of each packet of that by its time.

@@ -20,7 +20,6 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::tempdir;
 
-const UNDER_TEST: &str = "LC_HUNT_MODE_UNDER_TEST=voip";
 
 /// Captures whose facts are about something else, and what to leave out of the comparison.
 const EXCEPTIONS: [(&str, Leave, &str); 7] = [
@@ -225,7 +224,7 @@ fn start(round: &[Capture], sink: &Path, workers: &str, more: &[&str]) -> Node {
     arguments.extend(["--sink".into(), sink.into()]);
     arguments.extend(["--no-filter-policy", "allow", "--workers", workers].map(OsString::from));
     arguments.extend(more.iter().map(OsString::from));
-    Node::start_with_variable(UNDER_TEST, arguments).unwrap()
+    Node::start(arguments).unwrap()
 }
 
 /// Waits for the end, and says what differs.

@@ -18,6 +18,7 @@ use crate::matcher::Compiler;
 use crate::quarantine;
 use crate::voip::analyser::Analyser;
 use crate::voip::desk::Desk;
+use crate::voip::settings::Settings;
 use crate::voip::switchboard::{Elsewhere, Switchboard};
 use crate::worker::Work;
 
@@ -102,8 +103,10 @@ fn work(config: &Config, peers: usize) -> Result<Work, NoMemory> {
         Source::Files(_) => Elsewhere::Exactly,
     };
     // What is told of a call takes less than it does.
-    let board = Switchboard::new(config.calls_log_bytes, elsewhere);
-    let analyser = Analyser::new(config.flow_table_bytes, board)?;
+    let board =
+        Switchboard::new(config.calls_log_bytes, elsewhere).with_silence(&config.voip.silence);
+    let settings = Settings::of(&config.voip);
+    let analyser = Analyser::new(config.flow_table_bytes, board, settings)?;
     Ok(Work::Calls(Box::new(Desk::new(
         analyser,
         peers,

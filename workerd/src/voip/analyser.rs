@@ -7,6 +7,7 @@ use lc_proto::voip::{AccessNetwork, Rtp, Sip};
 use shm_layout::packet::PacketHeader;
 
 use super::call::Role;
+use super::settings::Settings;
 use super::signal::{self, Signal, Tags};
 use super::switchboard::{Judge, MediaFlow, Message as CallMessage, Ruling, Switchboard};
 use crate::decode::{Addr, Decoded, Transport};
@@ -33,7 +34,7 @@ struct Memory {
 pub struct Counts {
     /// SIP messages.
     pub messages: u64,
-    /// SIP messages without a Call-ID that can be taken.
+    /// SIP messages without a Call-ID that can be taken, or longer than they may be.
     pub malformed: u64,
     /// Packets of media.
     pub media: u64,
@@ -63,6 +64,7 @@ pub enum Part {
 pub struct Analyser {
     /// The calls, and what becomes of their packets.
     pub board: Switchboard,
+    settings: Settings,
     flows: FlowTable<Memory>,
     detector: Detector,
     details: Details,
@@ -73,13 +75,21 @@ pub struct Analyser {
 }
 
 impl Analyser {
-    /// Remembers flows in `flow_bytes` of memory, and calls as `board` does.
+    /// Bytes of the flow table that each flow takes.
+    pub const BYTES_PER_FLOW: usize = FlowTable::<Memory>::BYTES_PER_FLOW;
+
+    /// Remembers flows in `flow_bytes` of memory, and calls as `board` does, and keeps to `settings`.
     ///
     /// # Errors
     /// [`NoMemory`]
-    pub fn new(flow_bytes: usize, board: Switchboard) -> Result<Self, NoMemory> {
+    pub fn new(
+        flow_bytes: usize,
+        board: Switchboard,
+        settings: Settings,
+    ) -> Result<Self, NoMemory> {
         Ok(Self {
             board,
+            settings,
             flows: FlowTable::new(flow_bytes, Seed::random(), &Timeouts::default())?,
             detector: Detector::new(),
             details: Details::new(),
@@ -119,7 +129,8 @@ impl Analyser {
         message: &Message<'_>,
     ) -> Option<Ruling> {
         self.counts.messages += 1;
-        let Ok(call_id) = message.call_id() else {
+        let fits = payload.len() <= self.settings.longest_message();
+        let Some(call_id) = message.call_id().ok().filter(|_| fits) else {
             self.counts.malformed += 1;
             return None;
         };
@@ -173,12 +184,14 @@ impl Analyser {
         let Memory { detection, media } = flow.memory;
         let context = Context::decoded(sight.decoded, sight.frame, forward, time_ns)?;
         let verdict = self.detector.observe(&context, detection);
+        let is_expected = verdict.is_none()
+            && (sight.decoded.ports).is_some_and(|ports| self.settings.expects_media(ports));
         let ssrc = match verdict.map(|verdict| verdict.protocol) {
             Some(Protocol::Rtp | Protocol::Srtp | Protocol::Rtcp) => source(payload),
-            None if !detection.given_up() => source(payload),
+            None if is_expected || !detection.given_up() => source(payload),
             _ => None,
         };
-        let is_known = verdict.is_some();
+        let is_known = verdict.is_some() || is_expected;
         let bytes = sight.header.captured_len;
         let ruling = self.board.media(
             judge,

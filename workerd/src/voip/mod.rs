@@ -4,11 +4,16 @@ pub mod analyser;
 pub mod call;
 pub mod calls;
 pub mod desk;
+#[cfg(test)]
+mod desk_tests;
 pub mod dialog;
 pub mod endpoints;
+#[cfg(test)]
+pub(crate) mod harness;
 pub mod held;
 pub mod identities;
 pub mod journal;
+pub mod settings;
 pub mod signal;
 pub mod snapshot;
 pub mod switchboard;

@@ -15,6 +15,8 @@
 
 use std::collections::VecDeque;
 
+use lc_daemon::config::CallSilence;
+
 use super::call::{Call, Role};
 use super::calls::{CallRef, Calls};
 use super::dialog::State;
@@ -161,6 +163,13 @@ impl Switchboard {
             matches: Matches::default(),
             fields: Fields::default(),
         }
+    }
+
+    /// The same, but calls may be silent for so long.
+    #[must_use]
+    pub fn with_silence(mut self, silence: &CallSilence) -> Self {
+        self.calls = self.calls.with_silence(silence);
+        self
     }
 
     /// The calls.
