@@ -3,7 +3,6 @@
 //! Truth are the facts beside each capture. The captures are read in rounds, so that no file tells anything of another one's calls: files of one round have no Call-ID in
 //! common. What differs for a reason stands in [`EXCEPTIONS`].
 
-#![cfg(debug_assertions)]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +18,6 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::tempdir;
-
 
 /// Captures whose facts are about something else, and what to leave out of the comparison.
 const EXCEPTIONS: [(&str, Leave, &str); 7] = [

@@ -2,7 +2,6 @@
 //!
 //! Of 500 calls, 37 match. The caller of every other one stands only in the second leg, which another worker sees than the first one and the media.
 
-#![cfg(debug_assertions)]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::{BTreeMap, HashMap};
@@ -19,8 +18,6 @@ use lc_tests::compare::Difference;
 use lc_tests::node::{Node, PATIENCE};
 use lc_tests::processor;
 use tempfile::tempdir;
-
-const UNDER_TEST: &str = "LC_HUNT_MODE_UNDER_TEST=voip";
 
 const PLAN: Plan = Plan {
     calls: 500,
@@ -125,7 +122,7 @@ fn run(made: &Calls, way: impl Fn(usize) -> Way, workers: &str) -> Result<(), St
         path.into(),
     ]);
     arguments.extend(["--workers".into(), workers.into()]);
-    let node = Node::start_with_variable(UNDER_TEST, arguments).unwrap();
+    let node = Node::start(arguments).unwrap();
     let outcome = node.finish(2 * PATIENCE).unwrap();
     if outcome.code() != 0 {
         return Err(outcome.stderr);

@@ -1,6 +1,5 @@
 //! Calls that run for long, and filters that come while they do.
 
-#![cfg(debug_assertions)]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::HashMap;
@@ -15,8 +14,6 @@ use lc_tests::flow::Flow;
 use lc_tests::node::{Node, PATIENCE, counter};
 use lc_tests::processor;
 use tempfile::tempdir;
-
-const UNDER_TEST: &str = "LC_HUNT_MODE_UNDER_TEST=voip";
 
 /// Filters for some callers, all at once for whoever reads the file.
 fn write_filters<'a>(path: &Path, callers: impl IntoIterator<Item = &'a Call>) {
@@ -46,7 +43,7 @@ fn start(made: &Calls, sink: &Path, filters: &Path, workers: &str, more: &[&str]
     ]);
     arguments.extend(["--workers".into(), workers.into()]);
     arguments.extend(more.iter().map(OsString::from));
-    Node::start_with_variable(UNDER_TEST, arguments).unwrap()
+    Node::start(arguments).unwrap()
 }
 
 #[test]
