@@ -13,7 +13,9 @@
 //!
 //! Nothing here knows packets' bytes: the caller keeps those that wait, and names them by position.
 
-use std::collections::VecDeque;
+mod shared;
+
+use std::collections::{BTreeMap, VecDeque};
 
 use lc_daemon::config::CallSilence;
 
@@ -129,6 +131,8 @@ struct Doubt {
 pub struct Switchboard {
     calls: Calls,
     held: Held<CallRef>,
+    /// Packets that wait and are of several calls.
+    shared: BTreeMap<Position, Vec<CallRef>>,
     /// Calls that are wanted and have packets that wait.
     ready: VecDeque<CallRef>,
     elsewhere: Elsewhere,
@@ -152,6 +156,7 @@ impl Switchboard {
         Self {
             calls: Calls::new(limit),
             held: Held::default(),
+            shared: BTreeMap::new(),
             ready: VecDeque::new(),
             elsewhere,
             doubts: Default::default(),
@@ -406,6 +411,10 @@ impl Switchboard {
 
     /// What waits for a call that has been decided goes its way.
     fn settle(&mut self, call: CallRef) {
+        let is_wanted = |call: &Call| call.shares && call.standing() >= Standing::Passed;
+        if self.calls.get(call).is_some_and(is_wanted) {
+            self.claim(call);
+        }
         let Some(found) = self.calls.get(call) else {
             return;
         };
@@ -429,8 +438,9 @@ impl Switchboard {
         }
     }
 
-    fn discard(&mut self, mut chain: Chain) -> u64 {
-        std::iter::from_fn(|| self.held.pop(&mut chain)).count() as u64
+    /// What becomes of another packet of `bytes` bytes of a call, or, without any, of what is told of a message.
+    pub fn fate(&mut self, call: CallRef, bytes: u32) -> Fate {
+        self.rule(call, bytes, 2).fate
     }
 
     fn rule(&mut self, call: CallRef, bytes: u32, shares: u32) -> Ruling {
@@ -518,6 +528,11 @@ impl Switchboard {
     /// A packet of the call is dropped for lack of room: the call is not complete any more.
     pub fn shed(&mut self, call: CallRef) {
         self.calls.update(call, |call| call.incomplete += 1);
+    }
+
+    /// What lies at `position` is nobody's, and need not be looked at again.
+    pub fn pass_over(&mut self, position: Position) {
+        self.held.pass_over(position);
     }
 
     /// Whether packets wait.
@@ -645,7 +660,10 @@ impl Switchboard {
     /// The packet that [`Switchboard::ready`] gave is forwarded.
     pub fn forwarded(&mut self, call: CallRef) {
         let held = &mut self.held;
-        self.calls.update(call, |call| held.pop(&mut call.chain));
+        let pop = |call: &mut Call| held.pop(&mut call.chain);
+        if let Some(waiting) = self.calls.update(call, pop).flatten() {
+            self.shared.remove(&waiting.position);
+        }
     }
 
     /// A packet of RTP of the call was seen.
@@ -675,7 +693,8 @@ impl Switchboard {
                 });
             }
         }
-        self.tally.dropped += 1;
+        self.shared.remove(&waiting.position);
+        self.tally.dropped += u64::from(waiting.is_packet());
         true
     }
 
