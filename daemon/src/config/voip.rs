@@ -7,7 +7,7 @@ use super::{ConfigError, choice, integer, nonzero, switch};
 use crate::settings::{Value, Values};
 
 /// Settings of voip mode. In other modes they mean nothing.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Voip {
     /// Leave out what runs over TCP.
     pub udp_only: bool,
