@@ -15,6 +15,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use lc_daemon::attach::Peer;
+use lc_daemon::config::Esp;
 use shm_layout::counters::WorkerCounter as Counter;
 use shm_layout::log::{LogBounds, LogError, LogWriter};
 use shm_layout::packet::{HEADER_BYTES, PacketHeader};
@@ -35,6 +36,7 @@ use super::verdict::Standing;
 use crate::decode::{Decoded, decode};
 use crate::describe::Described;
 use crate::emit::{Judged, Outgoing, emit};
+use crate::esp::EspNull;
 use crate::fragments::{self, Fragments, Limits, Offered};
 use crate::interfaces::InterfaceNames;
 use crate::matcher::{Fields, Matches, Verdict};
@@ -80,6 +82,7 @@ struct Hand {
     /// Its bytes, and perhaps more behind them.
     frame: Vec<u8>,
     decoded: Decoded,
+    esp: EspNull,
     /// A record of the log of held packets.
     record: Vec<u8>,
 }
@@ -131,6 +134,7 @@ impl Desk {
                 header: PacketHeader::from_bytes(0, &[0; HEADER_BYTES]),
                 frame: Vec::new(),
                 decoded: Decoded::default(),
+                esp: EspNull::new(Esp::default()),
                 record: Vec::new(),
             },
             matches: Matches::default(),
@@ -145,6 +149,13 @@ impl Desk {
             latest_ns: 0,
             awaits: None,
         }
+    }
+
+    /// The same, but looks into ESP that is not encrypted.
+    #[must_use]
+    pub fn with_esp(mut self, esp: Esp) -> Self {
+        self.hand.esp = EspNull::new(esp);
+        self
     }
 
     /// To be called before the rx rings are read, and often: learns from others, decides on calls, forwards what has waited, and makes room for more. With `at_end`, all calls are decided
@@ -414,9 +425,12 @@ impl Desk {
             Offered::Whole(whole) => {
                 self.parts.clear();
                 self.parts.extend_from_slice(whole.tokens);
+                let time_ns = header.timestamp_ns;
+                let inner = self.hand.esp.open(&whole.decoded, whole.bytes, time_ns);
+                let decoded = inner.unwrap_or(whole.decoded);
                 let sight = Sight {
                     header: &header,
-                    decoded: &whole.decoded,
+                    decoded: &decoded,
                     frame: whole.bytes,
                 };
                 match self.analyser.look(means.judge, &sight) {
@@ -601,7 +615,14 @@ impl Hand {
     fn decode(&mut self) {
         #[cfg(debug_assertions)]
         crate::poison::taste(self.frame());
-        self.decoded = decode(self.header.link_type, self.frame());
+        let decoded = decode(self.header.link_type, self.frame());
+        self.decoded = decoded;
+        if self.esp.concerns(&decoded) {
+            let frame = self.frame.get(..self.header.captured_len as usize);
+            let time_ns = self.header.timestamp_ns;
+            let inner = frame.and_then(|frame| self.esp.open(&decoded, frame, time_ns));
+            self.decoded = inner.unwrap_or(decoded);
+        }
     }
 
     fn sight(&self) -> Sight<'_> {
