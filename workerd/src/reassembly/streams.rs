@@ -204,6 +204,12 @@ impl<S: Default> Streams<S> {
         outcome
     }
 
+    /// Time has gone on to `time_ns`, that of a packet that is no segment.
+    #[inline]
+    pub fn see(&mut self, time_ns: u64) {
+        self.clock.see(time_ns);
+    }
+
     /// Gives up what was waited for and connections that were silent, both for too long by the times of the segments that were taken in. To be called once
     /// per batch; its work is bounded.
     pub fn advance<C: Consumer<State = S>>(&mut self, consumer: &mut C) {

@@ -375,14 +375,20 @@ impl Calls {
     }
 
     /// Forgets a call that has been silent for too long. Packets of it that wait are the caller's to care for; to be called until
-    /// nothing comes.
+    /// nothing comes. One whose packets are about to be forwarded stays.
     pub fn expire(&mut self) -> Option<Orphans> {
         for list in 0..LISTS {
-            let place = self.lists[list].0;
-            let Some(call) = self.places.get(place as usize).filter(|_| place != 0) else {
-                continue;
-            };
-            if call.deadline_ns <= self.now_ns {
+            loop {
+                let place = self.lists[list].0;
+                let call = self.places.get(place as usize).filter(|_| place != 0);
+                let Some(call) = call.filter(|call| call.deadline_ns <= self.now_ns) else {
+                    break;
+                };
+                if call.is_ready {
+                    self.delist(place);
+                    self.enlist(place);
+                    continue;
+                }
                 match call.state() {
                     State::Over => self.counts.ended += 1,
                     _ => self.counts.timed_out += 1,

@@ -27,6 +27,7 @@ use shm_layout::worker::{InProgress, Worker, WorkerCommit};
 use super::analyser::Analyser;
 use super::desk::{Desk, Means};
 use super::settings::Settings;
+use super::streams::SipStreams;
 use super::switchboard::{Elsewhere, Judge, Switchboard};
 use crate::interfaces::InterfaceNames;
 use crate::matcher::FilterSet;
@@ -481,7 +482,8 @@ impl Harness {
 
 fn desk(setup: &Setup, others: usize) -> Desk {
     let board = Switchboard::new(setup.calls_limit, setup.elsewhere);
-    let analyser = Analyser::new(64 << 10, board, Settings::default()).unwrap();
+    let streams = SipStreams::new(Settings::default()).unwrap();
+    let analyser = Analyser::new(64 << 10, streams, board).unwrap();
     Desk::new(analyser, others, setup.elsewhere == Elsewhere::Exactly)
 }
 
