@@ -17,6 +17,7 @@ mod carriers;
 use std::collections::{BTreeMap, HashSet};
 
 use lc_daemon::attach::Peer;
+use lc_daemon::config::Esp;
 use shm_layout::counters::WorkerCounter as Counter;
 use shm_layout::log::{LogBounds, LogError, LogWriter};
 use shm_layout::packet::{HEADER_BYTES, PacketHeader};
@@ -38,6 +39,7 @@ use crate::decode::{Decoded, decode};
 use crate::describe::Described;
 use crate::detect::Protocol;
 use crate::emit::{Judged, Outgoing, emit};
+use crate::esp::EspNull;
 use crate::fragments::{self, Fragments, Limits, Offered};
 use crate::interfaces::InterfaceNames;
 use crate::matcher::{Fields, Matches, Verdict};
@@ -86,6 +88,7 @@ struct Hand {
     /// Its bytes, and perhaps more behind them.
     frame: Vec<u8>,
     decoded: Decoded,
+    esp: EspNull,
     /// A record of the log of held packets.
     record: Vec<u8>,
     /// Whether it is no packet, but what is told of a message apart from its packet ([`Apart`](super::apart::Apart)); the frame is that then.
@@ -151,6 +154,7 @@ impl Desk {
                 header: PacketHeader::from_bytes(0, &[0; HEADER_BYTES]),
                 frame: Vec::new(),
                 decoded: Decoded::default(),
+                esp: EspNull::new(Esp::default()),
                 record: Vec::new(),
                 is_apart: false,
             },
@@ -167,6 +171,13 @@ impl Desk {
             latest_ns: 0,
             awaits: None,
         }
+    }
+
+    /// The same, but looks into ESP that is not encrypted.
+    #[must_use]
+    pub fn with_esp(mut self, esp: Esp) -> Self {
+        self.hand.esp = EspNull::new(esp);
+        self
     }
 
     /// To be called before the rx rings are read, and often: learns from others, decides on calls, forwards what has waited, and makes room for more. With `at_end`, all calls are decided
@@ -453,9 +464,12 @@ impl Desk {
             Offered::Whole(whole) => {
                 self.parts.clear();
                 self.parts.extend_from_slice(whole.tokens);
+                let time_ns = header.timestamp_ns;
+                let inner = self.hand.esp.open(&whole.decoded, whole.bytes, time_ns);
+                let decoded = inner.unwrap_or(whole.decoded);
                 let sight = Sight {
                     header: &header,
-                    decoded: &whole.decoded,
+                    decoded: &decoded,
                     frame: whole.bytes,
                 };
                 if Analyser::carries_many(sight.decoded) {
@@ -728,7 +742,14 @@ impl Hand {
     fn decode(&mut self) {
         #[cfg(debug_assertions)]
         crate::poison::taste(self.frame());
-        self.decoded = decode(self.header.link_type, self.frame());
+        let decoded = decode(self.header.link_type, self.frame());
+        self.decoded = decoded;
+        if self.esp.concerns(&decoded) {
+            let frame = self.frame.get(..self.header.captured_len as usize);
+            let time_ns = self.header.timestamp_ns;
+            let inner = frame.and_then(|frame| self.esp.open(&decoded, frame, time_ns));
+            self.decoded = inner.unwrap_or(decoded);
+        }
     }
 
     fn sight(&self) -> Sight<'_> {
