@@ -287,9 +287,13 @@ impl Exchange {
         // What is told of further messages in a segment comes behind it, without bytes.
         let is_packet = |packet: &&Packet| !packet.bytes.is_empty();
         let with_bytes: Vec<Packet> = arrived.iter().filter(is_packet).map(comparable).collect();
-        let difference = Difference::between(&packets, &with_bytes);
-        if !difference.is_none() {
-            return Err(difference.to_string());
+        let (packets, with_directions) = (by_direction(&packets), by_direction(&with_bytes));
+        for direction in packets.keys().chain(with_directions.keys()) {
+            let of = |all: &Directions| all.get(direction).cloned().unwrap_or_default();
+            let difference = Difference::between(&of(&packets), &of(&with_directions));
+            if !difference.is_none() {
+                return Err(format!("{direction:?}: {difference}"));
+            }
         }
         let mut by_bytes: HashMap<&[u8], BTreeSet<&String>> = HashMap::new();
         for (packet, owners) in expected {
@@ -390,6 +394,22 @@ fn comparable(packet: &Packet) -> Packet {
         packet.time_ns = 0;
     }
     packet
+}
+
+type Directions = BTreeMap<Option<[End; 2]>, Vec<Packet>>;
+
+/// Packets by source and destination. What comes the other way at the same moment may be captured before or after, by each who captures.
+fn by_direction(packets: &[Packet]) -> Directions {
+    let mut directions = Directions::new();
+    for packet in packets {
+        let datagram = Datagram::of(packet);
+        let direction = datagram.map(|datagram| [datagram.source, datagram.destination]);
+        directions
+            .entry(direction)
+            .or_default()
+            .push(packet.clone());
+    }
+    directions
 }
 
 /// What SIPp counted, at all ends.
