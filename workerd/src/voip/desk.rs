@@ -181,10 +181,8 @@ impl Desk {
         let board = &mut self.analyser.board;
         self.journal.learn(means.peers, board);
         board.compare_some(means.judge);
-        let slowest = self.journal.slowest();
-        board.decide(means.judge, |sequence| {
-            slowest.is_none_or(|slowest| slowest > sequence)
-        });
+        let journal = &self.journal;
+        board.decide(means.judge, |sequence| journal.have_passed(sequence));
         self.analyser.advance(means.judge, self.latest_ns, at_end);
         let told = self.follow(means);
         let board = &mut self.analyser.board;
@@ -383,7 +381,13 @@ impl Desk {
             }
         }
         let board = &mut self.analyser.board;
-        board.see(header.sequence, header.timestamp_ns);
+        let journal = &self.journal;
+        board.see(
+            means.judge,
+            header.sequence,
+            header.timestamp_ns,
+            |sequence| journal.have_passed(sequence),
+        );
         if self.hand.decoded.fragment {
             self.look_at_fragment(means, position);
             return Ok(());

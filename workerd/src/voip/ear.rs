@@ -22,8 +22,8 @@ pub struct Counts {
 }
 
 /// Has calls take note of messages.
-#[derive(Default)]
 pub struct Ear {
+    longest_message: usize,
     tags: Tags,
     fields: Fields,
     expected: Vec<(Endpoint, Role)>,
@@ -32,6 +32,18 @@ pub struct Ear {
 }
 
 impl Ear {
+    /// Takes messages of so many bytes at most.
+    #[must_use]
+    pub fn new(longest_message: usize) -> Self {
+        Self {
+            longest_message,
+            tags: Tags::default(),
+            fields: Fields::default(),
+            expected: Vec::new(),
+            counts: Counts::default(),
+        }
+    }
+
     /// A message, whose bytes are `text`, in a packet of `bytes` bytes. None if it is of no call.
     pub fn hear(
         &mut self,
@@ -41,7 +53,8 @@ impl Ear {
         bytes: u32,
     ) -> Option<Ruling> {
         self.counts.messages += 1;
-        let Ok(call_id) = message.call_id() else {
+        let fits = text.len() <= self.longest_message;
+        let Some(call_id) = message.call_id().ok().filter(|_| fits) else {
             self.counts.malformed += 1;
             return None;
         };

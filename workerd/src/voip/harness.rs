@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
 use lc_daemon::attach::Peer;
-use lc_daemon::config::NoFilterPolicy;
+use lc_daemon::config::{NoFilterPolicy, Voip};
 use lc_proto::data::{CapturedPacket, PacketMetadata};
 use prost::Message;
 use shm_layout::counters::WorkerCounter as Counter;
@@ -26,12 +26,11 @@ use shm_layout::worker::{InProgress, Worker, WorkerCommit};
 
 use super::analyser::Analyser;
 use super::desk::{Desk, Means};
+use super::settings::Settings;
 use super::streams::SipStreams;
 use super::switchboard::{Elsewhere, Judge, Switchboard};
 use crate::interfaces::InterfaceNames;
 use crate::matcher::FilterSet;
-use crate::reassembly;
-use crate::sip::framer;
 
 pub(crate) const SECOND: u64 = 1_000_000_000;
 pub(crate) const MILLISECOND: u64 = 1_000_000;
@@ -483,8 +482,7 @@ impl Harness {
 
 fn desk(setup: &Setup, others: usize) -> Desk {
     let board = Switchboard::new(setup.calls_limit, setup.elsewhere);
-    let limits = reassembly::Limits::new(&reassembly::Choice::default());
-    let streams = SipStreams::new(&limits, framer::Limits::default()).unwrap();
+    let streams = SipStreams::new(Settings::of(&Voip::default())).unwrap();
     let analyser = Analyser::new(64 << 10, streams, board).unwrap();
     Desk::new(analyser, others, setup.elsewhere == Elsewhere::Exactly)
 }

@@ -17,6 +17,7 @@ pub(crate) mod harness;
 pub mod held;
 pub mod identities;
 pub mod journal;
+pub mod settings;
 pub mod signal;
 pub mod snapshot;
 pub mod streams;

@@ -17,12 +17,14 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::analyser::{Sight, put_message};
 use super::calls::CallRef;
 use super::chunks::user_messages;
 use super::ear::Ear;
 use super::findings::{Findings, GONE, HAND, Message as Told, Origin};
+use super::settings::Settings;
 use super::switchboard::{Judge, Switchboard};
 use crate::flows::Direction;
 use crate::reassembly::{
@@ -60,7 +62,7 @@ pub enum Heard {
 /// Follows the connections of a worker.
 pub struct SipStreams {
     streams: Streams<Talk>,
-    limits: framer::Limits,
+    settings: Arc<Settings>,
     /// Segments whose messages are known now.
     pub findings: Findings,
 }
@@ -110,7 +112,7 @@ struct Span {
 /// Reads the streams while a segment is taken in.
 struct Reader<'r, 'a> {
     hearing: &'r mut Hearing<'a>,
-    limits: framer::Limits,
+    settings: &'r Settings,
     findings: &'r mut Findings,
     /// Where the segment at hand comes from, in the direction of requests.
     origin: Option<Origin>,
@@ -121,16 +123,22 @@ struct Reader<'r, 'a> {
 }
 
 impl SipStreams {
-    /// Follows connections within `limits`, and messages within those of `sip`.
+    /// Follows connections and messages within the limits of `settings`.
     ///
     /// # Errors
     /// [`NoMemory`]
-    pub fn new(limits: &reassembly::Limits, sip: framer::Limits) -> Result<Self, NoMemory> {
+    pub fn new(settings: Settings) -> Result<Self, NoMemory> {
         Ok(Self {
-            streams: Streams::new(limits)?,
-            limits: sip,
+            streams: Streams::new(&settings.streams)?,
+            settings: Arc::new(settings),
             findings: Findings::default(),
         })
+    }
+
+    /// What it keeps to.
+    #[must_use]
+    pub fn settings(&self) -> &Arc<Settings> {
+        &self.settings
     }
 
     /// What was counted.
@@ -167,7 +175,7 @@ impl SipStreams {
         };
         let mut reader = Reader {
             hearing,
-            limits: self.limits,
+            settings: &self.settings,
             findings: &mut self.findings,
             origin: Some(origin),
             bytes: sight.header.captured_len,
@@ -220,7 +228,7 @@ impl SipStreams {
         let origin = Origin::of(sight.decoded, sight.header);
         let mut reader = Reader {
             hearing,
-            limits: self.limits,
+            settings: &self.settings,
             findings: &mut self.findings,
             origin: None,
             bytes: sight.header.captured_len,
@@ -252,7 +260,7 @@ impl SipStreams {
             self.streams.see(hearing.time_ns);
         }
         let mut reader = Reader {
-            limits: self.limits,
+            settings: &self.settings,
             findings: &mut self.findings,
             origin: None,
             bytes: 0,
@@ -268,7 +276,7 @@ impl SipStreams {
             return;
         }
         let mut reader = Reader {
-            limits: self.limits,
+            settings: &self.settings,
             findings: &mut self.findings,
             origin: None,
             bytes: 0,
@@ -318,7 +326,10 @@ impl Consumer for Reader<'_, '_> {
         let settled = match event {
             Event::Data { offset, bytes } => {
                 let side = sides[way].get_or_insert_with(|| {
-                    Box::new(Side::new(self.limits, offset, !is_joined[way]))
+                    let limits = self
+                        .settings
+                        .stream_limits(origin.ports.unwrap_or_default());
+                    Box::new(Side::new(limits, offset, !is_joined[way]))
                 });
                 let Side { sip, spans } = &mut **side;
                 let mut chunk = bytes;

@@ -17,6 +17,8 @@ mod shared;
 
 use std::collections::{BTreeMap, VecDeque};
 
+use lc_daemon::config::CallSilence;
+
 use super::call::{Call, Role};
 use super::calls::{CallRef, Calls};
 use super::dialog::State;
@@ -168,6 +170,13 @@ impl Switchboard {
         }
     }
 
+    /// The same, but calls may be silent for so long.
+    #[must_use]
+    pub fn with_silence(mut self, silence: &CallSilence) -> Self {
+        self.calls = self.calls.with_silence(silence);
+        self
+    }
+
     /// The calls.
     #[must_use]
     pub fn calls(&self) -> &Calls {
@@ -314,12 +323,17 @@ impl Switchboard {
     /// Decides on calls that may have been matched elsewhere, or later, but were not. `passed` says whether all other workers have handled the packets up to a number; it counts if
     /// verdicts are to be exact.
     pub fn decide(&mut self, judge: Judge<'_>, passed: impl Fn(u64) -> bool) {
+        self.decide_before(self.sequence + 1, judge, passed);
+    }
+
+    /// The same, where no packet from `sequence` on can matter any more to calls whose time has just come.
+    fn decide_before(&mut self, sequence: u64, judge: Judge<'_>, passed: impl Fn(u64) -> bool) {
         for list in [WORDS, MEDIA] {
             while let Some(doubt) = self.doubts[list].front_mut() {
                 if doubt.until_ns > self.now_ns {
                     break;
                 }
-                let sequence = *doubt.sequence.get_or_insert(self.sequence);
+                let sequence = *doubt.sequence.get_or_insert(sequence.saturating_sub(1));
                 if self.elsewhere == Elsewhere::Exactly && !passed(sequence) {
                     break;
                 }
@@ -682,11 +696,19 @@ impl Switchboard {
         true
     }
 
-    /// The packet at hand has number `sequence`, and was captured at `now_ns`: forgets calls and gives up packets that have waited for too long.
-    pub fn see(&mut self, sequence: u64, now_ns: u64) {
-        self.sequence = sequence;
+    /// The packet at hand has number `sequence`, and was captured at `now_ns`: decides on calls whose time has come, as [`Switchboard::decide`] does, then forgets calls and gives
+    /// up packets that have waited for too long.
+    pub fn see(
+        &mut self,
+        judge: Judge<'_>,
+        sequence: u64,
+        now_ns: u64,
+        passed: impl Fn(u64) -> bool,
+    ) {
         self.calls.see(now_ns);
         self.now_ns = self.calls.now_ns();
+        self.decide_before(sequence, judge, passed);
+        self.sequence = sequence;
         while let Some(orphans) = self.calls.expire() {
             self.tally.released += self.discard(orphans.chain);
         }
@@ -886,7 +908,12 @@ mod tests {
         fn wait(&mut self, seconds: u64) {
             let start = self.board.calls.now_ns().max(SECOND);
             for second in 1..=seconds {
-                self.board.see(self.next, start + second * SECOND);
+                let judge = Judge {
+                    filters: &self.filters,
+                    bpf_active: false,
+                };
+                self.board
+                    .see(judge, self.next, start + second * SECOND, |_| false);
             }
         }
     }
@@ -1109,6 +1136,26 @@ mod tests {
     }
 
     #[test]
+    fn calls_are_decided_on_before_they_are_forgotten() {
+        let mut desk = Desk::new(NoFilterPolicy::Allow, &[]);
+        let mut flow = MediaFlow::default();
+        desk.wait(1);
+        for _ in 0..3 {
+            let fate = desk.media(&mut flow, (7, 4002), (8, 6002), 0xef);
+            assert_eq!(fate, Some(Fate::Wait));
+        }
+        // The next packet, of whatever, comes a minute later.
+        let now_ns = desk.board.calls.now_ns() + 60 * SECOND;
+        let judge = Judge {
+            filters: &desk.filters,
+            bpf_active: false,
+        };
+        desk.board.see(judge, 4, now_ns, |_| true);
+        desk.flush();
+        assert_eq!((desk.sent.len(), desk.board.tally().released), (3, 0));
+    }
+
+    #[test]
     fn calls_wait_until_other_workers_have_come_as_far() {
         let mut desk = Desk::with(&["alice"]);
         desk.board = Switchboard::new(1 << 20, Elsewhere::Exactly);
@@ -1130,11 +1177,11 @@ mod tests {
         desk.board.decide(judge, |_| false);
         assert_eq!(
             (desk.board.waits_for(), desk.board.tally().released),
-            (Some(3), 0)
+            (Some(2), 0)
         );
-        desk.board.decide(judge, |sequence| sequence < 3);
+        desk.board.decide(judge, |sequence| sequence < 2);
         assert_eq!(desk.board.tally().released, 0);
-        desk.board.decide(judge, |sequence| sequence <= 3);
+        desk.board.decide(judge, |sequence| sequence <= 2);
         assert_eq!(
             (desk.board.waits_for(), desk.board.tally().released),
             (None, 3)
