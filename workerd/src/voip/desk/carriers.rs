@@ -139,6 +139,10 @@ impl Desk {
                 means.commit.add(Counter::Held, 1);
                 Counter::HeldDropped
             }
+            // What was captured before goes before.
+            Some((_, Fate::Forward)) if board.has_ready() => {
+                return (self.hold_carrier(means, calls, messages), Ok(()));
+            }
             Some((_, Fate::Wait)) => return (self.hold_carrier(means, calls, messages), Ok(())),
             Some((owner, Fate::Forward)) => {
                 self.blocks.clear();
@@ -216,6 +220,7 @@ impl Desk {
         match board.fate(call, 0) {
             Fate::Unwanted | Fate::NoRoom => return Ok(()),
             Fate::Wait => {}
+            Fate::Forward if board.has_ready() => {}
             Fate::Forward => {
                 let headers = origin.decoded();
                 result = self.send_apart(means, call, &header, &headers, &message.block);
