@@ -103,6 +103,7 @@ pub fn generate(folder: &Path, wanted: &Wanted) -> Calls {
         packet.time_ns = packet.time_ns.max(last + 1);
         last = packet.time_ns;
     }
+    acknowledge(&mut sent);
     let packets: Vec<Packet> = sent
         .iter()
         .map(|sent| Packet {
@@ -120,6 +121,34 @@ pub fn generate(folder: &Path, wanted: &Wanted) -> Calls {
         calls_of: sent.into_iter().map(|sent| sent.calls).collect(),
         callers,
         messages,
+    }
+}
+
+/// Has each segment acknowledge what its sender has received by then.
+fn acknowledge(sent: &mut [Sent]) {
+    let mut received: BTreeMap<Vec<u8>, u32> = BTreeMap::new();
+    for packet in sent.iter_mut().filter(|packet| packet.frame[23] == 6) {
+        let frame = &mut packet.frame;
+        let (source, destination) = (
+            [&frame[26..30], &frame[34..36]].concat(),
+            [&frame[30..34], &frame[36..38]].concat(),
+        );
+        let sequence = u32::from_be_bytes(frame[38..42].try_into().unwrap());
+        let is_syn = frame[47] & 2 != 0;
+        let end = sequence + frame.len() as u32 - 54 + u32::from(is_syn);
+        let known = received
+            .entry([destination.clone(), source.clone()].concat())
+            .or_default();
+        *known = end.max(*known);
+        let begin = if frame[34..36] == 5060_u16.to_be_bytes() {
+            1_001
+        } else {
+            5_001
+        };
+        let theirs = received.get(&[source, destination].concat());
+        if frame[47] & 16 != 0 {
+            frame[42..46].copy_from_slice(&theirs.copied().unwrap_or(begin).to_be_bytes());
+        }
     }
 }
 
@@ -174,7 +203,10 @@ impl Generator {
             messages.sort_by_key(|message| message.time_ns);
             match carrier {
                 Carrier::Sctp => self.associate(&ends, way, &messages),
-                _ => self.stream(&ends, way, start, carrier, &messages, wanted.is_rough),
+                _ => {
+                    let is_rough = wanted.is_rough && has_start;
+                    self.stream(&ends, way, start, carrier, &messages, is_rough);
+                }
             }
         }
     }

@@ -113,6 +113,19 @@ fn check(sent: &Calls, wanted: &BTreeSet<String>, sink: &Path) {
 #[test]
 fn segments_of_the_calls_that_match_arrive_whatever_the_number_of_workers() {
     let folder = tempdir().unwrap();
+    let kept = std::path::PathBuf::from("/tmp/wttcp");
+    let _ = fs::remove_dir_all(&kept);
+    fs::create_dir_all(&kept).unwrap();
+    let folder = {
+        drop(folder);
+        struct K(std::path::PathBuf);
+        impl K {
+            fn path(&self) -> &Path {
+                &self.0
+            }
+        }
+        K(kept)
+    };
     let sent = generate(
         folder.path(),
         &Wanted {

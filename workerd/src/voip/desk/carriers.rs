@@ -51,7 +51,7 @@ impl Desk {
         let header = self.hand.header;
         let token = position.unwrap_or(HAND);
         let is_found = self.analyser.streams.findings.has(token);
-        let mut result = self.follow(means);
+        let result = self.follow(means);
         if is_found {
             return result;
         }
@@ -72,11 +72,6 @@ impl Desk {
                 if !self.analyser.streams.rename(connection, direction, token) {
                     board.unpark(token);
                 }
-            }
-            (Heard::Repeats(call), Some(position)) => self.follow_held(position, &[call], &[]),
-            (Heard::Repeats(call), None) => {
-                let (_, sent) = self.follow_hand(means, &[call], &[]);
-                result = result.and(sent);
             }
             (Heard::NoRoom | Heard::Done, _) => {
                 let is_lost = heard == Heard::NoRoom;
