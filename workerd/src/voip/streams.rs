@@ -449,7 +449,7 @@ impl Reader<'_, '_> {
         })
     }
 
-    /// Tells of the segments that end at or before `until`.
+    /// Tells of the segments that end at or before `until`, in the order of capture: one that has to wait has those behind it wait.
     fn settle(
         &mut self,
         ledger: &mut Ledger<'_>,
@@ -457,20 +457,17 @@ impl Reader<'_, '_> {
         origin: Origin,
         spans: &mut VecDeque<Span>,
     ) {
-        if !ledger.is_empty() {
-            for (token, range) in ledger.iter().filter(|(_, range)| range.end <= until) {
-                let first = spans.partition_point(|span| span.range.end <= range.start);
-                let carried = spans.range_mut(first..);
-                let carried = carried.take_while(|span| span.range.start < range.end);
-                let carried = carried.map(|span| {
-                    let begins = range.contains(&span.range.start);
-                    let told = begins.then(|| span.told.take()).flatten();
-                    (span.call, told)
-                });
-                self.findings.add(token, origin, carried);
-            }
-        }
-        ledger.forget(until, |_| {});
+        ledger.forget_first(until, |token, range| {
+            let first = spans.partition_point(|span| span.range.end <= range.start);
+            let carried = spans.range_mut(first..);
+            let carried = carried.take_while(|span| span.range.start < range.end);
+            let carried = carried.map(|span| {
+                let begins = range.contains(&span.range.start);
+                let told = begins.then(|| span.told.take()).flatten();
+                (span.call, told)
+            });
+            self.findings.add(token, origin, carried);
+        });
         // What begins in a segment that was not noted is told without one.
         for span in spans.iter_mut().filter(|span| span.told.is_some()) {
             let is_noted = ledger
@@ -481,8 +478,12 @@ impl Reader<'_, '_> {
                 self.findings.add(GONE, origin, std::iter::once(told));
             }
         }
-        let is_old = |span: &mut Span| span.told.is_none() && span.range.end <= until;
-        while spans.len() > REMEMBERED && spans.pop_front_if(is_old).is_some() {}
+        if spans.len() > REMEMBERED {
+            let starts = ledger.iter().map(|(_, range)| range.start);
+            let until = starts.min().map_or(until, |start| start.min(until));
+            let is_old = |span: &mut Span| span.told.is_none() && span.range.end <= until;
+            while spans.len() > REMEMBERED && spans.pop_front_if(is_old).is_some() {}
+        }
     }
 }
 
