@@ -113,19 +113,6 @@ fn check(sent: &Calls, wanted: &BTreeSet<String>, sink: &Path) {
 #[test]
 fn segments_of_the_calls_that_match_arrive_whatever_the_number_of_workers() {
     let folder = tempdir().unwrap();
-    let kept = std::path::PathBuf::from("/tmp/wttcp");
-    let _ = fs::remove_dir_all(&kept);
-    fs::create_dir_all(&kept).unwrap();
-    let folder = {
-        drop(folder);
-        struct K(std::path::PathBuf);
-        impl K {
-            fn path(&self) -> &Path {
-                &self.0
-            }
-        }
-        K(kept)
-    };
     let sent = generate(
         folder.path(),
         &Wanted {
@@ -151,9 +138,9 @@ fn segments_of_the_calls_that_match_arrive_whatever_the_number_of_workers() {
 
 #[test]
 fn a_worker_that_dies_loses_no_message_and_tells_of_none_twice() {
-    let folder = tempdir().unwrap();
+    let folder = tempdir().unwrap();let folder = folder.keep();let _ = fs::remove_dir_all("/tmp/wttcp"); std::os::unix::fs::symlink(&folder, "/tmp/wttcp").unwrap();
     let sent = generate(
-        folder.path(),
+        &folder,
         &Wanted {
             seed: 2,
             calls: 240,
@@ -162,15 +149,15 @@ fn a_worker_that_dies_loses_no_message_and_tells_of_none_twice() {
             media: 20,
         },
     );
-    let filters = folder.path().join("filters.toml");
+    let filters = folder.join("filters.toml");
     let wanted = choose(&sent, &filters);
-    let sink = folder.path().join("arrived");
+    let sink = folder.join("arrived");
     let node = start(
         &sent.path,
         &sink,
         &filters,
         "2",
-        &["--replay-rate", "3000pps"],
+        &["--replay-rate", "2000pps"],
     );
     let all = sent.packets.len() as u64;
     let received = |status: &serde_json::Value| counter(status, "worker_received_packets_total");
@@ -193,5 +180,6 @@ fn a_worker_that_dies_loses_no_message_and_tells_of_none_twice() {
     }
     let outcome = node.finish(2 * PATIENCE).unwrap();
     assert_eq!(outcome.code(), 0, "{}{}", outcome.stdout, outcome.stderr);
+    println!("{}{}", outcome.stdout, outcome.stderr);
     check(&sent, &wanted, &sink);
 }

@@ -224,18 +224,33 @@ impl Desk {
                 }
             }
         }
-        let board = &mut self.analyser.board;
-        let id = board.calls().get(call).map_or(&[][..], Call::id);
-        let position = Apart::head(carrier, origin, id).and_then(|head| {
+        let calls = self.analyser.board.calls();
+        let id = calls.get(call).map_or(&[][..], Call::id);
+        if let Some(head) = Apart::head(carrier, origin, id) {
             let (queue, header) = (self.hand.queue.to_le_bytes(), header.to_bytes());
-            let parts = [&queue[..], &header, &head, id, &message.block];
-            means.held.append(origin.link_type, &parts).ok()
-        });
-        match position {
-            Some(position) => board.hold(call, position, 0),
-            None => board.shed(call),
+            let record = [&queue[..], &header, &head, id, &message.block].concat();
+            match self.is_restored {
+                true => self.hold_apart(means, call, origin.link_type, &record),
+                // The log goes on behind all that is restored.
+                false => self.late.push((call, origin.link_type, record)),
+            }
         }
         result
+    }
+
+    /// Appends the record of a message to the log of held packets.
+    pub(super) fn hold_apart(
+        &mut self,
+        means: &mut Means<'_>,
+        call: CallRef,
+        link_type: u16,
+        record: &[u8],
+    ) {
+        let board = &mut self.analyser.board;
+        match means.held.append(link_type, &[record]) {
+            Ok(position) => board.hold(call, position, 0),
+            Err(_) => board.shed(call),
+        }
     }
 
     /// Tells of the message in the hand, which was held apart from its packet.
