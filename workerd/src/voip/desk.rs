@@ -73,6 +73,8 @@ pub struct Desk {
     /// Up to which number this worker is done with packets.
     progress: u64,
     is_restored: bool,
+    /// Records of messages that were found while the log was restored.
+    late: Vec<(CallRef, u16, Vec<u8>)>,
     /// Whether verdicts shall not depend on how far the workers have come.
     is_exact: bool,
     /// When the last packet was captured, in nanoseconds.
@@ -167,6 +169,7 @@ impl Desk {
             reported: Reported::default(),
             progress: 0,
             is_restored: false,
+            late: Vec::new(),
             is_exact,
             latest_ns: 0,
             awaits: None,
@@ -186,7 +189,7 @@ impl Desk {
     /// # Errors
     /// [`Full::Now`]: the tx ring has no room.
     pub fn round(&mut self, means: &mut Means<'_>, at_end: bool) -> Result<(), Full> {
-        if !std::mem::replace(&mut self.is_restored, true) {
+        if !self.is_restored {
             self.restore(means);
         }
         let board = &mut self.analyser.board;
@@ -340,6 +343,10 @@ impl Desk {
         let mut position = means.held.tail();
         while let Some(end) = self.restore_next(means, position, &done) {
             position = end;
+        }
+        self.is_restored = true;
+        for (call, link_type, record) in std::mem::take(&mut self.late) {
+            self.hold_apart(means, call, link_type, &record);
         }
     }
 
