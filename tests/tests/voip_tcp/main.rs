@@ -138,7 +138,10 @@ fn segments_of_the_calls_that_match_arrive_whatever_the_number_of_workers() {
 
 #[test]
 fn a_worker_that_dies_loses_no_message_and_tells_of_none_twice() {
-    let folder = tempdir().unwrap();let folder = folder.keep();let _ = fs::remove_dir_all("/tmp/wttcp"); std::os::unix::fs::symlink(&folder, "/tmp/wttcp").unwrap();
+    let folder = tempdir().unwrap();
+    let folder = folder.keep();
+    let _ = fs::remove_dir_all("/tmp/wttcp");
+    std::os::unix::fs::symlink(&folder, "/tmp/wttcp").unwrap();
     let sent = generate(
         &folder,
         &Wanted {
