@@ -17,6 +17,7 @@ mod carriers;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use lc_daemon::attach::Peer;
+use lc_daemon::config::Esp;
 use shm_layout::counters::WorkerCounter as Counter;
 use shm_layout::log::{LogBounds, LogError, LogWriter};
 use shm_layout::packet::{HEADER_BYTES, PacketHeader};
@@ -39,6 +40,7 @@ use crate::decode::{Decoded, decode};
 use crate::describe::Described;
 use crate::detect::Protocol;
 use crate::emit::{Judged, Outgoing, emit};
+use crate::esp::EspNull;
 use crate::fragments::{self, Fragments, Limits, Offered};
 use crate::interfaces::InterfaceNames;
 use crate::matcher::{Fields, Matches, Verdict};
@@ -79,6 +81,8 @@ pub struct Desk {
     /// Up to which number this worker is done with packets.
     progress: u64,
     is_restored: bool,
+    /// Records of messages that were found while the log was restored.
+    late: Vec<(CallRef, u16, Vec<u8>)>,
     /// Whether verdicts shall not depend on how far the workers have come.
     is_exact: bool,
     /// When the last packet was captured, in nanoseconds.
@@ -94,6 +98,7 @@ struct Hand {
     /// Its bytes, and perhaps more behind them.
     frame: Vec<u8>,
     decoded: Decoded,
+    esp: EspNull,
     /// A record of the log of held packets.
     record: Vec<u8>,
     /// Whether it is no packet, but what is told of a message apart from its packet ([`Apart`](super::apart::Apart)); the frame is that then.
@@ -170,10 +175,18 @@ impl Desk {
             reported: Reported::default(),
             progress: 0,
             is_restored: false,
+            late: Vec::new(),
             is_exact,
             latest_ns: 0,
             awaits: None,
         }
+    }
+
+    /// The same, but looks into ESP that is not encrypted.
+    #[must_use]
+    pub fn with_esp(mut self, esp: Esp) -> Self {
+        self.hand.esp = EspNull::new(esp);
+        self
     }
 
     /// To be called before the rx rings are read, and often: learns from others, decides on calls, forwards what has waited, and makes room for more. With `at_end`, all calls are decided
@@ -182,7 +195,7 @@ impl Desk {
     /// # Errors
     /// [`Full::Now`]: the tx ring has no room.
     pub fn round(&mut self, means: &mut Means<'_>, at_end: bool) -> Result<(), Full> {
-        if !std::mem::replace(&mut self.is_restored, true) {
+        if !self.is_restored {
             self.restore(means);
         }
         let board = &mut self.analyser.board;
@@ -369,10 +382,15 @@ impl Desk {
         // What is known of these packets and calls was counted when they came.
         self.reported.analyser = self.analyser.counts();
         self.reported.fragments = *self.fragments.counts();
+        self.reported.streams = *self.analyser.streams.counts();
         let now = self.analyser.board.calls().counts();
         let before = &mut self.reported.calls;
         (before.started, before.matched) = (now.started, now.matched);
         (before.events, before.noise) = (now.events, now.noise);
+        self.is_restored = true;
+        for (call, link_type, record) in std::mem::take(&mut self.late) {
+            self.hold_apart(means, call, link_type, &record);
+        }
     }
 
     /// Looks at the held packet at `position`, and says where the next one lies.
@@ -520,9 +538,12 @@ impl Desk {
                 let serial = whole.serial;
                 self.parts.clear();
                 self.parts.extend_from_slice(whole.tokens);
+                let time_ns = header.timestamp_ns;
+                let inner = self.hand.esp.open(&whole.decoded, whole.bytes, time_ns);
+                let decoded = inner.unwrap_or(whole.decoded);
                 let sight = Sight {
                     header: &header,
-                    decoded: &whole.decoded,
+                    decoded: &decoded,
                     frame: whole.bytes,
                 };
                 if Analyser::carries_many(sight.decoded) {
@@ -796,6 +817,7 @@ impl Hand {
             header: PacketHeader::from_bytes(0, &[0; HEADER_BYTES]),
             frame: Vec::new(),
             decoded: Decoded::default(),
+            esp: EspNull::new(Esp::default()),
             record: Vec::new(),
             is_apart: false,
         }
@@ -820,7 +842,14 @@ impl Hand {
     fn decode(&mut self) {
         #[cfg(debug_assertions)]
         crate::poison::taste(self.frame());
-        self.decoded = decode(self.header.link_type, self.frame());
+        let decoded = decode(self.header.link_type, self.frame());
+        self.decoded = decoded;
+        if self.esp.concerns(&decoded) {
+            let frame = self.frame.get(..self.header.captured_len as usize);
+            let time_ns = self.header.timestamp_ns;
+            let inner = frame.and_then(|frame| self.esp.open(&decoded, frame, time_ns));
+            self.decoded = inner.unwrap_or(decoded);
+        }
     }
 
     fn sight(&self) -> Sight<'_> {

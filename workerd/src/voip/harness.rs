@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
 use lc_daemon::attach::Peer;
-use lc_daemon::config::{NoFilterPolicy, Voip};
+use lc_daemon::config::NoFilterPolicy;
 use lc_proto::data::{CapturedPacket, PacketMetadata};
 use prost::Message;
 use shm_layout::counters::WorkerCounter as Counter;
@@ -503,7 +503,7 @@ impl Harness {
 
 fn desk(setup: &Setup, others: usize) -> Desk {
     let board = Switchboard::new(setup.calls_limit, setup.elsewhere);
-    let streams = SipStreams::new(Settings::of(&Voip::default())).unwrap();
+    let streams = SipStreams::new(Settings::default()).unwrap();
     let analyser = Analyser::new(64 << 10, streams, board).unwrap();
     Desk::new(analyser, others, setup.elsewhere == Elsewhere::Exactly)
 }
