@@ -12,7 +12,9 @@ use super::switchboard::{Judge, MediaFlow, Message as CallMessage, Ruling, Switc
 use crate::decode::{Addr, Decoded, Transport};
 use crate::detect::{Context, Details, Detector, Flow, Protocol};
 use crate::extract;
-use crate::flows::{Direction, FlowTable, NoMemory, Seed, Signal as Progress, Timeouts, Zone};
+use crate::flows::{
+    Direction, FlowTable, NoMemory, Probe, Seed, Signal as Progress, Timeouts, Zone,
+};
 use crate::matcher::{Fields, Kinds};
 use crate::rtp::{self, Header};
 use crate::sip::address::Address;
@@ -168,30 +170,52 @@ impl Analyser {
         }
     }
 
+    /// How the flow of a packet is found, if it has one.
+    #[inline]
+    #[must_use]
+    pub fn probe(&self, decoded: &Decoded) -> Option<Probe> {
+        self.flows.probe(decoded, Zone::NONE)
+    }
+
+    /// Has fetched what will be looked at for packets with these `probes`: flows, their calls, and the sources of those.
+    pub fn prepare(&mut self, probes: &[Probe]) {
+        self.flows.prepare(probes);
+        let calls = || probes.iter().filter_map(|probe| self.flows.guess(probe));
+        let table = self.board.calls();
+        calls().for_each(|memory| table.prefetch(memory.media.call()));
+        calls().for_each(|memory| table.prefetch_streams(memory.media.call()));
+    }
+
     fn media(&mut self, judge: Judge<'_>, sight: &Sight<'_>, payload: &[u8]) -> Option<Ruling> {
         let time_ns = sight.header.timestamp_ns;
         let probe = self.flows.probe(sight.decoded, Zone::NONE)?;
         let flow = self.flows.observe(&probe, time_ns, Progress::None);
         let forward = flow.direction == Direction::Request;
         let Memory { detection, media } = flow.memory;
-        let context = Context::decoded(sight.decoded, sight.frame, forward, time_ns)?;
-        let verdict = self.detector.observe(&context, detection);
-        let ssrc = match verdict.map(|verdict| verdict.protocol) {
-            Some(Protocol::Rtp | Protocol::Srtp | Protocol::Rtcp) => source(payload),
-            None if !detection.given_up() => source(payload),
-            _ => None,
+        let header = Header::read(payload);
+        let source = match (header, detection.verdict()) {
+            // Most packets. Detection would learn nothing: what media may turn into does not look like RTP.
+            (Some(header), Some(verdict)) if is_rtp(verdict.protocol) => Some((header.ssrc, true)),
+            _ => {
+                let context = Context::decoded(sight.decoded, sight.frame, forward, time_ns)?;
+                let verdict = self.detector.observe(&context, detection);
+                let protocol = verdict.map(|verdict| verdict.protocol);
+                let ssrc = match protocol {
+                    Some(protocol) if is_rtp(protocol) || protocol == Protocol::Rtcp => {
+                        source(payload)
+                    }
+                    None if !detection.given_up() => source(payload),
+                    _ => None,
+                };
+                ssrc.map(|ssrc| (ssrc, verdict.is_some()))
+            }
         };
-        let is_known = verdict.is_some();
         let bytes = sight.header.captured_len;
-        let ruling = self.board.media(
-            judge,
-            media,
-            sight.decoded,
-            ssrc.map(|ssrc| (ssrc, is_known)),
-            bytes,
-        )?;
+        let ruling = self
+            .board
+            .media(judge, media, sight.decoded, source, bytes)?;
         self.counts.media += 1;
-        if let Some(header) = Header::read(payload) {
+        if let Some(header) = header {
             self.board.hear(ruling.call, &header, time_ns);
         }
         Some(ruling)
@@ -247,6 +271,10 @@ pub fn part_of(sight: &Sight<'_>) -> Part {
 fn sip(payload: &[u8]) -> Option<Message<'_>> {
     extract::sip::may_begin(&payload[..payload.len().min(extract::HEAD)])
         .then(|| Message::parse(payload))?
+}
+
+fn is_rtp(protocol: Protocol) -> bool {
+    matches!(protocol, Protocol::Rtp | Protocol::Srtp)
 }
 
 /// The source of RTP or RTCP.

@@ -17,6 +17,8 @@
 
 use std::collections::HashMap;
 
+use shm_layout::prefetch::prefetch;
+
 use super::call::{Call, MOST_ENDPOINTS, MOST_STREAMS, Role};
 use super::dialog::{Dialogs, State};
 use super::endpoints::{Endpoint, Endpoints};
@@ -92,6 +94,8 @@ pub struct Calls {
     lists: [(u32, u32); LISTS],
     clock: Clock,
     now_ns: u64,
+    /// No call is to be forgotten before.
+    earliest_ns: u64,
     stamp: u32,
     counts: Counts,
     /// What is learned from others is not told to them.
@@ -114,6 +118,7 @@ impl Calls {
             lists: [(0, 0); LISTS],
             clock: Clock::default(),
             now_ns: 0,
+            earliest_ns: 0,
             stamp: 0,
             counts: Counts::default(),
             is_learning: false,
@@ -198,6 +203,22 @@ impl Calls {
     pub fn get(&self, call: CallRef) -> Option<&Call> {
         let found = self.places.get(call.place as usize)?;
         (call.place != 0 && found.stamp == call.stamp).then_some(found)
+    }
+
+    /// Has a call fetched into the cache.
+    #[inline]
+    pub fn prefetch(&self, call: CallRef) {
+        if let Some(found) = self.places.get(call.place as usize) {
+            prefetch(found);
+        }
+    }
+
+    /// Has the sources of a call's media fetched into the cache, where it is itself.
+    #[inline]
+    pub fn prefetch_streams(&self, call: CallRef) {
+        if let Some(found) = self.get(call) {
+            found.streams.iter().take(2).for_each(prefetch);
+        }
     }
 
     #[inline]
@@ -364,7 +385,16 @@ impl Calls {
 
     /// Forgets a call that has been silent for too long. Packets of it that wait are the caller's to care for; to be called until
     /// nothing comes.
+    #[inline]
     pub fn expire(&mut self) -> Option<Orphans> {
+        match self.now_ns < self.earliest_ns {
+            true => None,
+            false => self.expire_first(),
+        }
+    }
+
+    fn expire_first(&mut self) -> Option<Orphans> {
+        self.earliest_ns = u64::MAX;
         for list in 0..LISTS {
             let place = self.lists[list].0;
             let Some(call) = self.places.get(place as usize).filter(|_| place != 0) else {
@@ -375,8 +405,10 @@ impl Calls {
                     State::Over => self.counts.ended += 1,
                     _ => self.counts.timed_out += 1,
                 }
+                self.earliest_ns = 0;
                 return Some(self.forget(place));
             }
+            self.earliest_ns = self.earliest_ns.min(call.deadline_ns);
         }
         None
     }
@@ -466,6 +498,7 @@ impl Calls {
         let list = list_of(state, call.standing >= Standing::Passed);
         call.deadline_ns = now + patience(state);
         call.list = list as u8;
+        self.earliest_ns = self.earliest_ns.min(call.deadline_ns);
         let (first, last) = self.lists[list];
         (call.previous, call.next) = (last, 0);
         if last == 0 {

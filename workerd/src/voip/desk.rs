@@ -10,6 +10,9 @@
 //! rx ring that it came from. So a successor learns what was told, looks once more at what is held ([`Desk::round`] does so first), and goes on with the
 //! rx ring: each packet is forwarded once.
 //!
+//! Packets come in batches, in two steps: all of them are *taken*, that is copied out of shared memory, decoded, and what is known of their flows and calls fetched into the
+//! cache ([`Desk::prepare`]); then one after the other is *handled*.
+//!
 //! Each packet is looked at once. One that finds the tx ring full is held, although its call is wanted, and goes first when there is room.
 
 use std::collections::{BTreeMap, HashSet};
@@ -35,6 +38,7 @@ use super::verdict::Standing;
 use crate::decode::{Decoded, decode};
 use crate::describe::Described;
 use crate::emit::{Judged, Outgoing, emit};
+use crate::flows::Probe;
 use crate::fragments::{self, Fragments, Limits, Offered};
 use crate::interfaces::InterfaceNames;
 use crate::matcher::{Fields, Matches, Verdict};
@@ -53,6 +57,14 @@ pub struct Desk {
     analyser: Analyser,
     journal: Journal,
     hand: Hand,
+    /// Packets that are taken, and how many; the first of them are handled already. The rest are empty hands.
+    taken: Vec<Hand>,
+    in_batch: usize,
+    handled: usize,
+    /// Those of the packets that are taken.
+    probes: Vec<Probe>,
+    /// What becomes of packets that nobody asks for, by the filters of a generation and whether BPF filters act.
+    kept_back: Option<((u64, bool), Counter)>,
     /// To judge nothing, for the sake of the policy.
     matches: Matches,
     blocks: Vec<u8>,
@@ -73,7 +85,7 @@ pub struct Desk {
     awaits: Option<u64>,
 }
 
-/// The packet at hand, copied out of shared memory.
+/// A packet, copied out of shared memory.
 struct Hand {
     queue: u16,
     header: PacketHeader,
@@ -126,13 +138,12 @@ impl Desk {
         Self {
             analyser,
             journal: Journal::new(peers),
-            hand: Hand {
-                queue: 0,
-                header: PacketHeader::from_bytes(0, &[0; HEADER_BYTES]),
-                frame: Vec::new(),
-                decoded: Decoded::default(),
-                record: Vec::new(),
-            },
+            hand: Hand::empty(),
+            taken: Vec::new(),
+            in_batch: 0,
+            handled: 0,
+            probes: Vec::new(),
+            kept_back: None,
             matches: Matches::default(),
             blocks: Vec::new(),
             fragments: Fragments::new(Limits::default()),
@@ -192,20 +203,27 @@ impl Desk {
         is_awaited || waits && self.progress > slowest + MOST_AHEAD
     }
 
-    /// Whether the packet in the hand can be handled. Where time leaps, packets that wait would be given up for their age, although the others only have to come as far: this packet has to
-    /// come again when [`Desk::is_ahead`] says so.
+    /// Whether the next of the packets that are taken can be handled; if not, it and those behind it are given back. Where time leaps, packets that wait would be given up for their age,
+    /// although the others only have to come as far: this packet has to come again when [`Desk::is_ahead`] says so.
     pub fn is_due(&mut self) -> bool {
+        let Some(next) = self.taken[..self.in_batch].get(self.handled) else {
+            return false;
+        };
         let PacketHeader {
             sequence,
             timestamp_ns,
             ..
-        } = self.hand.header;
+        } = next.header;
         let silence_ns = timestamp_ns.abs_diff(self.latest_ns);
         let leaps = silence_ns > LONG_LEAP_NS || silence_ns > LEAP_NS && self.has_waiting();
         self.awaits = leaps.then_some(sequence);
         // Others may wait for this worker in turn.
         self.passed(sequence);
-        !self.is_ahead()
+        let is_due = !self.is_ahead();
+        if !is_due {
+            self.give_back();
+        }
+        is_due
     }
 
     /// Whether others wait to hear how far this worker has come.
@@ -226,24 +244,49 @@ impl Desk {
         self.progress = self.progress.max(sequence);
     }
 
-    /// Takes a packet into its hand, to be handled next.
+    /// Takes a packet, to be handled behind those that were taken before.
     pub fn take(&mut self, identity: InProgress, header: PacketHeader, data: &SharedBytes<'_>) {
-        let frame = self.hand.room(data.len());
-        data.copy_to(frame);
-        self.hand.queue = u16::from(identity.queue);
-        self.hand.header = header;
+        if self.in_batch == self.taken.len() {
+            self.taken.push(Hand::empty());
+        }
+        let hand = &mut self.taken[self.in_batch];
+        hand.queue = u16::from(identity.queue);
+        hand.header = header;
+        data.copy_to(hand.room(data.len()));
+        hand.decode();
+        self.probes.extend(self.analyser.probe(&hand.decoded));
+        self.in_batch += 1;
     }
 
-    /// Handles the packet in its hand, and counts it.
+    /// Has fetched what is known of the packets that are taken.
+    pub fn prepare(&mut self) {
+        self.analyser.prepare(&self.probes);
+    }
+
+    /// Handles the next of the packets that are taken, and counts it.
     ///
     /// # Errors
-    /// [`Full::Now`]: the tx ring has no room. The packet waits, and is done with.
+    /// [`Full::Now`]: the tx ring has no room. The packet waits, and is done with; those behind it are given back.
     pub fn handle(&mut self, means: &mut Means<'_>) -> Result<(), Full> {
+        std::mem::swap(&mut self.hand, &mut self.taken[self.handled]);
+        self.handled += 1;
+        if self.handled == self.in_batch {
+            self.give_back();
+        }
         let bytes = u64::from(self.hand.header.captured_len);
         means.commit.add(Counter::Received, 1);
         means.commit.add(Counter::ReceivedBytes, bytes);
-        self.look(means, None)?;
-        self.flush(means)
+        let result = self.look(means, None).and_then(|()| self.flush(means));
+        if result.is_err() {
+            self.give_back();
+        }
+        result
+    }
+
+    /// No packet is taken any more.
+    fn give_back(&mut self) {
+        (self.in_batch, self.handled) = (0, 0);
+        self.probes.clear();
     }
 
     /// Before a commit: tells what has changed, and counts what happened.
@@ -340,7 +383,6 @@ impl Desk {
         let header = self.hand.header;
         self.progress = self.progress.max(header.sequence + 1);
         self.latest_ns = header.timestamp_ns;
-        self.hand.decode();
         let decoded = &self.hand.decoded;
         if position.is_none() {
             means
@@ -433,7 +475,6 @@ impl Desk {
                         let hand = &mut self.hand;
                         let has_ports = |position: &&Position| {
                             let found = hand.recall(means.held, **position);
-                            hand.decode();
                             found.is_ok() && hand.decoded.ports.is_some()
                         };
                         let first = self.parts.iter().find(has_ports);
@@ -492,7 +533,6 @@ impl Desk {
             let outcome = match self.hand.recall(means.held, position) {
                 Ok(Some((start, _))) if start == position => {
                     means.worker.set_in_progress(Some(self.hand.identity()));
-                    self.hand.decode();
                     let part = analyser::part_of(&self.hand.sight());
                     self.send(means, owner, part, Some(position))?
                 }
@@ -568,20 +608,40 @@ impl Desk {
     }
 
     /// How packets count that nobody asks for.
+    #[inline]
     fn kept_back(&mut self, means: &Means<'_>) -> Counter {
         let Judge {
             filters,
             bpf_active,
         } = means.judge;
-        let nothing = (&Decoded::default(), &Fields::default());
-        match filters.judge(nothing.0, nothing.1, bpf_active, &mut self.matches) {
-            Verdict::Denied => Counter::FilteredByPolicy,
-            _ => Counter::FilteredNoMatch,
+        let by = (filters.generation(), bpf_active);
+        match self.kept_back {
+            Some((known, counter)) if known == by => counter,
+            _ => {
+                let nothing = (&Decoded::default(), &Fields::default());
+                let verdict = filters.judge(nothing.0, nothing.1, bpf_active, &mut self.matches);
+                let counter = match verdict {
+                    Verdict::Denied => Counter::FilteredByPolicy,
+                    _ => Counter::FilteredNoMatch,
+                };
+                self.kept_back = Some((by, counter));
+                counter
+            }
         }
     }
 }
 
 impl Hand {
+    fn empty() -> Self {
+        Self {
+            queue: 0,
+            header: PacketHeader::from_bytes(0, &[0; HEADER_BYTES]),
+            frame: Vec::new(),
+            decoded: Decoded::default(),
+            record: Vec::new(),
+        }
+    }
+
     fn room(&mut self, len: usize) -> &mut [u8] {
         if self.frame.len() < len {
             self.frame.resize(len, 0);
@@ -612,7 +672,7 @@ impl Hand {
         }
     }
 
-    /// Takes the held packet at `position`, or behind the padding there. Where it starts and ends; `None` where there is none any more.
+    /// Takes and decodes the held packet at `position`, or behind the padding there. Where it starts and ends; `None` where there is none any more.
     fn recall(
         &mut self,
         held: &LogWriter,
@@ -636,6 +696,7 @@ impl Hand {
         }
         self.frame.clear();
         self.frame.extend_from_slice(frame);
+        self.decode();
         Ok(Some((start, end)))
     }
 }
