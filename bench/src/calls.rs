@@ -17,7 +17,7 @@ use lc_capd::source::{
     Deliver, FullRing, Packet, Poll, Predecessor, Source, SourceError, State, Status,
 };
 use lc_daemon::attach::Observer;
-use lc_daemon::config::NoFilterPolicy;
+use lc_daemon::config::{NoFilterPolicy, Voip};
 use lc_daemon::exit::Exit;
 use lc_daemon::signals::Signals;
 use lc_hunt::ledger::Ledger;
@@ -25,7 +25,10 @@ use lc_hunt::supervisor::{ChildStatus, Next, Supervisor, SupervisorConfig, Super
 use lc_workerd::decode::decode;
 use lc_workerd::flows::NoMemory;
 use lc_workerd::matcher::FilterSet;
+use lc_workerd::reassembly;
 use lc_workerd::voip::analyser::{Analyser, Sight};
+use lc_workerd::voip::settings::Settings;
+use lc_workerd::voip::streams::SipStreams;
 use lc_workerd::voip::switchboard::{Elsewhere, Judge, Switchboard};
 use shm_layout::counters::{CaptureCounter, ForwardCounter, WorkerCounter};
 use shm_layout::packet::PacketHeader;
@@ -110,6 +113,9 @@ pub enum CallsError {
     /// There is no memory for the flow table of the reckoning.
     #[error(transparent)]
     NoMemory(#[from] NoMemory),
+    /// There is none for its TCP streams.
+    #[error(transparent)]
+    NoMemoryForStreams(#[from] reassembly::NoMemory),
     /// Nothing went on.
     #[error("no packet was judged for {} s in the phase {phase:?}; are all filters in force?", PATIENCE.as_secs())]
     Stuck {
@@ -224,7 +230,8 @@ fn reckon(settings: TrunkSettings) -> Result<f64, CallsError> {
         ..settings
     })?;
     let board = Switchboard::new(usize::MAX, Elsewhere::Nothing);
-    let mut analyser = Analyser::new(64 << 20, board)?;
+    let streams = SipStreams::new(Settings::of(&Voip::default()))?;
+    let mut analyser = Analyser::new(64 << 20, streams, board)?;
     let filters = FilterSet::none(NoFilterPolicy::Allow);
     let judge = Judge {
         filters: &filters,
@@ -249,7 +256,9 @@ fn reckon(settings: TrunkSettings) -> Result<f64, CallsError> {
                 decoded: &decoded,
                 frame: packet.bytes,
             };
-            analyser.board.see(sequence, packet.time_ns);
+            analyser
+                .board
+                .see(judge, sequence, packet.time_ns, |_| true);
             analyser.look(judge, &sight);
             sequence += 1;
         }

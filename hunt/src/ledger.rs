@@ -127,8 +127,11 @@ impl Ledger {
                 ("steered", steered),
             ],
         ));
+        // Messages without a packet of their own are forwarded as well, but were never captured.
+        let forwarded = worker(WorkerCounter::Forwarded);
+        let apart = worker(WorkerCounter::ToldApart);
         let mut outcomes = vec![
-            ("forwarded", worker(WorkerCounter::Forwarded)),
+            ("forwarded", forwarded.saturating_sub(apart)),
             ("no match", worker(WorkerCounter::FilteredNoMatch)),
             ("by policy", worker(WorkerCounter::FilteredByPolicy)),
             ("too long", worker(WorkerCounter::LostTooLong)),
@@ -161,7 +164,7 @@ impl Ledger {
         let stored = forward(ForwardCounter::DiskStored);
         stages.push(Stage::new(
             "forwarded",
-            worker(WorkerCounter::Forwarded),
+            forwarded,
             vec![
                 ("acknowledged", acknowledged.saturating_sub(from_disk)),
                 ("to disk", stored),

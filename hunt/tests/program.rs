@@ -175,10 +175,6 @@ fn bad_input_is_refused_with_one_clear_message() {
             "GPU pattern matching is missing from this version",
         ),
         (
-            &["voip", "--sink", "o"],
-            "the voip mode is missing from this version",
-        ),
-        (
             &["hunt", "dns", "--sink", "o"],
             "the dns mode is missing from this version",
         ),

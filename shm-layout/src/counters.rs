@@ -161,6 +161,8 @@ counters! {
         FragmentsDropped = "worker_fragments_dropped_packets_total",
         /// Packets dropped under overload together with the rest of their call; they do not count as shed.
         ShedByCall = "worker_shed_by_call_packets_total",
+        /// SIP messages told of without captured bytes, because they began in a packet with others; they count as forwarded packets too.
+        ToldApart = "worker_told_apart_messages_total",
     }
 }
 

@@ -16,8 +16,11 @@ use crate::describe::Describer;
 use crate::flows::NoMemory;
 use crate::matcher::Compiler;
 use crate::quarantine;
+use crate::reassembly;
 use crate::voip::analyser::Analyser;
 use crate::voip::desk::Desk;
+use crate::voip::settings::Settings;
+use crate::voip::streams::SipStreams;
 use crate::voip::switchboard::{Elsewhere, Switchboard};
 use crate::worker::Work;
 
@@ -33,6 +36,9 @@ pub enum StartError {
     /// There is no memory for the flow table.
     #[error(transparent)]
     NoMemory(#[from] NoMemory),
+    /// There is no memory to follow TCP connections.
+    #[error(transparent)]
+    NoMemoryForStreams(#[from] reassembly::NoMemory),
     /// The thread for filters does not start.
     #[error("the thread that compiles filters can't be started: {0}")]
     Thread(#[from] std::io::Error),
@@ -91,7 +97,7 @@ pub fn attach_and_confine(
 }
 
 /// What is done with packets in the node's mode, beside as many other workers as there are `peers`.
-fn work(config: &Config, peers: usize) -> Result<Work, NoMemory> {
+fn work(config: &Config, peers: usize) -> Result<Work, StartError> {
     if config.mode != Mode::Voip {
         let describer = Describer::new(config.flow_table_bytes)?;
         return Ok(Work::Packets(Box::new(Batch::new(describer))));
@@ -102,8 +108,10 @@ fn work(config: &Config, peers: usize) -> Result<Work, NoMemory> {
         Source::Files(_) => Elsewhere::Exactly,
     };
     // What is told of a call takes less than it does.
-    let board = Switchboard::new(config.calls_log_bytes, elsewhere);
-    let analyser = Analyser::new(config.flow_table_bytes, board)?;
+    let board =
+        Switchboard::new(config.calls_log_bytes, elsewhere).with_silence(&config.voip.silence);
+    let streams = SipStreams::new(Settings::of(&config.voip))?;
+    let analyser = Analyser::new(config.flow_table_bytes, streams, board)?;
     Ok(Work::Calls(Box::new(Desk::new(
         analyser,
         peers,

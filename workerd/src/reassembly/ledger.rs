@@ -75,6 +75,17 @@ impl Ledger<'_> {
         }
     }
 
+    /// Gives the packet that was noted last, if that is `token`, the token `other`.
+    pub fn rename_last(&mut self, token: u64, other: u64) -> bool {
+        match self.notes.notes.get_mut(self.chain.last as usize) {
+            Some(note) if note.token == token => {
+                note.token = other;
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Packets that are noted.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -204,6 +204,12 @@ impl<S: Default> Streams<S> {
         outcome
     }
 
+    /// Time has gone on to `time_ns`, that of a packet that is no segment.
+    #[inline]
+    pub fn see(&mut self, time_ns: u64) {
+        self.clock.see(time_ns);
+    }
+
     /// Gives up what was waited for and connections that were silent, both for too long by the times of the segments that were taken in. To be called once
     /// per batch; its work is bounded.
     pub fn advance<C: Consumer<State = S>>(&mut self, consumer: &mut C) {
@@ -1345,11 +1351,11 @@ fn index(direction: Direction) -> usize {
 
 impl Patience {
     fn new(limits: &Limits) -> Self {
-        let timeouts = &limits.timeouts;
+        let longest = &limits.silence;
         let mut silence = [LINGER; 5];
-        silence[Life::Opening as usize] = ticks(timeouts.opening);
-        silence[Life::Established as usize] = ticks(timeouts.established);
-        silence[Life::Closing as usize] = ticks(timeouts.closing);
+        silence[Life::Opening as usize] = ticks(longest.opening);
+        silence[Life::Established as usize] = ticks(longest.established);
+        silence[Life::Closing as usize] = ticks(longest.closing);
         Self {
             silence,
             // A wait begins somewhere in a tick and lasts a part of one: never shorter than it should be.

@@ -299,6 +299,12 @@ impl Framer {
         None
     }
 
+    /// Offset before which all is told: where the message begins that is not whole, or what comes next.
+    #[must_use]
+    pub fn settled(&self) -> u64 {
+        self.offset + self.told as u64
+    }
+
     /// Bytes of memory that it holds.
     #[must_use]
     pub fn held(&self) -> usize {

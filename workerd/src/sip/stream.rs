@@ -1,9 +1,26 @@
 //! SIP messages of a TCP connection, in one direction: bare or in a WebSocket.
 
 use super::framer::{Event, Framer, Limits};
-use super::websocket::WebSocket;
+use super::websocket::{self, WebSocket};
 
-/// Finds the messages of a stream. The first byte tells what it carries: no start line of SIP begins as those of HTTP do.
+/// Longest start line that [`may_begin`] knows.
+const LONGEST_FIRST_LINE: usize = 2048;
+
+/// Whether a message of SIP begins at the start of `bytes`, bare or in a WebSocket frame. Costs nothing for most other protocols.
+#[must_use]
+#[inline]
+pub fn may_begin(bytes: &[u8]) -> bool {
+    match bytes.first() {
+        Some(b'A'..=b'Z' | b's') => {
+            websocket::is_sip(&bytes[..bytes.len().min(LONGEST_FIRST_LINE)])
+        }
+        Some(0x01 | 0x02 | 0x81 | 0x82) => websocket::may_begin(bytes),
+        _ => false,
+    }
+}
+
+/// Finds the messages of a stream. The first byte tells what it carries: no start line of SIP begins as those of HTTP do. A stream that is
+/// joined in its middle is in WebSocket frames if its first bytes are one with SIP in it.
 #[derive(Debug)]
 pub enum Stream {
     /// Nothing has come.
@@ -43,6 +60,9 @@ impl Stream {
             *self = match (*chunk.first()?, from_start) {
                 (b'G' | b'H', true) => Self::WebSocket(WebSocket::new(limits, offset)),
                 (_, true) => Self::Bare(Framer::new(limits, offset)),
+                (_, false) if websocket::may_begin(chunk) => {
+                    Self::WebSocket(WebSocket::joined(limits, offset))
+                }
                 (_, false) => Self::Bare(Framer::joined(limits, offset)),
             };
         }
@@ -65,6 +85,16 @@ impl Stream {
             }
             Self::Bare(framer) => framer.gap(missing),
             Self::WebSocket(socket) => socket.gap(missing),
+        }
+    }
+
+    /// Offset before which all is told: where the message begins that is not whole, or what comes next.
+    #[must_use]
+    pub fn settled(&self) -> u64 {
+        match self {
+            Self::New { offset, .. } => *offset,
+            Self::Bare(framer) => framer.settled(),
+            Self::WebSocket(socket) => socket.settled(),
         }
     }
 

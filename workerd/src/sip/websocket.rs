@@ -18,6 +18,8 @@ use super::message::{Form, start_line};
 pub const LONGEST_HEAD: usize = 16 << 10;
 /// Longest header of a frame.
 const LONGEST_HEADER: usize = 14;
+/// Longest start line that [`may_begin`] knows.
+const LONGEST_FIRST_LINE: usize = 512;
 /// Longest payload of a control frame.
 const LONGEST_CONTROL: u64 = 125;
 
@@ -73,6 +75,15 @@ impl WebSocket {
             message: None,
             damage: None,
             foreign: 0,
+        }
+    }
+
+    /// For a stream that is joined where a frame begins.
+    #[must_use]
+    pub fn joined(limits: Limits, offset: u64) -> Self {
+        Self {
+            state: State::Header(0),
+            ..Self::new(limits, offset)
         }
     }
 
@@ -172,6 +183,17 @@ impl WebSocket {
                 Some(Event::NotSip)
             }
         }
+    }
+
+    /// Offset before which all is told: where the message begins that is not whole, or what comes next.
+    #[must_use]
+    pub fn settled(&self) -> u64 {
+        let pending = match self.state {
+            State::Opening => self.buffer.len(),
+            State::Header(have) => have,
+            State::Payload(_) | State::NotSip => 0,
+        };
+        self.message.unwrap_or(self.offset - pending as u64)
     }
 
     /// Bytes of memory that it holds.
@@ -298,8 +320,31 @@ fn header_len(second: u8) -> usize {
     2 + length + if second & 0x80 == 0 { 0 } else { 4 }
 }
 
+/// Whether the bytes begin with a frame whose payload begins with a start line of SIP.
+#[must_use]
+pub fn may_begin(bytes: &[u8]) -> bool {
+    let [0x01 | 0x02 | 0x81 | 0x82, second, ..] = *bytes else {
+        return false;
+    };
+    let len = header_len(second);
+    let (Some(header), Some(payload)) = (bytes.get(..len), bytes.get(len..)) else {
+        return false;
+    };
+    let mut line = [0; LONGEST_FIRST_LINE];
+    let part = &payload[..payload.len().min(line.len())];
+    let line = &mut line[..part.len()];
+    line.copy_from_slice(part);
+    if let Some(key) = header.last_chunk::<4>().filter(|_| second & 0x80 != 0) {
+        let key = key.iter().cycle();
+        line.iter_mut()
+            .zip(key)
+            .for_each(|(byte, key)| *byte ^= key);
+    }
+    is_sip(line)
+}
+
 /// Whether a message is SIP.
-fn is_sip(message: &[u8]) -> bool {
+pub(super) fn is_sip(message: &[u8]) -> bool {
     let first = split_line(message.trim_ascii_start());
     first.is_some_and(|(line, _)| start_line(line).is_some_and(|(_, form)| form >= Form::Loose))
 }

@@ -3,31 +3,31 @@
 //! What is told of SIP and media stands in two blocks of a packet's metadata, which the processor writes its files and follows its calls by: `sip` of every packet of a
 //! call, with nothing but the Call-ID for media, and `rtp` of RTP.
 
+use std::sync::Arc;
+
 use lc_proto::voip::{AccessNetwork, Rtp, Sip};
 use shm_layout::packet::PacketHeader;
 
-use super::call::Role;
-use super::signal::{self, Signal, Tags};
-use super::switchboard::{Judge, MediaFlow, Message as CallMessage, Ruling, Switchboard};
-use crate::decode::{Addr, Decoded, Transport};
+use super::ear::{self, Ear};
+use super::settings::Settings;
+use super::streams::{Connection, Heard, Hearing, SipStreams};
+use super::switchboard::{Judge, MediaFlow, Ruling, Switchboard};
+use crate::decode::{Decoded, Transport};
 use crate::detect::{Context, Details, Detector, Flow, Protocol};
 use crate::extract;
 use crate::flows::{
     Direction, FlowTable, NoMemory, Probe, Seed, Signal as Progress, Timeouts, Zone,
 };
-use crate::matcher::{Fields, Kinds};
 use crate::rtp::{self, Header};
-use crate::sip::address::Address;
 use crate::sip::header::Name;
-use crate::sip::message::{Message, Start};
-use crate::sip::method::Method;
-use crate::sip::sdp::{Profile, Session};
+use crate::sip::message::Message;
 
 /// What a flow remembers.
 #[derive(Debug, Clone, Copy, Default)]
 struct Memory {
     detection: Flow,
     media: MediaFlow,
+    connection: Connection,
 }
 
 /// What was found, since the analyser was made.
@@ -35,7 +35,7 @@ struct Memory {
 pub struct Counts {
     /// SIP messages.
     pub messages: u64,
-    /// SIP messages without a Call-ID that can be taken.
+    /// SIP messages without a Call-ID that can be taken, or longer than they may be.
     pub malformed: u64,
     /// Packets of media.
     pub media: u64,
@@ -65,40 +65,105 @@ pub enum Part {
 pub struct Analyser {
     /// The calls, and what becomes of their packets.
     pub board: Switchboard,
+    settings: Arc<Settings>,
+    /// SIP over TCP, and what is known of packets that don't carry one message each.
+    pub streams: SipStreams,
     flows: FlowTable<Memory>,
     detector: Detector,
     details: Details,
-    tags: Tags,
-    fields: Fields,
-    expected: Vec<((Addr, u16), Role)>,
-    counts: Counts,
+    ear: Ear,
+    /// Packets of media.
+    media: u64,
 }
 
 impl Analyser {
     /// Bytes of the flow table that each flow takes.
     pub const BYTES_PER_FLOW: usize = FlowTable::<Memory>::BYTES_PER_FLOW;
 
-    /// Remembers flows in `flow_bytes` of memory, and calls as `board` does.
+    /// Remembers flows in `flow_bytes` of memory, connections as `streams` does, whose settings it keeps to, and calls as `board` does.
     ///
     /// # Errors
     /// [`NoMemory`]
-    pub fn new(flow_bytes: usize, board: Switchboard) -> Result<Self, NoMemory> {
+    pub fn new(
+        flow_bytes: usize,
+        streams: SipStreams,
+        board: Switchboard,
+    ) -> Result<Self, NoMemory> {
+        let settings = Arc::clone(streams.settings());
         Ok(Self {
             board,
+            streams,
+            ear: Ear::new(settings.longest_message()),
+            settings,
             flows: FlowTable::new(flow_bytes, Seed::random(), &Timeouts::default())?,
             detector: Detector::new(),
             details: Details::new(),
-            tags: Tags::default(),
-            fields: Fields::default(),
-            expected: Vec::new(),
-            counts: Counts::default(),
+            media: 0,
         })
     }
 
     /// What was found.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.counts
+        let ear::Counts {
+            messages,
+            malformed,
+        } = self.ear.counts;
+        Counts {
+            messages,
+            malformed,
+            media: self.media,
+        }
+    }
+
+    /// Whether a packet may carry parts of several messages: those are for [`Analyser::hear`], others for [`Analyser::look`].
+    #[must_use]
+    #[inline]
+    pub fn carries_many(decoded: &Decoded) -> bool {
+        matches!(decoded.transport, Some(Transport::Tcp | Transport::Sctp)) && !decoded.fragment
+    }
+
+    /// Takes note of a packet that may carry parts of several messages, under the name `token`. What is known is then among the
+    /// [findings](SipStreams::findings).
+    pub fn hear(&mut self, judge: Judge<'_>, sight: &Sight<'_>, token: u64) -> Heard {
+        let time_ns = sight.header.timestamp_ns;
+        let mut hearing = Hearing {
+            judge,
+            board: &mut self.board,
+            ear: &mut self.ear,
+            time_ns,
+        };
+        if sight.decoded.transport == Some(Transport::Sctp) {
+            self.streams.packet(sight, token, &mut hearing);
+            return Heard::Done;
+        }
+        if self.settings.udp_only {
+            return Heard::Done;
+        }
+        let flags = sight.frame.get(sight.decoded.header + 13).copied();
+        let probe = self.flows.probe(sight.decoded, Zone::NONE);
+        let (Some(flags), Some(probe)) = (flags, probe) else {
+            return Heard::Done;
+        };
+        let progress = Progress::of_tcp_flags(flags);
+        let flow = self.flows.observe(&probe, time_ns, progress);
+        let connection = &mut flow.memory.connection;
+        self.streams
+            .segment(connection, flow.direction, sight, token, &mut hearing)
+    }
+
+    /// Gives up what was waited for too long in streams, up to `time_ns`, or all of it, `at_end`.
+    pub fn advance(&mut self, judge: Judge<'_>, time_ns: u64, at_end: bool) {
+        let mut hearing = Hearing {
+            judge,
+            board: &mut self.board,
+            ear: &mut self.ear,
+            time_ns,
+        };
+        match at_end {
+            true => self.streams.close_all(&mut hearing),
+            false => self.streams.advance(&mut hearing),
+        }
     }
 
     /// Takes note of a packet. None if it is not of any call.
@@ -109,64 +174,13 @@ impl Analyser {
         }
         match sip(payload) {
             Some(message) => {
-                let ruling = self.signalling(judge, sight, payload, &message)?;
+                let calls = (&mut self.board, judge);
+                let bytes = sight.header.captured_len;
+                let said = (payload, &message);
+                let ruling = self.ear.hear(calls, sight.decoded, said, bytes)?;
                 Some((ruling, Part::Signalling))
             }
             None => Some((self.media(judge, sight, payload)?, Part::Media)),
-        }
-    }
-
-    fn signalling(
-        &mut self,
-        judge: Judge<'_>,
-        sight: &Sight<'_>,
-        payload: &[u8],
-        message: &Message<'_>,
-    ) -> Option<Ruling> {
-        self.counts.messages += 1;
-        let Ok(call_id) = message.call_id() else {
-            self.counts.malformed += 1;
-            return None;
-        };
-        self.fields.clear();
-        extract::sip::extract(payload, Kinds::ALL, &mut self.fields);
-        self.expected.clear();
-        if let Some(session) = Session::of(message) {
-            for endpoint in session.endpoints() {
-                let role = match endpoint.profile {
-                    Profile::Rtp | Profile::Srtp => Role::Media,
-                    _ => Role::Other,
-                };
-                self.expected.push((endpoint.address, role));
-                let control = endpoint.rtcp.map(|control| (control, Role::Control));
-                self.expected.extend(control);
-            }
-        }
-        let call_message = CallMessage {
-            call_id,
-            signal: self.signal(message),
-            endpoints: &self.expected,
-        };
-        let bytes = sight.header.captured_len;
-        let ruling = self
-            .board
-            .message(judge, &call_message, sight.decoded, &self.fields, bytes);
-        Some(ruling)
-    }
-
-    fn signal(&self, message: &Message<'_>) -> Signal {
-        let start = match message.start() {
-            Start::Request { method, .. } => signal::Start::Request(meaning(method)),
-            Start::Response { code, .. } => {
-                let answered = Method::of_token(message.cseq_method());
-                signal::Start::Response(code, meaning(answered))
-            }
-        };
-        let (from, to) = (message.from(), message.to());
-        let tags = [&from, &to].map(|address| address.as_ref().map_or(&[][..], Address::tag));
-        Signal {
-            start,
-            dialog: self.tags.dialog(tags[0], tags[1]),
         }
     }
 
@@ -191,7 +205,9 @@ impl Analyser {
         let probe = self.flows.probe(sight.decoded, Zone::NONE)?;
         let flow = self.flows.observe(&probe, time_ns, Progress::None);
         let forward = flow.direction == Direction::Request;
-        let Memory { detection, media } = flow.memory;
+        let Memory {
+            detection, media, ..
+        } = flow.memory;
         let header = Header::read(payload);
         let source = match (header, detection.verdict()) {
             // Most packets. Detection would learn nothing: what media may turn into does not look like RTP.
@@ -199,22 +215,22 @@ impl Analyser {
             _ => {
                 let context = Context::decoded(sight.decoded, sight.frame, forward, time_ns)?;
                 let verdict = self.detector.observe(&context, detection);
-                let protocol = verdict.map(|verdict| verdict.protocol);
-                let ssrc = match protocol {
-                    Some(protocol) if is_rtp(protocol) || protocol == Protocol::Rtcp => {
-                        source(payload)
-                    }
-                    None if !detection.given_up() => source(payload),
+                let is_expected = verdict.is_none()
+                    && (sight.decoded.ports)
+                        .is_some_and(|ports| self.settings.expects_media(ports));
+                let ssrc = match verdict.map(|verdict| verdict.protocol) {
+                    Some(Protocol::Rtp | Protocol::Srtp | Protocol::Rtcp) => source(payload),
+                    None if is_expected || !detection.given_up() => source(payload),
                     _ => None,
                 };
-                ssrc.map(|ssrc| (ssrc, verdict.is_some()))
+                ssrc.map(|ssrc| (ssrc, verdict.is_some() || is_expected))
             }
         };
         let bytes = sight.header.captured_len;
         let ruling = self
             .board
             .media(judge, media, sight.decoded, source, bytes)?;
-        self.counts.media += 1;
+        self.media += 1;
         if let Some(header) = header {
             self.board.hear(ruling.call, &header, time_ns);
         }
@@ -254,13 +270,21 @@ impl Analyser {
             self.detector
                 .describe(&context, &mut flow, &mut self.details);
         }
-        verdict.map_or("", |verdict| verdict.protocol.name())
+        match (verdict, part) {
+            (Some(verdict), _) => verdict.protocol.name(),
+            // A part of a message, or one in a frame.
+            (None, Part::Signalling) => Protocol::Sip.name(),
+            (None, Part::Media) => "",
+        }
     }
 }
 
 /// What part a packet that belongs to a call has in it.
 #[must_use]
 pub fn part_of(sight: &Sight<'_>) -> Part {
+    if Analyser::carries_many(sight.decoded) {
+        return Part::Signalling;
+    }
     match sip(sight.decoded.payload_of(sight.frame)) {
         Some(_) => Part::Signalling,
         None => Part::Media,
@@ -286,28 +310,12 @@ fn source(payload: &[u8]) -> Option<u32> {
     Header::read(payload).map(|header| header.ssrc)
 }
 
-/// What a method means to a call.
-fn meaning(method: Method) -> signal::Method {
-    match method {
-        Method::Invite => signal::Method::Invite,
-        Method::Ack => signal::Method::Ack,
-        Method::Bye => signal::Method::Bye,
-        Method::Cancel => signal::Method::Cancel,
-        Method::Prack | Method::Update | Method::Info => signal::Method::WithinCall,
-        _ => signal::Method::Alone,
-    }
-}
-
 /// Appends what is told of a packet of the call `call_id`: of a SIP message all of it, of media the Call-ID and the RTP header.
 pub fn put_blocks(payload: &[u8], part: Part, call_id: &[u8], blocks: &mut Vec<u8>) {
     match (part, sip(payload)) {
         (Part::Signalling, Some(message)) => put_message(&message, call_id, blocks),
         _ => {
-            Sip {
-                call_id,
-                ..Sip::default()
-            }
-            .put(blocks);
+            put_call_id(call_id, blocks);
             if let Some(header) = Header::read(payload).filter(|_| part == Part::Media) {
                 Rtp {
                     ssrc: header.ssrc,
@@ -321,8 +329,17 @@ pub fn put_blocks(payload: &[u8], part: Part, call_id: &[u8], blocks: &mut Vec<u
     }
 }
 
+/// Appends what is told of a packet of which nothing is known but its call.
+pub fn put_call_id(call_id: &[u8], blocks: &mut Vec<u8>) {
+    Sip {
+        call_id,
+        ..Sip::default()
+    }
+    .put(blocks);
+}
+
 /// Appends what is told of a SIP message.
-fn put_message(message: &Message<'_>, call_id: &[u8], blocks: &mut Vec<u8>) {
+pub fn put_message(message: &Message<'_>, call_id: &[u8], blocks: &mut Vec<u8>) {
     let (from, to) = (message.from(), message.to());
     let network = message.access_network();
     let parameters: Vec<_> = network

@@ -45,6 +45,8 @@ pub struct Call {
     pub(super) is_media: bool,
     /// The sources of its media.
     pub(super) streams: Vec<Stream>,
+    /// Whether packets that wait may carry messages of other calls as well.
+    pub(super) shares: bool,
     /// Whether it stands in line to have its packets forwarded.
     pub(super) is_ready: bool,
     /// Packets of it that were lost by our own fault.

@@ -1,6 +1,6 @@
 //! The calls that a worker knows: by Call-ID, bounded in bytes, forgotten when they have been silent for too long.
 //!
-//! | state | forgotten after silence of |
+//! | state | forgotten after silence of, unless [told otherwise](Calls::with_silence) |
 //! |---|---|
 //! | transaction | 32 s (64 T1, RFC 3261 section 17) |
 //! | setup | 5 min: ringing may last (timer C, RFC 3261 section 16.6, is refreshed by each 1xx) |
@@ -17,6 +17,7 @@
 
 use std::collections::HashMap;
 
+use lc_daemon::config::CallSilence;
 use shm_layout::prefetch::prefetch;
 
 use super::call::{Call, MOST_ENDPOINTS, MOST_STREAMS, Role};
@@ -84,6 +85,8 @@ pub struct Orphans {
 #[derive(Debug)]
 pub struct Calls {
     limit: usize,
+    /// How long a call may be silent, by state, in nanoseconds.
+    silence_ns: [u64; State::ALL.len()],
     bytes: usize,
     /// Place 0 is nobody's.
     places: Vec<Call>,
@@ -110,6 +113,7 @@ impl Calls {
     pub fn new(limit: usize) -> Self {
         Self {
             limit,
+            silence_ns: by_state(&CallSilence::default()),
             bytes: 0,
             places: vec![Call::default()],
             free: Vec::new(),
@@ -125,6 +129,13 @@ impl Calls {
             changed: Vec::new(),
             gone: Vec::new(),
         }
+    }
+
+    /// The same, but calls may be silent for so long.
+    #[must_use]
+    pub fn with_silence(mut self, silence: &CallSilence) -> Self {
+        self.silence_ns = by_state(silence);
+        self
     }
 
     /// From now on, whether changes are only learned, and not to be told.
@@ -286,7 +297,7 @@ impl Calls {
         // Media come many times a second: to the second is exact enough.
         let is_stale = |call: &Call| {
             let list = list_of(call.state(), call.standing >= Standing::Passed);
-            call.deadline_ns + SECOND <= now + patience(call.state())
+            call.deadline_ns + SECOND <= now + self.silence_ns[call.state() as usize]
                 || usize::from(call.list) != list
         };
         if self.get(call).is_some_and(is_stale) {
@@ -384,7 +395,7 @@ impl Calls {
     }
 
     /// Forgets a call that has been silent for too long. Packets of it that wait are the caller's to care for; to be called until
-    /// nothing comes.
+    /// nothing comes. One whose packets are about to be forwarded stays.
     #[inline]
     pub fn expire(&mut self) -> Option<Orphans> {
         match self.now_ns < self.earliest_ns {
@@ -396,11 +407,20 @@ impl Calls {
     fn expire_first(&mut self) -> Option<Orphans> {
         self.earliest_ns = u64::MAX;
         for list in 0..LISTS {
-            let place = self.lists[list].0;
-            let Some(call) = self.places.get(place as usize).filter(|_| place != 0) else {
-                continue;
-            };
-            if call.deadline_ns <= self.now_ns {
+            loop {
+                let place = self.lists[list].0;
+                let Some(call) = self.places.get(place as usize).filter(|_| place != 0) else {
+                    break;
+                };
+                if call.deadline_ns > self.now_ns {
+                    self.earliest_ns = self.earliest_ns.min(call.deadline_ns);
+                    break;
+                }
+                if call.is_ready {
+                    self.delist(place);
+                    self.enlist(place);
+                    continue;
+                }
                 match call.state() {
                     State::Over => self.counts.ended += 1,
                     _ => self.counts.timed_out += 1,
@@ -408,7 +428,6 @@ impl Calls {
                 self.earliest_ns = 0;
                 return Some(self.forget(place));
             }
-            self.earliest_ns = self.earliest_ns.min(call.deadline_ns);
         }
         None
     }
@@ -496,7 +515,7 @@ impl Calls {
         let call = &mut self.places[place as usize];
         let state = call.state();
         let list = list_of(state, call.standing >= Standing::Passed);
-        call.deadline_ns = now + patience(state);
+        call.deadline_ns = now + self.silence_ns[state as usize];
         call.list = list as u8;
         self.earliest_ns = self.earliest_ns.min(call.deadline_ns);
         let (first, last) = self.lists[list];
@@ -527,16 +546,19 @@ fn list_of(state: State, wanted: bool) -> usize {
     state as usize * 2 + usize::from(wanted)
 }
 
-/// How long a call may be silent.
-fn patience(state: State) -> u64 {
-    SECOND
-        * match state {
-            State::Transaction => 32,
-            State::Setup => 5 * 60,
-            State::Established => 2 * 60 * 60,
-            State::Over => 30,
-            State::MediaOnly => 60,
-        }
+fn by_state(silence: &CallSilence) -> [u64; State::ALL.len()] {
+    let mut by_state = [0; State::ALL.len()];
+    for state in State::ALL {
+        let time = match state {
+            State::Transaction => silence.transaction,
+            State::Setup => silence.setup,
+            State::Established => silence.established,
+            State::Over => silence.over,
+            State::MediaOnly => silence.media_only,
+        };
+        by_state[state as usize] = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    }
+    by_state
 }
 
 #[cfg(test)]
@@ -544,6 +566,8 @@ mod tests {
     use super::super::signal::{Method, Start};
     use super::*;
     use crate::decode::Addr;
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
     fn signal(start: Start) -> Signal {
@@ -603,6 +627,35 @@ mod tests {
             ),
             (0, 1, 0)
         );
+    }
+
+    #[test]
+    fn each_state_has_a_time_of_its_own() {
+        let silence = CallSilence {
+            transaction: Duration::from_secs(2),
+            setup: Duration::from_secs(4),
+            established: Duration::from_secs(6),
+            over: Duration::from_secs(8),
+            media_only: Duration::from_secs(10),
+        };
+        let mut calls = Calls::new(1 << 20).with_silence(&silence);
+        calls.see(SECOND);
+        for (id, state) in
+            [b"t", b"s", b"m"]
+                .into_iter()
+                .zip([State::Transaction, State::Setup, State::MediaOnly])
+        {
+            calls.find_or_begin(id, state);
+        }
+        established(&mut calls, b"e");
+        let over = established(&mut calls, b"o");
+        calls.observe(over, &signal(Start::Request(Method::Bye)));
+        for left in [4, 3, 2, 1, 0] {
+            wait(&mut calls, 1);
+            assert_eq!(forget_the_silent(&mut calls), 0);
+            wait(&mut calls, 1);
+            assert_eq!((forget_the_silent(&mut calls), calls.len()), (1, left));
+        }
     }
 
     #[test]

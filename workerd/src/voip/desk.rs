@@ -15,6 +15,8 @@
 //!
 //! Each packet is looked at once. One that finds the tx ring full is held, although its call is wanted, and goes first when there is room.
 
+mod carriers;
+
 use std::collections::{BTreeMap, HashSet};
 
 use lc_daemon::attach::Peer;
@@ -28,7 +30,7 @@ use shm_layout::shared_bytes::SharedBytes;
 use shm_layout::wire::Priority;
 use shm_layout::worker::{InProgress, Worker, WorkerCommit};
 
-use super::analyser::{self, Analyser, Part, Sight, put_blocks};
+use super::analyser::{self, Analyser, Part, Sight, put_blocks, put_call_id};
 use super::call::Call;
 use super::calls::{self, CallRef};
 use super::held::{Position, Waiting};
@@ -37,11 +39,13 @@ use super::switchboard::{Fate, Judge, Ruling, Tally};
 use super::verdict::Standing;
 use crate::decode::{Decoded, decode};
 use crate::describe::Described;
+use crate::detect::Protocol;
 use crate::emit::{Judged, Outgoing, emit};
 use crate::flows::Probe;
 use crate::fragments::{self, Fragments, Limits, Offered};
 use crate::interfaces::InterfaceNames;
 use crate::matcher::{Fields, Matches, Verdict};
+use crate::reassembly;
 
 /// Packets that a worker may be ahead of the slowest one while it waits for that one.
 const MOST_AHEAD: u64 = 512;
@@ -73,6 +77,8 @@ pub struct Desk {
     told: BTreeMap<Position, Vec<u8>>,
     /// Positions of what was put together.
     parts: Vec<Position>,
+    /// The other fragments of datagrams that carry a segment, by the position under which it waits.
+    parts_of: BTreeMap<Position, Vec<Position>>,
     reported: Reported,
     /// Up to which number this worker is done with packets.
     progress: u64,
@@ -94,6 +100,19 @@ struct Hand {
     decoded: Decoded,
     /// A record of the log of held packets.
     record: Vec<u8>,
+    /// Whether it is no packet, but what is told of a message apart from its packet ([`Apart`](super::apart::Apart)); the frame is that then.
+    is_apart: bool,
+}
+
+/// What is told of a packet that is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Says {
+    /// What it says itself.
+    Itself,
+    /// What was found when the rest of its message or datagram came: it waits at this position.
+    Held(Position),
+    /// What stands ready.
+    Prepared,
 }
 
 /// What was counted up to the last report.
@@ -101,6 +120,7 @@ struct Hand {
 struct Reported {
     analyser: analyser::Counts,
     fragments: fragments::Counts,
+    streams: reassembly::Counts,
     calls: calls::Counts,
     tally: Tally,
 }
@@ -149,6 +169,7 @@ impl Desk {
             fragments: Fragments::new(Limits::default()),
             told: BTreeMap::new(),
             parts: Vec::new(),
+            parts_of: BTreeMap::new(),
             reported: Reported::default(),
             progress: 0,
             is_restored: false,
@@ -170,13 +191,15 @@ impl Desk {
         let board = &mut self.analyser.board;
         self.journal.learn(means.peers, board);
         board.compare_some(means.judge);
-        let slowest = self.journal.slowest();
-        board.decide(means.judge, |sequence| {
-            slowest.is_none_or(|slowest| slowest > sequence)
-        });
+        let journal = &self.journal;
+        board.decide(means.judge, |sequence| journal.have_passed(sequence));
+        self.analyser.advance(means.judge, self.latest_ns, at_end);
+        let told = self.follow(means);
+        let board = &mut self.analyser.board;
         if at_end {
             board.give_up(means.judge);
         }
+        told?;
         self.flush(means)?;
         // A batch finds room for what it holds; only what is far longer than a packet should be is dropped.
         let board = &mut self.analyser.board;
@@ -250,6 +273,7 @@ impl Desk {
             self.taken.push(Hand::empty());
         }
         let hand = &mut self.taken[self.in_batch];
+        hand.is_apart = false;
         hand.queue = u16::from(identity.queue);
         hand.header = header;
         data.copy_to(hand.room(data.len()));
@@ -297,12 +321,8 @@ impl Desk {
         let board = &mut self.analyser.board;
         self.journal.tell(means.calls, board, progress);
         release(means.held, board.oldest());
-        if !self.told.is_empty() {
-            self.told = match board.oldest() {
-                Some(oldest) => self.told.split_off(&oldest),
-                None => BTreeMap::new(),
-            };
-        }
+        forget_before(&mut self.told, board.oldest());
+        forget_before(&mut self.parts_of, board.oldest());
         self.analyser.tidy(means.commit);
         let kept_back = self.kept_back(means);
         let commit = &mut *means.commit;
@@ -321,6 +341,10 @@ impl Desk {
             now.completed - before.completed,
         );
         self.reported.fragments = now;
+
+        let (now, before) = (*self.analyser.streams.counts(), self.reported.streams);
+        commit.add(Counter::TcpSegmentsLost, now.gaps - before.gaps);
+        self.reported.streams = now;
 
         let board = &self.analyser.board;
         let (now, before) = (board.calls().counts(), self.reported.calls);
@@ -367,11 +391,18 @@ impl Desk {
         if done.contains(&start) {
             return Some(end);
         }
+        if self.hand.is_apart {
+            let tail = means.held.tail();
+            self.restore_apart(start, |at| at >= tail && !done.contains(&at));
+            return Some(end);
+        }
         if means.condemned == Some(self.hand.identity()) {
             means.commit.add(Counter::Quarantined, 1);
             means.commit.add(Counter::HeldReleased, 1);
             return Some(end);
         }
+        means.worker.set_in_progress(Some(self.hand.identity()));
+        self.hand.decode();
         // What finds no room in the tx ring waits where it lies.
         let _ = self.look(means, Some(start));
         Some(end)
@@ -393,10 +424,19 @@ impl Desk {
             }
         }
         let board = &mut self.analyser.board;
-        board.see(header.sequence, header.timestamp_ns);
+        let journal = &self.journal;
+        board.see(
+            means.judge,
+            header.sequence,
+            header.timestamp_ns,
+            |sequence| journal.have_passed(sequence),
+        );
         if self.hand.decoded.fragment {
             self.look_at_fragment(means, position);
             return Ok(());
+        }
+        if Analyser::carries_many(&self.hand.decoded) {
+            return self.look_at_carrier(means, position);
         }
         let found = self.analyser.look(means.judge, &self.hand.sight());
         let outcome = match found {
@@ -413,7 +453,7 @@ impl Desk {
                     means.commit.add(Counter::HeldDropped, 1);
                     return Ok(());
                 }
-                Fate::Forward => match self.send(means, call, part, None) {
+                Fate::Forward => match self.send(means, call, part, Says::Itself, &[]) {
                     Ok(outcome) => outcome,
                     Err(full) => {
                         self.hold(means, call, position);
@@ -461,6 +501,14 @@ impl Desk {
                     decoded: &whole.decoded,
                     frame: whole.bytes,
                 };
+                if Analyser::carries_many(sight.decoded) {
+                    let heard = self.analyser.hear(means.judge, &sight, position);
+                    self.parts.retain(|part| *part != position);
+                    self.parts_of.insert(position, self.parts.clone());
+                    // What finds no room in the tx ring waits.
+                    let _ = self.place(means, Some(position), heard);
+                    return self.give_up_fragments(means);
+                }
                 match self.analyser.look(means.judge, &sight) {
                     None => self
                         .parts
@@ -475,6 +523,7 @@ impl Desk {
                         let hand = &mut self.hand;
                         let has_ports = |position: &&Position| {
                             let found = hand.recall(means.held, **position);
+                            hand.decode();
                             found.is_ok() && hand.decoded.ports.is_some()
                         };
                         let first = self.parts.iter().find(has_ports);
@@ -533,8 +582,16 @@ impl Desk {
             let outcome = match self.hand.recall(means.held, position) {
                 Ok(Some((start, _))) if start == position => {
                     means.worker.set_in_progress(Some(self.hand.identity()));
+                    if self.hand.is_apart {
+                        self.send_held_apart(means, owner)?;
+                        self.analyser.board.forwarded(owner);
+                        continue;
+                    }
+                    self.hand.decode();
                     let part = analyser::part_of(&self.hand.sight());
-                    self.send(means, owner, part, Some(position))?
+                    let sharers = self.analyser.board.sharers(position);
+                    let sharers = sharers.map(<[CallRef]>::to_vec).unwrap_or_default();
+                    self.send(means, owner, part, Says::Held(position), &sharers)?
                 }
                 _ => Counter::CorruptRecords,
             };
@@ -544,36 +601,51 @@ impl Desk {
         Ok(())
     }
 
-    /// Puts the packet in the hand into the tx ring, with what is told of its call. What became of it.
+    /// Puts the packet in the hand into the tx ring, with what is told of its call, and the ids of its filters and of those of `sharers`. What became of it.
     fn send(
         &mut self,
         means: &mut Means<'_>,
         call: CallRef,
         part: Part,
-        position: Option<Position>,
+        says: Says,
+        sharers: &[CallRef],
     ) -> Result<Counter, Full> {
-        let is_passed = |call: &Call| call.standing() == Standing::Passed;
-        let calls = self.analyser.board.calls();
-        let is_passed = calls.get(call).is_some_and(is_passed);
-        let kept_bytes = match part {
-            Part::Media => 2 * means.kept_bytes,
-            Part::Signalling => means.kept_bytes,
-        };
-        if is_passed && kept_bytes > 0 && !means.tx.has_room(kept_bytes) {
-            self.analyser.board.shed(call);
+        if self.is_shed(means, call, part) {
             return Ok(Counter::ShedByCall);
         }
         let sight = self.hand.sight();
         let protocol = self.analyser.describe(&sight, part);
         let details = self.analyser.details();
-        let Some(found) = self.analyser.board.calls().get(call) else {
+        let calls = self.analyser.board.calls();
+        let Some(found) = calls.get(call) else {
             return Ok(Counter::FilteredNoMatch);
         };
         let payload = sight.decoded.payload_of(sight.frame);
-        self.blocks.clear();
-        match position.and_then(|position| self.told.get(&position)) {
-            Some(told) => self.blocks.extend_from_slice(told),
-            None => put_blocks(payload, part, found.id(), &mut self.blocks),
+        let told = match says {
+            Says::Held(position) => self.told.get(&position),
+            Says::Itself | Says::Prepared => None,
+        };
+        if says != Says::Prepared {
+            self.blocks.clear();
+            match told {
+                Some(told) => self.blocks.extend_from_slice(told),
+                None if Analyser::carries_many(sight.decoded) => {
+                    put_call_id(found.id(), &mut self.blocks);
+                }
+                None => put_blocks(payload, part, found.id(), &mut self.blocks),
+            }
+        }
+        let mut all = None;
+        for sharer in sharers.iter().filter(|sharer| **sharer != call) {
+            let is_wanted = |call: &&Call| call.standing() >= Standing::Passed;
+            for id in calls
+                .get(*sharer)
+                .filter(is_wanted)
+                .iter()
+                .flat_map(|call| call.ids().iter())
+            {
+                all.get_or_insert_with(|| found.ids().clone()).add(id);
+            }
         }
         let outgoing = Outgoing {
             header: sight.header,
@@ -587,11 +659,8 @@ impl Desk {
             },
         };
         let judged = Judged {
-            ids: found.ids().iter(),
-            priority: match (found.standing(), part) {
-                (Standing::Matched, _) | (_, Part::Signalling) => Priority::High,
-                _ => Priority::Normal,
-            },
+            ids: all.as_ref().unwrap_or(found.ids()).iter(),
+            priority: priority(found, part),
         };
         let ordinal = means.commit.get(Counter::Forwarded);
         match emit(means.tx, ordinal, outgoing, judged, |bytes| {
@@ -605,6 +674,67 @@ impl Desk {
             Err(Full::Always) => Ok(Counter::LostTooLong),
             Err(Full::Now) => Err(Full::Now),
         }
+    }
+
+    /// Puts what is told of a message into the tx ring, without its packet. What finds no room for being shed, or too long, is not told.
+    fn send_apart(
+        &mut self,
+        means: &mut Means<'_>,
+        call: CallRef,
+        header: &PacketHeader,
+        decoded: &Decoded,
+        block: &[u8],
+    ) -> Result<(), Full> {
+        if self.is_shed(means, call, Part::Signalling) {
+            return Ok(());
+        }
+        let Some(found) = self.analyser.board.calls().get(call) else {
+            return Ok(());
+        };
+        let outgoing = Outgoing {
+            header,
+            decoded,
+            interface_name: means.interfaces.get(means.session, header.interface),
+            described: Described {
+                protocol: Protocol::Sip.name(),
+                info: "",
+                details: &[],
+                blocks: block,
+            },
+        };
+        let judged = Judged {
+            ids: found.ids().iter(),
+            priority: priority(found, Part::Signalling),
+        };
+        let ordinal = means.commit.get(Counter::Forwarded);
+        match emit(means.tx, ordinal, outgoing, judged, |_| {}) {
+            Ok(()) => {
+                means.commit.add(Counter::Forwarded, 1);
+                means.commit.add(Counter::ToldApart, 1);
+                Ok(())
+            }
+            Err(Full::Always) => {
+                self.analyser.board.shed(call);
+                Ok(())
+            }
+            Err(Full::Now) => Err(Full::Now),
+        }
+    }
+
+    /// Whether what is to be sent of a call that nothing asked for is dropped, since the tx ring is nearly full.
+    fn is_shed(&mut self, means: &mut Means<'_>, call: CallRef, part: Part) -> bool {
+        let is_passed = |call: &Call| call.standing() == Standing::Passed;
+        let calls = self.analyser.board.calls();
+        let is_passed = calls.get(call).is_some_and(is_passed);
+        let kept_bytes = match part {
+            Part::Media => 2 * means.kept_bytes,
+            Part::Signalling => means.kept_bytes,
+        };
+        let is_shed = is_passed && kept_bytes > 0 && !means.tx.has_room(kept_bytes);
+        if is_shed {
+            self.analyser.board.shed(call);
+        }
+        is_shed
     }
 
     /// How packets count that nobody asks for.
@@ -639,6 +769,7 @@ impl Hand {
             frame: Vec::new(),
             decoded: Decoded::default(),
             record: Vec::new(),
+            is_apart: false,
         }
     }
 
@@ -672,7 +803,7 @@ impl Hand {
         }
     }
 
-    /// Takes and decodes the held packet at `position`, or behind the padding there. Where it starts and ends; `None` where there is none any more.
+    /// Takes the held packet at `position`, or behind the padding there. Where it starts and ends; `None` where there is none any more.
     fn recall(
         &mut self,
         held: &LogWriter,
@@ -691,13 +822,21 @@ impl Hand {
         let header = header.first_chunk().ok_or(malformed)?;
         self.header = PacketHeader::from_bytes(link_type, header);
         self.queue = u16::from_le_bytes(*queue);
-        if frame.len() != self.header.captured_len as usize {
+        self.is_apart = self.header.captured_len == 0 && !frame.is_empty();
+        if !self.is_apart && frame.len() != self.header.captured_len as usize {
             return Err(malformed);
         }
         self.frame.clear();
         self.frame.extend_from_slice(frame);
-        self.decode();
         Ok(Some((start, end)))
+    }
+}
+
+/// How urgent what is sent of a call is.
+fn priority(call: &Call, part: Part) -> Priority {
+    match (call.standing(), part) {
+        (Standing::Matched, _) | (_, Part::Signalling) => Priority::High,
+        _ => Priority::Normal,
     }
 }
 
@@ -713,6 +852,15 @@ fn count(commit: &mut WorkerCommit, outcome: Counter, was_held: bool, header: &P
             _ => Counter::HeldReleased,
         };
         commit.add(end, 1);
+    }
+}
+
+/// Forgets what is known of packets that lay before the oldest one that waits.
+fn forget_before<T>(known: &mut BTreeMap<Position, T>, oldest: Option<Position>) {
+    match oldest {
+        _ if known.is_empty() => {}
+        Some(oldest) => *known = known.split_off(&oldest),
+        None => known.clear(),
     }
 }
 

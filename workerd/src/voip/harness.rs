@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
 use lc_daemon::attach::Peer;
-use lc_daemon::config::NoFilterPolicy;
+use lc_daemon::config::{NoFilterPolicy, Voip};
 use lc_proto::data::{CapturedPacket, PacketMetadata};
 use prost::Message;
 use shm_layout::counters::WorkerCounter as Counter;
@@ -26,6 +26,8 @@ use shm_layout::worker::{InProgress, Worker, WorkerCommit};
 
 use super::analyser::Analyser;
 use super::desk::{Desk, Means};
+use super::settings::Settings;
+use super::streams::SipStreams;
 use super::switchboard::{Elsewhere, Judge, Switchboard};
 use crate::interfaces::InterfaceNames;
 use crate::matcher::FilterSet;
@@ -480,7 +482,8 @@ impl Harness {
 
 fn desk(setup: &Setup, others: usize) -> Desk {
     let board = Switchboard::new(setup.calls_limit, setup.elsewhere);
-    let analyser = Analyser::new(64 << 10, board).unwrap();
+    let streams = SipStreams::new(Settings::of(&Voip::default())).unwrap();
+    let analyser = Analyser::new(64 << 10, streams, board).unwrap();
     Desk::new(analyser, others, setup.elsewhere == Elsewhere::Exactly)
 }
 

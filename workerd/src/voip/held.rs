@@ -48,10 +48,18 @@ pub struct Waiting<O> {
     pub position: Position,
     /// When it was captured, in nanoseconds.
     pub time_ns: u64,
-    /// Its length in bytes.
+    /// Its length in bytes; 0 for what is told of a message without its packet.
     pub bytes: u32,
     /// Whose it is.
     pub owner: O,
+}
+
+impl<O> Waiting<O> {
+    /// Whether it is a packet, and not only what is told of a message.
+    #[must_use]
+    pub fn is_packet(&self) -> bool {
+        self.bytes > 0
+    }
 }
 
 #[derive(Debug)]
@@ -144,6 +152,59 @@ impl<O: Copy> Held<O> {
             packets: 1,
             bytes: entry.waiting.bytes,
         })
+    }
+
+    /// Whose the packet at `position` is, if it waits.
+    #[must_use]
+    pub fn owner_at(&self, position: Position) -> Option<O> {
+        Some(self.waiting_at(position)?.owner)
+    }
+
+    /// The length of the packet at `position`, if it waits.
+    #[must_use]
+    pub fn bytes_at(&self, position: Position) -> Option<u32> {
+        Some(self.waiting_at(position)?.bytes)
+    }
+
+    fn waiting_at(&self, position: Position) -> Option<&Waiting<O>> {
+        let at = |entry: &Entry<O>| entry.waiting.position.cmp(&position);
+        let entry = &self.entries[self.entries.binary_search_by(at).ok()?];
+        (!entry.is_done).then_some(&entry.waiting)
+    }
+
+    /// Takes the packet at `position` out of its chain, as a chain of its own.
+    pub fn split(&mut self, chain: &mut Chain, position: Position) -> Option<Chain> {
+        let (mut before, mut number) = (0, chain.first);
+        loop {
+            let entry = self.entry(number)?;
+            if entry.waiting.position == position {
+                break;
+            }
+            (before, number) = (number, entry.next);
+        }
+        let entry = self.entry(number)?;
+        let bytes = entry.waiting.bytes;
+        let next = std::mem::take(&mut entry.next);
+        match self.entry(before) {
+            Some(before) => before.next = next,
+            None => chain.first = next,
+        }
+        if chain.last == number {
+            chain.last = before;
+        }
+        chain.packets -= 1;
+        chain.bytes = chain.bytes.saturating_sub(bytes);
+        Some(Chain {
+            first: number,
+            last: number,
+            packets: 1,
+            bytes,
+        })
+    }
+
+    /// What lies at `position` need not be looked at again, though it does not wait.
+    pub fn pass_over(&mut self, position: Position) {
+        self.done.push(position);
     }
 
     /// Where packets lie that wait and are nobody's.
@@ -252,6 +313,16 @@ mod tests {
                     0 | 1 => {
                         held.push(&mut chains[one], waiting(position as u64, one));
                         model[one].push(position as u64);
+                    }
+                    2 if !model[one].is_empty() && other > 0 => {
+                        let place = other % model[one].len();
+                        let position = model[one].remove(place);
+                        let mut split = held.split(&mut chains[one], position).unwrap();
+                        let last = (one + 1) % 5;
+                        held.merge(&mut chains[last], &mut split, last);
+                        prop_assert_eq!(held.owner_at(position), Some(last));
+                        model[last].push(position);
+                        model[last].sort_unstable();
                     }
                     2 => {
                         let expected = (!model[one].is_empty()).then(|| model[one].remove(0));

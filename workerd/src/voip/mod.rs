@@ -1,19 +1,25 @@
 //! Calls: which there are, whether they are wanted, and which packets are theirs.
 
 pub mod analyser;
+pub mod apart;
 pub mod call;
 pub mod calls;
+pub mod chunks;
 pub mod desk;
 #[cfg(test)]
 mod desk_tests;
 pub mod dialog;
+pub mod ear;
 pub mod endpoints;
+pub mod findings;
 #[cfg(test)]
 pub(crate) mod harness;
 pub mod held;
 pub mod identities;
 pub mod journal;
+pub mod settings;
 pub mod signal;
 pub mod snapshot;
+pub mod streams;
 pub mod switchboard;
 pub mod verdict;

@@ -13,7 +13,11 @@
 //!
 //! Nothing here knows packets' bytes: the caller keeps those that wait, and names them by position.
 
-use std::collections::VecDeque;
+mod shared;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use lc_daemon::config::CallSilence;
 
 use super::call::{Call, Role};
 use super::calls::{CallRef, Calls};
@@ -136,6 +140,8 @@ struct Doubt {
 pub struct Switchboard {
     calls: Calls,
     held: Held<CallRef>,
+    /// Packets that wait and are of several calls.
+    shared: BTreeMap<Position, Vec<CallRef>>,
     /// Calls that are wanted and have packets that wait.
     ready: VecDeque<CallRef>,
     elsewhere: Elsewhere,
@@ -159,6 +165,7 @@ impl Switchboard {
         Self {
             calls: Calls::new(limit),
             held: Held::default(),
+            shared: BTreeMap::new(),
             ready: VecDeque::new(),
             elsewhere,
             doubts: Default::default(),
@@ -170,6 +177,13 @@ impl Switchboard {
             matches: Matches::default(),
             fields: Fields::default(),
         }
+    }
+
+    /// The same, but calls may be silent for so long.
+    #[must_use]
+    pub fn with_silence(mut self, silence: &CallSilence) -> Self {
+        self.calls = self.calls.with_silence(silence);
+        self
     }
 
     /// The calls.
@@ -318,12 +332,17 @@ impl Switchboard {
     /// Decides on calls that may have been matched elsewhere, or later, but were not. `passed` says whether all other workers have handled the packets up to a number; it counts if
     /// verdicts are to be exact.
     pub fn decide(&mut self, judge: Judge<'_>, passed: impl Fn(u64) -> bool) {
+        self.decide_before(self.sequence + 1, judge, passed);
+    }
+
+    /// The same, where no packet from `sequence` on can matter any more to calls whose time has just come.
+    fn decide_before(&mut self, sequence: u64, judge: Judge<'_>, passed: impl Fn(u64) -> bool) {
         for list in [WORDS, MEDIA] {
             while let Some(doubt) = self.doubts[list].front_mut() {
                 if doubt.until_ns > self.now_ns {
                     break;
                 }
-                let sequence = *doubt.sequence.get_or_insert(self.sequence);
+                let sequence = *doubt.sequence.get_or_insert(sequence.saturating_sub(1));
                 if self.elsewhere == Elsewhere::Exactly && !passed(sequence) {
                     break;
                 }
@@ -399,6 +418,10 @@ impl Switchboard {
 
     /// What waits for a call that has been decided goes its way.
     fn settle(&mut self, call: CallRef) {
+        let is_wanted = |call: &Call| call.shares && call.standing() >= Standing::Passed;
+        if self.calls.get(call).is_some_and(is_wanted) {
+            self.claim(call);
+        }
         let Some(found) = self.calls.get(call) else {
             return;
         };
@@ -422,8 +445,9 @@ impl Switchboard {
         }
     }
 
-    fn discard(&mut self, mut chain: Chain) -> u64 {
-        std::iter::from_fn(|| self.held.pop(&mut chain)).count() as u64
+    /// What becomes of another packet of `bytes` bytes of a call, or, without any, of what is told of a message.
+    pub fn fate(&mut self, call: CallRef, bytes: u32) -> Fate {
+        self.rule(call, bytes, 2).fate
     }
 
     fn rule(&mut self, call: CallRef, bytes: u32, shares: u32) -> Ruling {
@@ -511,6 +535,11 @@ impl Switchboard {
     /// A packet of the call is dropped for lack of room: the call is not complete any more.
     pub fn shed(&mut self, call: CallRef) {
         self.calls.update(call, |call| call.incomplete += 1);
+    }
+
+    /// What lies at `position` is nobody's, and need not be looked at again.
+    pub fn pass_over(&mut self, position: Position) {
+        self.held.pass_over(position);
     }
 
     /// Whether packets wait.
@@ -638,7 +667,10 @@ impl Switchboard {
     /// The packet that [`Switchboard::ready`] gave is forwarded.
     pub fn forwarded(&mut self, call: CallRef) {
         let held = &mut self.held;
-        self.calls.update(call, |call| held.pop(&mut call.chain));
+        let pop = |call: &mut Call| held.pop(&mut call.chain);
+        if let Some(waiting) = self.calls.update(call, pop).flatten() {
+            self.shared.remove(&waiting.position);
+        }
     }
 
     /// A packet of RTP of the call was seen.
@@ -668,15 +700,24 @@ impl Switchboard {
                 });
             }
         }
-        self.tally.dropped += 1;
+        self.shared.remove(&waiting.position);
+        self.tally.dropped += u64::from(waiting.is_packet());
         true
     }
 
-    /// The packet at hand has number `sequence`, and was captured at `now_ns`: forgets calls and gives up packets that have waited for too long.
-    pub fn see(&mut self, sequence: u64, now_ns: u64) {
-        self.sequence = sequence;
+    /// The packet at hand has number `sequence`, and was captured at `now_ns`: decides on calls whose time has come, as [`Switchboard::decide`] does, then forgets calls and gives
+    /// up packets that have waited for too long.
+    pub fn see(
+        &mut self,
+        judge: Judge<'_>,
+        sequence: u64,
+        now_ns: u64,
+        passed: impl Fn(u64) -> bool,
+    ) {
         self.calls.see(now_ns);
         self.now_ns = self.calls.now_ns();
+        self.decide_before(sequence, judge, passed);
+        self.sequence = sequence;
         while let Some(orphans) = self.calls.expire() {
             self.tally.released += self.discard(orphans.chain);
         }
@@ -876,7 +917,12 @@ mod tests {
         fn wait(&mut self, seconds: u64) {
             let start = self.board.calls.now_ns().max(SECOND);
             for second in 1..=seconds {
-                self.board.see(self.next, start + second * SECOND);
+                let judge = Judge {
+                    filters: &self.filters,
+                    bpf_active: false,
+                };
+                self.board
+                    .see(judge, self.next, start + second * SECOND, |_| false);
             }
         }
     }
@@ -1099,6 +1145,26 @@ mod tests {
     }
 
     #[test]
+    fn calls_are_decided_on_before_they_are_forgotten() {
+        let mut desk = Desk::new(NoFilterPolicy::Allow, &[]);
+        let mut flow = MediaFlow::default();
+        desk.wait(1);
+        for _ in 0..3 {
+            let fate = desk.media(&mut flow, (7, 4002), (8, 6002), 0xef);
+            assert_eq!(fate, Some(Fate::Wait));
+        }
+        // The next packet, of whatever, comes a minute later.
+        let now_ns = desk.board.calls.now_ns() + 60 * SECOND;
+        let judge = Judge {
+            filters: &desk.filters,
+            bpf_active: false,
+        };
+        desk.board.see(judge, 4, now_ns, |_| true);
+        desk.flush();
+        assert_eq!((desk.sent.len(), desk.board.tally().released), (3, 0));
+    }
+
+    #[test]
     fn calls_wait_until_other_workers_have_come_as_far() {
         let mut desk = Desk::with(&["alice"]);
         desk.board = Switchboard::new(1 << 20, Elsewhere::Exactly);
@@ -1120,11 +1186,11 @@ mod tests {
         desk.board.decide(judge, |_| false);
         assert_eq!(
             (desk.board.waits_for(), desk.board.tally().released),
-            (Some(3), 0)
+            (Some(2), 0)
         );
-        desk.board.decide(judge, |sequence| sequence < 3);
+        desk.board.decide(judge, |sequence| sequence < 2);
         assert_eq!(desk.board.tally().released, 0);
-        desk.board.decide(judge, |sequence| sequence <= 3);
+        desk.board.decide(judge, |sequence| sequence <= 2);
         assert_eq!(
             (desk.board.waits_for(), desk.board.tally().released),
             (None, 3)

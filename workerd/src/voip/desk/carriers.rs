@@ -1,0 +1,279 @@
+//! Packets that carry parts of several messages, or of none: segments of TCP, packets of SCTP.
+//!
+//! | what | becomes |
+//! |---|---|
+//! | a segment with parts of messages of one call | a packet of that call; with all that is told of the first message that begins in it, or with the Call-ID alone |
+//! | each further message that begins in it | a record of its own, without captured bytes, right behind |
+//! | a segment with parts of messages of several calls | a packet of those of them that are wanted, with the ids of all their filters and the Call-ID of one; each message that begins in it is a record of its own call |
+//! | a segment without any: handshakes, acknowledgements, line ends that keep a connection alive | nobody's |
+//!
+//! So a processor finds each captured packet once and each message once, whatever the segments are, and messages of calls that nobody wants are not told of.
+
+use shm_layout::counters::WorkerCounter as Counter;
+use shm_layout::packet::PacketHeader;
+use shm_layout::ring::Full;
+
+use super::{Desk, Means, Says, count};
+use crate::voip::analyser::{Part, put_call_id};
+use crate::voip::apart::Apart;
+use crate::voip::call::Call;
+use crate::voip::calls::CallRef;
+use crate::voip::findings::{Findings, GONE, HAND, Message, Origin};
+use crate::voip::held::Position;
+use crate::voip::streams::Heard;
+use crate::voip::switchboard::Fate;
+
+impl Desk {
+    /// Finds out what the packet in the hand carries, and what becomes of it, and of others of which that is known now. It lies at `position` if it was held.
+    pub(super) fn look_at_carrier(
+        &mut self,
+        means: &mut Means<'_>,
+        position: Option<Position>,
+    ) -> Result<(), Full> {
+        let header = self.hand.header;
+        if let Some(position) = position {
+            let board = &mut self.analyser.board;
+            board.park(position, header.captured_len);
+        }
+        let token = position.unwrap_or(HAND);
+        let sight = self.hand.sight();
+        let heard = self.analyser.hear(means.judge, &sight, token);
+        self.place(means, position, heard)
+    }
+
+    /// The packet in the hand, or what it completes, is known to the streams as what was `heard`. It is parked at `position` if it was held.
+    pub(super) fn place(
+        &mut self,
+        means: &mut Means<'_>,
+        position: Option<Position>,
+        heard: Heard,
+    ) -> Result<(), Full> {
+        let header = self.hand.header;
+        let token = position.unwrap_or(HAND);
+        let is_found = self.analyser.streams.findings.has(token);
+        let mut result = self.follow(means);
+        if is_found {
+            return result;
+        }
+        match (heard, position) {
+            (Heard::Waits(..), Some(_)) => {}
+            (Heard::Waits(connection, direction), None) => {
+                let token = match self.put_aside(means) {
+                    Ok(position) => position,
+                    Err(_) => {
+                        means.commit.add(Counter::HeldDropped, 1);
+                        GONE
+                    }
+                };
+                let board = &mut self.analyser.board;
+                if token != GONE {
+                    board.park(token, header.captured_len);
+                }
+                if !self.analyser.streams.rename(connection, direction, token) {
+                    board.unpark(token);
+                }
+            }
+            (Heard::Repeats(call), Some(position)) => self.follow_held(position, &[call], &[]),
+            (Heard::Repeats(call), None) => {
+                let (_, sent) = self.follow_hand(means, &[call], &[]);
+                result = result.and(sent);
+            }
+            (Heard::NoRoom | Heard::Done, _) => {
+                let is_lost = heard == Heard::NoRoom;
+                means.commit.add(Counter::TcpOutOfMemory, is_lost.into());
+                match position {
+                    Some(position) => self.follow_held(position, &[], &[]),
+                    None => {
+                        let outcome = self.kept_back(means);
+                        count(means.commit, outcome, false, &header);
+                    }
+                }
+            }
+        }
+        result
+    }
+
+    /// Packets of which is known now what they carry go their ways.
+    pub(super) fn follow(&mut self, means: &mut Means<'_>) -> Result<(), Full> {
+        if self.analyser.streams.findings.is_empty() {
+            return Ok(());
+        }
+        let mut findings: Findings = std::mem::take(&mut self.analyser.streams.findings);
+        let mut result = Ok(());
+        for (carrier, calls, messages) in findings.iter() {
+            let mut place = carrier.token;
+            match carrier.token {
+                HAND => {
+                    let (position, sent) = self.follow_hand(means, calls, messages);
+                    place = position;
+                    result = result.and(sent);
+                }
+                GONE => place = HAND,
+                position => self.follow_held(position, calls, messages),
+            }
+            let own = own_message(calls, messages).filter(|_| carrier.token != GONE);
+            for message in &messages[usize::from(own.is_some())..] {
+                let told = self.tell_apart(means, place, &carrier.origin, message);
+                result = result.and(told);
+            }
+        }
+        findings.clear();
+        self.analyser.streams.findings = findings;
+        result
+    }
+
+    /// The packet in the hand carries parts of messages of `calls`. Where it lies now, if it has to wait.
+    fn follow_hand(
+        &mut self,
+        means: &mut Means<'_>,
+        calls: &[CallRef],
+        messages: &[Message],
+    ) -> (Position, Result<(), Full>) {
+        let header = self.hand.header;
+        let board = &mut self.analyser.board;
+        let owner = board.owner(calls);
+        let fate = owner.map(|owner| (owner, board.fate(owner, header.captured_len)));
+        let outcome = match fate {
+            None | Some((_, Fate::Unwanted)) => self.kept_back(means),
+            Some((_, Fate::NoRoom)) => {
+                means.commit.add(Counter::Held, 1);
+                Counter::HeldDropped
+            }
+            Some((_, Fate::Wait)) => return (self.hold_carrier(means, calls, messages), Ok(())),
+            Some((owner, Fate::Forward)) => {
+                self.blocks.clear();
+                match own_message(calls, messages) {
+                    Some(message) => self.blocks.extend_from_slice(&message.block),
+                    None => {
+                        let calls = self.analyser.board.calls();
+                        let id = calls.get(owner).map_or(&[][..], Call::id);
+                        put_call_id(id, &mut self.blocks);
+                    }
+                }
+                match self.send(means, owner, Part::Signalling, Says::Prepared, calls) {
+                    Ok(outcome) => outcome,
+                    Err(full) => {
+                        return (self.hold_carrier(means, calls, messages), Err(full));
+                    }
+                }
+            }
+        };
+        count(means.commit, outcome, false, &header);
+        (HAND, Ok(()))
+    }
+
+    /// Has the packet in the hand wait. Where it lies.
+    fn hold_carrier(
+        &mut self,
+        means: &mut Means<'_>,
+        calls: &[CallRef],
+        messages: &[Message],
+    ) -> Position {
+        let Ok(position) = self.put_aside(means) else {
+            means.commit.add(Counter::HeldDropped, 1);
+            for call in calls {
+                self.analyser.board.shed(*call);
+            }
+            return HAND;
+        };
+        let board = &mut self.analyser.board;
+        board.park(position, self.hand.header.captured_len);
+        self.follow_held(position, calls, messages);
+        position
+    }
+
+    /// The parked packet at `position` carries parts of messages of `calls`.
+    fn follow_held(&mut self, position: Position, calls: &[CallRef], messages: &[Message]) {
+        if let Some(message) = own_message(calls, messages) {
+            self.told.insert(position, message.block.clone());
+        }
+        self.analyser.board.share(position, calls);
+        // The other fragments of a datagram.
+        for part in self.parts_of.remove(&position).unwrap_or_default() {
+            self.analyser.board.share(part, calls);
+        }
+    }
+
+    /// Tells of a message without its packet, which lies at `carrier`, as soon as its call is wanted.
+    fn tell_apart(
+        &mut self,
+        means: &mut Means<'_>,
+        carrier: Position,
+        origin: &Origin,
+        message: &Message,
+    ) -> Result<(), Full> {
+        let board = &mut self.analyser.board;
+        let header = PacketHeader {
+            timestamp_ns: message.time_ns,
+            captured_len: 0,
+            original_len: 0,
+            link_type: origin.link_type,
+            interface: origin.interface,
+            ..self.hand.header
+        };
+        let call = message.call;
+        let mut result = Ok(());
+        match board.fate(call, 0) {
+            Fate::Unwanted | Fate::NoRoom => return Ok(()),
+            Fate::Wait => {}
+            Fate::Forward => {
+                let headers = origin.decoded();
+                result = self.send_apart(means, call, &header, &headers, &message.block);
+                if result.is_ok() {
+                    return result;
+                }
+            }
+        }
+        let board = &mut self.analyser.board;
+        let id = board.calls().get(call).map_or(&[][..], Call::id);
+        let position = Apart::head(carrier, origin, id).and_then(|head| {
+            let (queue, header) = (self.hand.queue.to_le_bytes(), header.to_bytes());
+            let parts = [&queue[..], &header, &head, id, &message.block];
+            means.held.append(origin.link_type, &parts).ok()
+        });
+        match position {
+            Some(position) => board.hold(call, position, 0),
+            None => board.shed(call),
+        }
+        result
+    }
+
+    /// Tells of the message in the hand, which was held apart from its packet.
+    pub(super) fn send_held_apart(
+        &mut self,
+        means: &mut Means<'_>,
+        call: CallRef,
+    ) -> Result<(), Full> {
+        let record = std::mem::take(&mut self.hand.frame);
+        let result = match Apart::read(&record) {
+            Some(apart) => {
+                let header = self.hand.header;
+                self.send_apart(means, call, &header, &apart.decoded, apart.block)
+            }
+            None => Ok(()),
+        };
+        self.hand.frame = record;
+        result
+    }
+
+    /// What the hand holds lies at `position`: a message that is told of apart from its packet. A predecessor held it. If the packet waits as well, both are
+    /// found again there.
+    pub(super) fn restore_apart(&mut self, position: Position, is_live: impl Fn(Position) -> bool) {
+        let board = &mut self.analyser.board;
+        let known = Apart::read(&self.hand.frame)
+            .filter(|apart| apart.carrier == HAND || !is_live(apart.carrier))
+            .and_then(|apart| board.calls().find(apart.call_id));
+        match known {
+            Some(call) if board.fate(call, 0) != Fate::Unwanted => board.hold(call, position, 0),
+            _ => board.pass_over(position),
+        }
+    }
+}
+
+/// The message that is told of with its packet.
+fn own_message<'m>(calls: &[CallRef], messages: &'m [Message]) -> Option<&'m Message> {
+    match calls {
+        [_] => messages.first(),
+        _ => None,
+    }
+}

@@ -1,0 +1,493 @@
+//! SIP over TCP, bare and in WebSockets: from the segments of connections to the messages that they carry.
+//!
+//! ```text
+//!   segment -> reassembly::Streams -> sip::Stream, one a direction -> messages -> calls
+//!                    |                                                   |
+//!                    +-- which segments carry which bytes --> Findings <-+  segments whose messages are known
+//! ```
+//!
+//! A segment is *settled* when nothing in it is part of a message that is not whole: then all that it carries is known, and it is told of, once, in [`Findings`], with the calls of its messages and what is
+//! told of those that begin in it. Until then the caller keeps it. One that carries no part of a message of a call (line ends that keep a connection alive, other protocols) is told of without calls.
+//!
+//! - A message that is not whole (a gap, a limit, the end of the stream) is counted as malformed, and no call hears of it; its segments are those of the call that its Call-ID names, if that is known already.
+//! - A segment that comes again is of the call whose message it repeats, as long as that is among the last [`REMEMBERED`] of its direction.
+//! - A connection that is not SIP is forgotten as soon as that shows, with all that was kept of it, and its segments cost a look at their first byte: one that begins with a SIP start line, and a SYN, make it be followed again.
+//!
+//! Memory: a place for each connection that is followed (see [`reassembly::Limits`](crate::reassembly::Limits)), and a parser for each direction that has carried bytes.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::analyser::{Sight, put_message};
+use super::calls::CallRef;
+use super::chunks::user_messages;
+use super::ear::Ear;
+use super::findings::{Findings, GONE, HAND, Message as Told, Origin};
+use super::settings::Settings;
+use super::switchboard::{Judge, Switchboard};
+use crate::flows::Direction;
+use crate::reassembly::{
+    self, ConnectionId, Consumer, Event, Fate, Interest, Ledger, NoMemory, Segment, Stream, Streams,
+};
+use crate::sip::framer::{self, Framed};
+use crate::sip::message::Message;
+use crate::sip::stream as sip;
+
+/// Messages of a direction whose segments are known when they come again.
+pub const REMEMBERED: usize = 8;
+const SYN: u8 = 2;
+
+/// What a flow remembers of its connection.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Connection {
+    id: Option<ConnectionId>,
+    /// It is not SIP.
+    is_foreign: bool,
+}
+
+/// What is known of a segment when it was taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// It is among the findings, or carries nothing that anybody waits for.
+    Done,
+    /// It has to be kept until it is among the findings, under another name if that was [`HAND`]: see [`SipStreams::rename`].
+    Waits(ConnectionId, Direction),
+    /// It repeats what was settled, of this call.
+    Repeats(CallRef),
+    /// There was no memory to put it in order.
+    NoRoom,
+}
+
+/// Follows the connections of a worker.
+pub struct SipStreams {
+    streams: Streams<Talk>,
+    settings: Arc<Settings>,
+    /// Segments whose messages are known now.
+    pub findings: Findings,
+}
+
+/// What takes note of messages.
+pub struct Hearing<'a> {
+    /// The filters in force.
+    pub judge: Judge<'a>,
+    /// The calls.
+    pub board: &'a mut Switchboard,
+    /// Has them take note.
+    pub ear: &'a mut Ear,
+    /// When the packet at hand was captured, in nanoseconds.
+    pub time_ns: u64,
+}
+
+/// What is known of a connection.
+#[derive(Debug, Default)]
+struct Talk {
+    /// Where requests come from.
+    origin: Option<Origin>,
+    /// By direction.
+    sides: [Option<Box<Side>>; 2],
+    /// Whether the beginning of a direction was missed.
+    is_joined: [bool; 2],
+    /// Whether any message was found.
+    is_sip: bool,
+}
+
+/// A direction of a connection that has carried bytes.
+#[derive(Debug)]
+struct Side {
+    sip: sip::Stream,
+    /// Messages of calls, those that are not settled and some of those that are; in the order of the stream.
+    spans: VecDeque<Span>,
+}
+
+/// Where a message of a call stands.
+#[derive(Debug)]
+struct Span {
+    range: Range<u64>,
+    call: CallRef,
+    /// Until the segment is settled that it begins in.
+    told: Option<Told>,
+}
+
+/// Reads the streams while a segment is taken in.
+struct Reader<'r, 'a> {
+    hearing: &'r mut Hearing<'a>,
+    settings: &'r Settings,
+    findings: &'r mut Findings,
+    /// Where the segment at hand comes from, in the direction of requests.
+    origin: Option<Origin>,
+    /// The length of its packet.
+    bytes: u32,
+    /// The connection that turned out last not to be SIP.
+    foreign: Option<ConnectionId>,
+}
+
+impl SipStreams {
+    /// Follows connections and messages within the limits of `settings`.
+    ///
+    /// # Errors
+    /// [`NoMemory`]
+    pub fn new(settings: Settings) -> Result<Self, NoMemory> {
+        Ok(Self {
+            streams: Streams::new(&settings.streams)?,
+            settings: Arc::new(settings),
+            findings: Findings::default(),
+        })
+    }
+
+    /// What it keeps to.
+    #[must_use]
+    pub fn settings(&self) -> &Arc<Settings> {
+        &self.settings
+    }
+
+    /// What was counted.
+    #[must_use]
+    pub fn counts(&self) -> &reassembly::Counts {
+        self.streams.counts()
+    }
+
+    /// Takes in the segment `sight`, which goes in `direction` of `connection`, under the name `token`.
+    pub fn segment(
+        &mut self,
+        connection: &mut Connection,
+        direction: Direction,
+        sight: &Sight<'_>,
+        token: u64,
+        hearing: &mut Hearing<'_>,
+    ) -> Heard {
+        let payload = sight.decoded.payload_of(sight.frame);
+        let header = sight.frame.get(sight.decoded.header..).unwrap_or_default();
+        let time_ns = sight.header.timestamp_ns;
+        let Some(segment) = Segment::read(header, payload, direction, time_ns, Some(token)) else {
+            return Heard::Done;
+        };
+        if connection.is_foreign {
+            if segment.flags & SYN == 0 && !sip::may_begin(payload) {
+                return Heard::Done;
+            }
+            *connection = Connection::default();
+        }
+        let origin = Origin::of(sight.decoded, sight.header);
+        let origin = match direction {
+            Direction::Request => origin,
+            Direction::Response => origin.turned(),
+        };
+        let mut reader = Reader {
+            hearing,
+            settings: &self.settings,
+            findings: &mut self.findings,
+            origin: Some(origin),
+            bytes: sight.header.captured_len,
+            foreign: None,
+        };
+        let outcome = self
+            .streams
+            .segment(&mut connection.id, &segment, &mut reader);
+        reader.origin = None;
+        let Some(id) = connection.id else {
+            return Heard::Done;
+        };
+        let stream = self.streams.stream(id, direction);
+        let is_sip = stream.as_ref().is_some_and(|stream| stream.state.is_sip);
+        let is_foreign = outcome.fate == Fate::Ignored || reader.foreign == Some(id);
+        if is_foreign && !is_sip {
+            // What was kept of the other direction is told of.
+            self.streams.close(id, &mut reader);
+            *connection = Connection {
+                id: None,
+                is_foreign: true,
+            };
+            return Heard::Done;
+        }
+        let Some(stream) = stream else {
+            return Heard::Done;
+        };
+        stream.state.origin.get_or_insert(origin);
+        if self.findings.has(token) {
+            return Heard::Done;
+        }
+        match outcome.fate {
+            _ if outcome.noted => Heard::Waits(id, direction),
+            Fate::Empty | Fate::Ignored | Fate::Refused(_) => Heard::Done,
+            // A byte that was acknowledged before keeps the connection alive.
+            Fate::Old if payload.len() <= 1 => Heard::Done,
+            Fate::Old => stream
+                .state
+                .call_at(direction, &outcome.range)
+                .map_or(Heard::Done, Heard::Repeats),
+            Fate::New | Fate::Waits => match stream.state.call_at(direction, &outcome.range) {
+                Some(call) => Heard::Repeats(call),
+                None => Heard::NoRoom,
+            },
+        }
+    }
+
+    /// Takes in an SCTP packet: each of its user messages that is whole in it may be a SIP message. It is then among the findings, if one is.
+    pub fn packet(&mut self, sight: &Sight<'_>, token: u64, hearing: &mut Hearing<'_>) {
+        let origin = Origin::of(sight.decoded, sight.header);
+        let mut reader = Reader {
+            hearing,
+            settings: &self.settings,
+            findings: &mut self.findings,
+            origin: None,
+            bytes: sight.header.captured_len,
+            foreign: None,
+        };
+        let payload = sight.decoded.payload_of(sight.frame);
+        let mut told = Vec::new();
+        for bytes in user_messages(payload) {
+            if sip::may_begin(bytes) {
+                let framed = Framed { bytes, range: 0..0 };
+                told.extend(reader.hear(&framed, &origin));
+            }
+        }
+        if !told.is_empty() {
+            let told = told.into_iter().map(|span| (span.call, span.told));
+            self.findings.add(token, origin, told);
+        }
+    }
+
+    /// The segment that was taken in last, as [`HAND`], is called `token` from now on. False if nobody waits for it any more.
+    pub fn rename(&mut self, connection: ConnectionId, direction: Direction, token: u64) -> bool {
+        let stream = self.streams.stream(connection, direction);
+        stream.is_some_and(|mut stream| stream.ledger.rename_last(HAND, token))
+    }
+
+    /// Gives up what was waited for too long, by the time of the packet at hand; once per batch.
+    pub fn advance(&mut self, hearing: &mut Hearing<'_>) {
+        if hearing.time_ns > 0 {
+            self.streams.see(hearing.time_ns);
+        }
+        let mut reader = Reader {
+            settings: &self.settings,
+            findings: &mut self.findings,
+            origin: None,
+            bytes: 0,
+            foreign: None,
+            hearing,
+        };
+        self.streams.advance(&mut reader);
+    }
+
+    /// Ends all connections, since no more segments come.
+    pub fn close_all(&mut self, hearing: &mut Hearing<'_>) {
+        if self.streams.connections() == 0 {
+            return;
+        }
+        let mut reader = Reader {
+            settings: &self.settings,
+            findings: &mut self.findings,
+            origin: None,
+            bytes: 0,
+            foreign: None,
+            hearing,
+        };
+        self.streams.close_all(&mut reader);
+    }
+}
+
+impl Talk {
+    /// The call whose message stands in `range`, whole or in part.
+    fn call_at(&self, direction: Direction, range: &Range<u64>) -> Option<CallRef> {
+        let side = self.sides[direction as usize].as_ref()?;
+        let span = side.spans.iter().find(|span| overlap(&span.range, range))?;
+        Some(span.call)
+    }
+}
+
+impl Consumer for Reader<'_, '_> {
+    type State = Talk;
+
+    fn take(&mut self, stream: Stream<'_, Talk>, event: Event<'_>) -> Interest {
+        let Stream {
+            connection,
+            direction,
+            state,
+            mut ledger,
+        } = stream;
+        let way = direction as usize;
+        // Only the connection of the segment at hand can be new.
+        let Some(origin) = state.origin.or(self.origin) else {
+            return Interest::Follow;
+        };
+        state.origin = Some(origin);
+        let origin = match direction {
+            Direction::Request => origin,
+            Direction::Response => origin.turned(),
+        };
+        let Talk {
+            sides,
+            is_joined,
+            is_sip,
+            ..
+        } = state;
+        let mut is_foreign = false;
+        let settled = match event {
+            Event::Data { offset, bytes } => {
+                let side = sides[way].get_or_insert_with(|| {
+                    let limits = self
+                        .settings
+                        .stream_limits(origin.ports.unwrap_or_default());
+                    Box::new(Side::new(limits, offset, !is_joined[way]))
+                });
+                let Side { sip, spans } = &mut **side;
+                let mut chunk = bytes;
+                while let Some(event) = sip.next(&mut chunk) {
+                    is_foreign |= event == framer::Event::NotSip;
+                    *is_sip |= self.take_event(&event, &origin, spans);
+                }
+                match is_foreign {
+                    true => offset + bytes.len() as u64,
+                    false => sip.settled(),
+                }
+            }
+            Event::Gap { len: Some(len), .. } => {
+                let Some(Side { sip, spans }) = sides[way].as_deref_mut() else {
+                    is_joined[way] = true;
+                    return Interest::Follow;
+                };
+                if let Some(event) = sip.gap(len) {
+                    is_foreign = event == framer::Event::NotSip;
+                    self.take_event(&event, &origin, spans);
+                }
+                sip.settled()
+            }
+            Event::Gap { offset, len: None } | Event::End { offset, .. } => {
+                if let Some(Side { sip, spans }) = sides[way].as_deref_mut()
+                    && let Some(event) = sip.gap(0)
+                {
+                    self.take_event(&event, &origin, spans);
+                }
+                is_joined[way] = matches!(event, Event::Gap { .. });
+                offset
+            }
+        };
+        if is_foreign && !*is_sip {
+            self.foreign = Some(connection);
+        }
+        let is_over = is_foreign || matches!(event, Event::End { .. });
+        let until = match is_over {
+            true => ledger
+                .iter()
+                .fold(settled, |most, (_, range)| most.max(range.end)),
+            false => settled,
+        };
+        let none = &mut VecDeque::new();
+        let spans = match sides[way].as_deref_mut() {
+            Some(side) => &mut side.spans,
+            None => none,
+        };
+        self.settle(&mut ledger, until, origin, spans);
+        if is_over || matches!(event, Event::Gap { len: None, .. }) {
+            sides[way] = None;
+        }
+        match is_foreign {
+            true => Interest::IgnoreDirection,
+            false => Interest::Follow,
+        }
+    }
+}
+
+impl Reader<'_, '_> {
+    /// Says whether it is a message.
+    fn take_event(
+        &mut self,
+        event: &framer::Event<'_>,
+        origin: &Origin,
+        spans: &mut VecDeque<Span>,
+    ) -> bool {
+        match event {
+            framer::Event::Message(framed) => {
+                spans.extend(self.hear(framed, origin));
+                true
+            }
+            framer::Event::Damaged(framed, _) => {
+                self.hearing.ear.counts.malformed += 1;
+                let message = Message::parse(framed.bytes);
+                let call_id = message.as_ref().and_then(|message| message.call_id().ok());
+                let calls = self.hearing.board.calls();
+                spans.extend(call_id.and_then(|id| calls.find(id)).map(|call| Span {
+                    range: framed.range.clone(),
+                    call,
+                    told: None,
+                }));
+                false
+            }
+            framer::Event::NotSip => false,
+        }
+    }
+
+    fn hear(&mut self, framed: &Framed<'_>, origin: &Origin) -> Option<Span> {
+        let message = Message::parse(framed.bytes)?;
+        let Hearing {
+            judge,
+            board,
+            ear,
+            time_ns,
+        } = &mut *self.hearing;
+        let said = (framed.bytes, &message);
+        let ruling = ear.hear((&mut **board, *judge), &origin.decoded(), said, self.bytes)?;
+        let mut block = self.findings.buffer();
+        put_message(&message, board.calls().get(ruling.call)?.id(), &mut block);
+        let told = Told {
+            call: ruling.call,
+            block,
+            time_ns: *time_ns,
+        };
+        Some(Span {
+            range: framed.range.clone(),
+            call: ruling.call,
+            told: Some(told),
+        })
+    }
+
+    /// Tells of the segments that end at or before `until`.
+    fn settle(
+        &mut self,
+        ledger: &mut Ledger<'_>,
+        until: u64,
+        origin: Origin,
+        spans: &mut VecDeque<Span>,
+    ) {
+        if !ledger.is_empty() {
+            for (token, range) in ledger.iter().filter(|(_, range)| range.end <= until) {
+                let first = spans.partition_point(|span| span.range.end <= range.start);
+                let carried = spans.range_mut(first..);
+                let carried = carried.take_while(|span| span.range.start < range.end);
+                let carried = carried.map(|span| {
+                    let begins = range.contains(&span.range.start);
+                    let told = begins.then(|| span.told.take()).flatten();
+                    (span.call, told)
+                });
+                self.findings.add(token, origin, carried);
+            }
+        }
+        ledger.forget(until, |_| {});
+        // What begins in a segment that was not noted is told without one.
+        for span in spans.iter_mut().filter(|span| span.told.is_some()) {
+            let is_noted = ledger
+                .iter()
+                .any(|(_, range)| range.contains(&span.range.start));
+            if !is_noted {
+                let told = (span.call, span.told.take());
+                self.findings.add(GONE, origin, std::iter::once(told));
+            }
+        }
+        let is_old = |span: &mut Span| span.told.is_none() && span.range.end <= until;
+        while spans.len() > REMEMBERED && spans.pop_front_if(is_old).is_some() {}
+    }
+}
+
+impl Side {
+    fn new(limits: framer::Limits, offset: u64, from_start: bool) -> Self {
+        Self {
+            sip: sip::Stream::new(limits, offset, from_start),
+            spans: VecDeque::new(),
+        }
+    }
+}
+
+fn overlap(one: &Range<u64>, other: &Range<u64>) -> bool {
+    one.start < other.end && other.start < one.end
+}
