@@ -312,7 +312,11 @@ fn source(payload: &[u8]) -> Option<u32> {
 
 /// Appends what is told of a packet of the call `call_id`: of a SIP message all of it, of media the Call-ID and the RTP header.
 pub fn put_blocks(payload: &[u8], part: Part, call_id: &[u8], blocks: &mut Vec<u8>) {
-    match (part, sip(payload)) {
+    let message = match part {
+        Part::Signalling => sip(payload),
+        Part::Media => None,
+    };
+    match (part, message) {
         (Part::Signalling, Some(message)) => put_message(&message, call_id, blocks),
         _ => {
             put_call_id(call_id, blocks);
