@@ -2,7 +2,7 @@
 
 use super::dialog::{Dialogs, State};
 use super::endpoints::Endpoint;
-use super::held::Chain;
+use super::held::{Chain, Position};
 use super::identities::Identities;
 use super::verdict::{Ids, Standing};
 use crate::rtp::Stream;
@@ -47,8 +47,8 @@ pub struct Call {
     pub(super) streams: Vec<Stream>,
     /// Whether packets that wait may carry messages of other calls as well.
     pub(super) shares: bool,
-    /// Whether it stands in line to have its packets forwarded.
-    pub(super) is_ready: bool,
+    /// The first of its packets that wait, if it stands in line to have them forwarded.
+    pub(super) ready_at: Option<Position>,
     /// Packets of it that were lost by our own fault.
     pub(super) incomplete: u32,
     /// Whether it stands in [`Calls::next_changed`](super::calls::Calls::next_changed).

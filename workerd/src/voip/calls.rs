@@ -35,7 +35,7 @@ const SECOND: u64 = 1_000_000_000;
 const LONGEST_STEP: u64 = 60 * SECOND;
 
 /// A call in the table. It stays valid until the call is forgotten; then it leads nowhere.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct CallRef {
     /// Place in the table, from 1 on; 0 leads nowhere.
     place: u32,

@@ -20,6 +20,7 @@ mod carriers;
 use std::collections::{BTreeMap, HashSet};
 
 use lc_daemon::attach::Peer;
+use lc_daemon::config::Esp;
 use shm_layout::counters::WorkerCounter as Counter;
 use shm_layout::log::{LogBounds, LogError, LogWriter};
 use shm_layout::packet::{HEADER_BYTES, PacketHeader};
@@ -41,6 +42,7 @@ use crate::decode::{Decoded, decode};
 use crate::describe::Described;
 use crate::detect::Protocol;
 use crate::emit::{Judged, Outgoing, emit};
+use crate::esp::EspNull;
 use crate::flows::Probe;
 use crate::fragments::{self, Fragments, Limits, Offered};
 use crate::interfaces::InterfaceNames;
@@ -69,6 +71,8 @@ pub struct Desk {
     probes: Vec<Probe>,
     /// What becomes of packets that nobody asks for, by the filters of a generation and whether BPF filters act.
     kept_back: Option<((u64, bool), Counter)>,
+    /// Opens ESP without encryption.
+    esp: EspNull,
     /// To judge nothing, for the sake of the policy.
     matches: Matches,
     blocks: Vec<u8>,
@@ -83,6 +87,8 @@ pub struct Desk {
     /// Up to which number this worker is done with packets.
     progress: u64,
     is_restored: bool,
+    /// Records of messages that were found while the log was restored.
+    late: Vec<(CallRef, u16, Vec<u8>)>,
     /// Whether verdicts shall not depend on how far the workers have come.
     is_exact: bool,
     /// When the last packet was captured, in nanoseconds.
@@ -164,6 +170,7 @@ impl Desk {
             handled: 0,
             probes: Vec::new(),
             kept_back: None,
+            esp: EspNull::new(Esp::default()),
             matches: Matches::default(),
             blocks: Vec::new(),
             fragments: Fragments::new(Limits::default()),
@@ -173,10 +180,18 @@ impl Desk {
             reported: Reported::default(),
             progress: 0,
             is_restored: false,
+            late: Vec::new(),
             is_exact,
             latest_ns: 0,
             awaits: None,
         }
+    }
+
+    /// The same, but looks into ESP that is not encrypted.
+    #[must_use]
+    pub fn with_esp(mut self, esp: Esp) -> Self {
+        self.esp = EspNull::new(esp);
+        self
     }
 
     /// To be called before the rx rings are read, and often: learns from others, decides on calls, forwards what has waited, and makes room for more. With `at_end`, all calls are decided
@@ -185,7 +200,7 @@ impl Desk {
     /// # Errors
     /// [`Full::Now`]: the tx ring has no room.
     pub fn round(&mut self, means: &mut Means<'_>, at_end: bool) -> Result<(), Full> {
-        if !std::mem::replace(&mut self.is_restored, true) {
+        if !self.is_restored {
             self.restore(means);
         }
         let board = &mut self.analyser.board;
@@ -293,6 +308,8 @@ impl Desk {
     /// [`Full::Now`]: the tx ring has no room. The packet waits, and is done with; those behind it are given back.
     pub fn handle(&mut self, means: &mut Means<'_>) -> Result<(), Full> {
         std::mem::swap(&mut self.hand, &mut self.taken[self.handled]);
+        // Which learns: it must not before, since the packet may have been given back.
+        self.hand.open(&mut self.esp);
         self.handled += 1;
         if self.handled == self.in_batch {
             self.give_back();
@@ -372,6 +389,10 @@ impl Desk {
         while let Some(end) = self.restore_next(means, position, &done) {
             position = end;
         }
+        self.is_restored = true;
+        for (call, link_type, record) in std::mem::take(&mut self.late) {
+            self.hold_apart(means, call, link_type, &record);
+        }
     }
 
     /// Looks at the held packet at `position`, and says where the next one lies.
@@ -403,6 +424,7 @@ impl Desk {
         }
         means.worker.set_in_progress(Some(self.hand.identity()));
         self.hand.decode();
+        self.hand.open(&mut self.esp);
         // What finds no room in the tx ring waits where it lies.
         let _ = self.look(means, Some(start));
         Some(end)
@@ -496,9 +518,12 @@ impl Desk {
             Offered::Whole(whole) => {
                 self.parts.clear();
                 self.parts.extend_from_slice(whole.tokens);
+                let time_ns = header.timestamp_ns;
+                let inner = self.esp.open(&whole.decoded, whole.bytes, time_ns);
+                let decoded = inner.unwrap_or(whole.decoded);
                 let sight = Sight {
                     header: &header,
-                    decoded: &whole.decoded,
+                    decoded: &decoded,
                     frame: whole.bytes,
                 };
                 if Analyser::carries_many(sight.decoded) {
@@ -520,10 +545,11 @@ impl Desk {
                         let mut blocks = Vec::new();
                         put_blocks(sight.decoded.payload_of(sight.frame), part, id, &mut blocks);
                         // The one that has the ports; what came first, if none has.
-                        let hand = &mut self.hand;
+                        let (hand, esp) = (&mut self.hand, &mut self.esp);
                         let has_ports = |position: &&Position| {
                             let found = hand.recall(means.held, **position);
                             hand.decode();
+                            hand.open(esp);
                             found.is_ok() && hand.decoded.ports.is_some()
                         };
                         let first = self.parts.iter().find(has_ports);
@@ -588,6 +614,7 @@ impl Desk {
                         continue;
                     }
                     self.hand.decode();
+                    self.hand.open(&mut self.esp);
                     let part = analyser::part_of(&self.hand.sight());
                     let sharers = self.analyser.board.sharers(position);
                     let sharers = sharers.map(<[CallRef]>::to_vec).unwrap_or_default();
@@ -793,6 +820,17 @@ impl Hand {
         #[cfg(debug_assertions)]
         crate::poison::taste(self.frame());
         self.decoded = decode(self.header.link_type, self.frame());
+    }
+
+    /// Looks into ESP, if it may be without encryption.
+    fn open(&mut self, esp: &mut EspNull) {
+        if !esp.concerns(&self.decoded) {
+            return;
+        }
+        let frame = self.frame.get(..self.header.captured_len as usize);
+        let time_ns = self.header.timestamp_ns;
+        let inner = frame.and_then(|frame| esp.open(&self.decoded, frame, time_ns));
+        self.decoded = inner.unwrap_or(self.decoded);
     }
 
     fn sight(&self) -> Sight<'_> {

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
 use lc_daemon::attach::Peer;
-use lc_daemon::config::{NoFilterPolicy, Voip};
+use lc_daemon::config::NoFilterPolicy;
 use lc_proto::data::{CapturedPacket, PacketMetadata};
 use prost::Message;
 use shm_layout::counters::WorkerCounter as Counter;
@@ -422,24 +422,28 @@ impl Harness {
         if self.desk.is_ahead() {
             return false;
         }
-        let mut is_full = false;
-        let mut handled = 0;
-        while handled < self.batch && !is_full {
-            let before = self.rx.position();
+        let mut places = vec![self.rx.position()];
+        while places.len() <= self.batch {
             let Some(record) = self.rx.read().unwrap() else {
                 break;
             };
             let packet = RxPacket::read(&record, None).unwrap();
             let identity = InProgress::new(0, packet.header.sequence);
             self.desk.take(identity, packet.header, &packet.data);
+            places.push(self.rx.position());
+        }
+        self.desk.prepare();
+        let mut is_full = false;
+        let mut handled = 0;
+        while handled + 1 < places.len() && !is_full {
             if !self.desk.is_due() {
-                self.rx.unread(before);
                 break;
             }
             let (desk, mut means) = self.lend();
             is_full = desk.handle(&mut means).is_err();
             handled += 1;
         }
+        self.rx.unread(places[handled]);
         if handled == 0 {
             return false;
         }
@@ -482,7 +486,7 @@ impl Harness {
 
 fn desk(setup: &Setup, others: usize) -> Desk {
     let board = Switchboard::new(setup.calls_limit, setup.elsewhere);
-    let streams = SipStreams::new(Settings::of(&Voip::default())).unwrap();
+    let streams = SipStreams::new(Settings::default()).unwrap();
     let analyser = Analyser::new(64 << 10, streams, board).unwrap();
     Desk::new(analyser, others, setup.elsewhere == Elsewhere::Exactly)
 }

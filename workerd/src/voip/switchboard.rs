@@ -15,7 +15,8 @@
 
 mod shared;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
 use lc_daemon::config::CallSilence;
 
@@ -142,8 +143,8 @@ pub struct Switchboard {
     held: Held<CallRef>,
     /// Packets that wait and are of several calls.
     shared: BTreeMap<Position, Vec<CallRef>>,
-    /// Calls that are wanted and have packets that wait.
-    ready: VecDeque<CallRef>,
+    /// Calls that are wanted and have packets that wait, by the first of these: so packets go in the order of capture, whichever calls are theirs.
+    ready: BinaryHeap<Reverse<(Position, CallRef)>>,
     elsewhere: Elsewhere,
     /// Calls whose last word was heard here, and media without signalling.
     doubts: [VecDeque<Doubt>; 2],
@@ -166,7 +167,7 @@ impl Switchboard {
             calls: Calls::new(limit),
             held: Held::default(),
             shared: BTreeMap::new(),
-            ready: VecDeque::new(),
+            ready: BinaryHeap::new(),
             elsewhere,
             doubts: Default::default(),
             compared: usize::MAX,
@@ -287,8 +288,10 @@ impl Switchboard {
                 judge
                     .filters
                     .judge(decoded, &fields, judge.bpf_active, &mut self.matches);
+            // Alone, it waits for its signalling even if it matches: its packets shall be told as the real call's.
             let is_alone = self.is_alone(call);
-            if verdict == Verdict::Matched || !is_alone {
+            let is_decided = is_alone && !self.is_undecided(call);
+            if !is_alone || is_decided && verdict == Verdict::Matched {
                 self.stand(call, judge.filters, verdict, false);
             }
             self.settle(call);
@@ -425,9 +428,9 @@ impl Switchboard {
         let Some(found) = self.calls.get(call) else {
             return;
         };
-        if found.chain().is_empty() {
+        let Some(first) = self.held.peek(&found.chain()) else {
             return;
-        }
+        };
         match found.standing() {
             Standing::Undecided => {}
             Standing::Unwanted => {
@@ -437,9 +440,10 @@ impl Switchboard {
                 self.tally.released += self.discard(chain.unwrap_or_default());
             }
             Standing::Passed | Standing::Matched => {
-                let was_ready = |call: &mut Call| std::mem::replace(&mut call.is_ready, true);
-                if self.calls.update(call, was_ready) == Some(false) {
-                    self.ready.push_back(call);
+                let first = first.position;
+                if found.ready_at.is_none_or(|known| first < known) {
+                    self.calls.update(call, |call| call.ready_at = Some(first));
+                    self.ready.push(Reverse((first, call)));
                 }
             }
         }
@@ -651,16 +655,30 @@ impl Switchboard {
             .for_each(|position| self.unpark(position));
     }
 
+    /// Whether packets that have waited are to be forwarded, so that others have to wait until that is done.
+    #[must_use]
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
     /// The next packet that has waited and is to be forwarded; the same until [`Switchboard::forwarded`] is called.
     pub fn ready(&mut self) -> Option<Waiting<CallRef>> {
         loop {
-            let call = *self.ready.front()?;
+            let Reverse((position, call)) = *self.ready.peek()?;
             let chain = self.calls.get(call).map(|call| call.chain());
-            if let Some(waiting) = chain.and_then(|chain| self.held.peek(&chain)) {
-                return Some(waiting);
+            let first = chain.and_then(|chain| self.held.peek(&chain));
+            let is_known = |first: &Waiting<CallRef>| first.position == position;
+            if first.as_ref().is_some_and(is_known) {
+                return first;
             }
-            self.calls.update(call, |call| call.is_ready = false);
-            self.ready.pop_front();
+            self.ready.pop();
+            let known = self.calls.get(call).and_then(|call| call.ready_at);
+            if known != Some(position) {
+                continue;
+            }
+            let first = first.map(|first| first.position);
+            self.calls.update(call, |call| call.ready_at = first);
+            self.ready.extend(first.map(|first| Reverse((first, call))));
         }
     }
 
