@@ -77,6 +77,8 @@ pub struct Desk {
     probes: Vec<Probe>,
     /// What becomes of packets that nobody asks for, by the filters of a generation and whether BPF filters act.
     kept_back: Option<((u64, bool), Counter)>,
+    /// Opens ESP without encryption.
+    esp: EspNull,
     /// To judge nothing, for the sake of the policy.
     matches: Matches,
     blocks: Vec<u8>,
@@ -177,12 +179,12 @@ impl Desk {
             analyser,
             journal: Journal::new(peers),
             hand: Hand::new(),
-            esp: EspNull::new(Esp::default()),
             taken: Vec::new(),
             in_batch: 0,
             handled: 0,
             probes: Vec::new(),
             kept_back: None,
+            esp: EspNull::new(Esp::default()),
             matches: Matches::default(),
             blocks: Vec::new(),
             fragments: Fragments::new(Limits::default()),
@@ -345,6 +347,8 @@ impl Desk {
     /// [`Full::Now`]: the tx ring has no room. The packet waits, and is done with; those behind it are given back.
     pub fn handle(&mut self, means: &mut Means<'_>) -> Result<(), Full> {
         std::mem::swap(&mut self.hand, &mut self.taken[self.handled]);
+        // Which learns: it must not before, since the packet may have been given back.
+        self.hand.open(&mut self.esp);
         self.handled += 1;
         if self.handled == self.in_batch {
             self.give_back();
@@ -474,7 +478,8 @@ impl Desk {
             return Some(end);
         }
         means.worker.set_in_progress(Some(self.hand.identity()));
-        self.hand.decode(&mut self.esp);
+        self.hand.decode();
+        self.hand.open(&mut self.esp);
         // What finds no room in the tx ring waits where it lies.
         let _ = self.look(means, Some(start));
         Some(end)
@@ -617,10 +622,11 @@ impl Desk {
                         let mut blocks = Vec::new();
                         put_blocks(sight.decoded.payload_of(sight.frame), part, id, &mut blocks);
                         // The one that has the ports; what came first, if none has.
-                        let hand = &mut self.hand;
+                        let (hand, esp) = (&mut self.hand, &mut self.esp);
                         let has_ports = |position: &&Position| {
                             let found = hand.recall(means.held, **position);
-                            hand.decode(&mut self.esp);
+                            hand.decode();
+                            hand.open(esp);
                             found.is_ok() && hand.decoded.ports.is_some()
                         };
                         let first = self.parts.iter().find(has_ports);
@@ -697,7 +703,8 @@ impl Desk {
                         self.analyser.board.forwarded(owner);
                         continue;
                     }
-                    self.hand.decode(&mut self.esp);
+                    self.hand.decode();
+                    self.hand.open(&mut self.esp);
                     let part = analyser::part_of(&self.hand.sight());
                     let sharers = self.analyser.board.sharers(position);
                     let sharers = sharers.map(<[CallRef]>::to_vec).unwrap_or_default();
@@ -900,17 +907,21 @@ impl Hand {
         InProgress::new(usize::from(self.queue), self.header.sequence)
     }
 
-    fn decode(&mut self, esp: &mut EspNull) {
+    fn decode(&mut self) {
         #[cfg(debug_assertions)]
         crate::poison::taste(self.frame());
-        let decoded = decode(self.header.link_type, self.frame());
-        self.decoded = decoded;
-        if esp.concerns(&decoded) {
-            let frame = self.frame.get(..self.header.captured_len as usize);
-            let time_ns = self.header.timestamp_ns;
-            let inner = frame.and_then(|frame| esp.open(&decoded, frame, time_ns));
-            self.decoded = inner.unwrap_or(decoded);
+        self.decoded = decode(self.header.link_type, self.frame());
+    }
+
+    /// Looks into ESP, if it may be without encryption.
+    fn open(&mut self, esp: &mut EspNull) {
+        if !esp.concerns(&self.decoded) {
+            return;
         }
+        let frame = self.frame.get(..self.header.captured_len as usize);
+        let time_ns = self.header.timestamp_ns;
+        let inner = frame.and_then(|frame| esp.open(&self.decoded, frame, time_ns));
+        self.decoded = inner.unwrap_or(self.decoded);
     }
 
     fn sight(&self) -> Sight<'_> {

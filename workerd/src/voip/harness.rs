@@ -443,24 +443,28 @@ impl Harness {
         if self.desk.is_ahead() {
             return false;
         }
-        let mut is_full = false;
-        let mut handled = 0;
-        while handled < self.batch && !is_full {
-            let before = self.rx.position();
+        let mut places = vec![self.rx.position()];
+        while places.len() <= self.batch {
             let Some(record) = self.rx.read().unwrap() else {
                 break;
             };
             let packet = RxPacket::read(&record, None).unwrap();
             let identity = InProgress::new(0, packet.header.sequence);
             self.desk.take(identity, packet.header, &packet.data);
+            places.push(self.rx.position());
+        }
+        self.desk.prepare();
+        let mut is_full = false;
+        let mut handled = 0;
+        while handled + 1 < places.len() && !is_full {
             if !self.desk.is_due() {
-                self.rx.unread(before);
                 break;
             }
             let (desk, mut means) = self.lend();
             is_full = desk.handle(&mut means).is_err();
             handled += 1;
         }
+        self.rx.unread(places[handled]);
         if handled == 0 {
             return false;
         }
