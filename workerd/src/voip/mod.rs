@@ -25,6 +25,8 @@ pub mod load;
 mod media_tests;
 #[cfg(test)]
 mod overload_tests;
+#[cfg(test)]
+mod row_tests;
 pub mod settings;
 pub mod signal;
 pub mod snapshot;
