@@ -4,10 +4,11 @@
 //! what arrived: every packet of the wanted calls once, byte for byte, at the same time, with the Call-ID of its call; and none else. SIPp's own counts say
 //! whether the messages are all there.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::{self, Display, Write};
 use std::fs;
-use std::path::Path;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -27,8 +28,9 @@ const PROGRAMS: [&str; 4] = ["sipp", "kamailio", "rtpengine", "tcpdump"];
 const CALLER: usize = 1;
 const PROXY: usize = 2;
 const CALLEE: usize = 3;
-/// Users that call in turn.
+/// Users that call in turn, and the one whose calls are wanted.
 const USERS: u32 = 10;
+const WANTED: &str = "user-03";
 /// Packets of audio that an end sends in a call, one each 20 ms.
 const AUDIO: u64 = 50;
 /// Packets of media that an end sends in a call: audio, and a report.
@@ -92,6 +94,8 @@ pub struct Report {
     pub messages: u64,
     /// Packets of media among them.
     pub media: u64,
+    /// Segments among all packets that carry parts of messages of several calls.
+    pub shared: u64,
     /// Requests and responses that SIPp sent again.
     pub retransmissions: u64,
 }
@@ -100,9 +104,10 @@ impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} calls in {} packets, {} of them wanted: {} packets arrived, each once, with {} messages ({} sent again) and {} packets of media",
+            "{} calls in {} packets ({} shared), {} of the calls wanted: {} packets arrived, each once, with {} messages ({} sent again) and {} packets of media",
             self.calls,
             self.packets,
+            self.shared,
             self.wanted,
             self.arrived,
             self.messages,
@@ -178,7 +183,9 @@ impl Exchange {
     fn start_node(&self, switch: &Switch, folder: &Path) -> Result<Node, String> {
         let sink = folder.join("sink");
         let filters = folder.join("filters.toml");
-        let text = "[[filters]]\nid = \"wanted\"\ntype = \"sip_user\"\npattern = \"user-03\"\nenabled = true\n";
+        let text = format!(
+            "[[filters]]\nid = \"wanted\"\ntype = \"sip_user\"\npattern = \"{WANTED}\"\nenabled = true\n"
+        );
         fs::write(&filters, text).map_err(words)?;
         let (sink, filters) = (sink.to_string_lossy(), filters.to_string_lossy());
         let mut arguments = vec![
@@ -265,75 +272,144 @@ impl Exchange {
 
     fn compare(&self, sent: &[Packet], sink: &Path, counts: &Counts) -> Result<Report, String> {
         let calls = Calls::find(sent);
-        let made = u64::from(self.calls) * self.transports.len() as u64;
-        let is_wanted = |id: &str| !self.is_filtered || calls.callers[id] == "user-03";
-        let wanted: Vec<&str> = calls.callers.keys().map(String::as_str).collect();
-        let wanted: Vec<&str> = wanted.into_iter().filter(|id| is_wanted(id)).collect();
-        let of_calls = calls.owners.iter().flatten().count() as u64;
-        let expected: Vec<(&Packet, &str)> = sent
-            .iter()
-            .zip(&calls.owners)
-            .filter_map(|(packet, owner)| Some((packet, owner.as_deref()?)))
-            .filter(|(_, owner)| is_wanted(owner))
+        let is_wanted = |id: &&String| !self.is_filtered || calls.callers[*id] == WANTED;
+        let wanted = calls.callers.keys().filter(is_wanted).count() as u64;
+        let with_owners = sent.iter().zip(&calls.owners);
+        let expected: Vec<(&Packet, &BTreeSet<String>)> = with_owners
+            .filter(|(_, owners)| owners.iter().any(|id| is_wanted(&id)))
             .collect();
         let packets: Vec<Packet> = expected
             .iter()
-            .map(|(packet, _)| (*packet).clone())
+            .map(|(packet, _)| comparable(packet))
             .collect();
         let capture = sink.join("packets.pcapng");
         let arrived = capture::read(&capture).map_err(words)?.packets;
-        let difference = Difference::between(&packets, &arrived);
-        if !difference.is_none() {
-            return Err(difference.to_string());
-        }
-        let mut report = Report {
-            calls: calls.callers.len() as u64,
-            packets: of_calls,
-            wanted: wanted.len() as u64,
-            arrived: arrived.len() as u64,
-            retransmissions: counts.retransmissions,
-            ..Report::default()
-        };
-        let by_time: HashMap<i64, &str> = expected
-            .iter()
-            .map(|(packet, owner)| (packet.time_ns, *owner))
-            .collect();
-        let mut by_call: BTreeMap<&str, [u64; 2]> = BTreeMap::new();
-        for told in processor::told(sink).map_err(words)? {
-            let owner = by_time[&told.timestamp_ns];
-            let metadata = told.metadata.clone().unwrap_or_default();
-            let sip = metadata.sip.unwrap_or_default();
-            if sip.call_id != owner {
-                return Err(format!("of call {owner}, but told otherwise: {told:?}"));
+        // What is told of further messages in a segment comes behind it, without bytes.
+        let is_packet = |packet: &&Packet| !packet.bytes.is_empty();
+        let with_bytes: Vec<Packet> = arrived.iter().filter(is_packet).map(comparable).collect();
+        let (packets, with_directions) = (by_direction(&packets), by_direction(&with_bytes));
+        for direction in packets.keys().chain(with_directions.keys()) {
+            let of = |all: &Directions| all.get(direction).cloned().unwrap_or_default();
+            let difference = Difference::between(&of(&packets), &of(&with_directions));
+            if !difference.is_none() {
+                return Err(format!("{direction:?}: {difference}"));
             }
-            let is_message = !sip.method.is_empty() || sip.response_code != 0;
-            by_call.entry(owner).or_default()[usize::from(!is_message)] += 1;
         }
-        for [messages, media] in by_call.values() {
-            report.messages += messages;
-            report.media += media;
+        let mut by_bytes: HashMap<&[u8], BTreeSet<&String>> = HashMap::new();
+        for (packet, owners) in expected {
+            let owners = owners.iter().filter(is_wanted);
+            by_bytes.entry(&packet.bytes).or_default().extend(owners);
         }
+        // Messages and media of each.
+        let mut by_call: BTreeMap<String, [u64; 2]> = BTreeMap::new();
+        let mut owners = None;
+        let told = processor::told(sink).map_err(words)?;
+        if told.len() != arrived.len() {
+            return Err(format!(
+                "{} packets are told of, not {}",
+                told.len(),
+                arrived.len()
+            ));
+        }
+        for (packet, told) in arrived.iter().zip(told) {
+            owners = by_bytes.get(&packet.bytes[..]).or(owners);
+            let sip = told
+                .metadata
+                .as_ref()
+                .and_then(|metadata| metadata.sip.as_ref());
+            let is_owner = |(sip, owners): &(&processor::Sip, &BTreeSet<&String>)| {
+                owners.contains(&sip.call_id)
+            };
+            let Some((sip, _)) = sip.zip(owners).filter(is_owner) else {
+                return Err(format!("is of {owners:?}, but told otherwise: {told:?}"));
+            };
+            let [messages, media] = by_call.entry(sip.call_id.clone()).or_default();
+            let is_udp = told
+                .metadata
+                .as_ref()
+                .is_some_and(|metadata| metadata.transport == "UDP");
+            match !sip.method.is_empty() || sip.response_code != 0 {
+                true => *messages += 1,
+                false => *media += u64::from(is_udp),
+            }
+        }
+        let sum = |which: usize| by_call.values().map(|counts| counts[which]).sum();
+        let report = Report {
+            calls: calls.callers.len() as u64,
+            packets: calls
+                .owners
+                .iter()
+                .filter(|owners| !owners.is_empty())
+                .count() as u64,
+            wanted,
+            arrived: with_bytes.len() as u64,
+            messages: sum(0),
+            media: sum(1),
+            shared: calls
+                .owners
+                .iter()
+                .filter(|owners| owners.len() > 1)
+                .count() as u64,
+            retransmissions: counts.retransmissions,
+        };
+        self.check_counts(&report, counts, &by_call)?;
+        Ok(report)
+    }
+
+    /// Whether there are as many calls, messages and media as were made.
+    fn check_counts(
+        &self,
+        report: &Report,
+        counts: &Counts,
+        by_call: &BTreeMap<String, [u64; 2]>,
+    ) -> Result<(), String> {
+        let made = u64::from(self.calls) * self.transports.len() as u64;
         let share = if self.is_filtered {
             made / u64::from(USERS)
         } else {
             made
         };
-        // Each end's media are seen twice, before and behind the relay.
-        let is_whole = |of_call: &[u64; 2]| of_call[1] == 4 * MEDIA;
-        let is_share =
-            (report.calls, report.wanted) == (made, share) && by_call.len() == wanted.len();
-        let messages = if self.is_filtered {
-            report.messages
-        } else {
-            counts.messages
+        let of_each = counts.messages / made;
+        let is_whole = |[messages, media]: &[u64; 2]| {
+            // Each end's media are seen twice, before and behind the relay.
+            *media == 4 * MEDIA && (*messages == of_each || counts.retransmissions > 0)
         };
-        if !is_share || report.messages != messages || !by_call.values().all(is_whole) {
-            return Err(format!(
-                "{report}; but {made} calls were made, {share} of them wanted, with {messages} messages; of each call: {by_call:?}"
-            ));
+        let is_share = (report.calls, report.wanted, by_call.len() as u64) == (made, share, share);
+        let is_all = self.is_filtered || report.messages == counts.messages;
+        if is_share && is_all && by_call.values().all(is_whole) {
+            return Ok(());
         }
-        Ok(report)
+        Err(format!(
+            "{report}; but {made} calls were made, {share} of them wanted, with {} messages in all; of each call: {by_call:?}",
+            counts.messages
+        ))
     }
+}
+
+/// A packet as all that capture it see it: of TCP the kernel notes no time of arrival, so each takes its own.
+fn comparable(packet: &Packet) -> Packet {
+    const TCP: u8 = 6;
+    let mut packet = packet.clone();
+    if packet.bytes.get(23) == Some(&TCP) {
+        packet.time_ns = 0;
+    }
+    packet
+}
+
+type Directions = BTreeMap<Option<[End; 2]>, Vec<Packet>>;
+
+/// Packets by source and destination. What comes the other way at the same moment may be captured before or after, by each who captures.
+fn by_direction(packets: &[Packet]) -> Directions {
+    let mut directions = Directions::new();
+    for packet in packets {
+        let datagram = Datagram::of(packet);
+        let direction = datagram.map(|datagram| [datagram.source, datagram.destination]);
+        directions
+            .entry(direction)
+            .or_default()
+            .push(packet.clone());
+    }
+    directions
 }
 
 /// What SIPp counted, at all ends.
@@ -375,56 +451,184 @@ impl Counts {
 struct Calls {
     /// Who called, by Call-ID.
     callers: BTreeMap<String, String>,
-    /// The Call-ID of each packet.
-    owners: Vec<Option<String>>,
+    /// The Call-IDs of each packet; of a segment those of all messages that it carries a part of.
+    owners: Vec<BTreeSet<String>>,
 }
 
 impl Calls {
     /// Of frames of Ethernet with IPv4.
     fn find(packets: &[Packet]) -> Self {
-        let mut calls = Self::default();
-        let mut expected: HashMap<([u8; 4], u16), String> = HashMap::new();
-        for packet in packets {
-            let owner = Udp::of(packet).and_then(|udp| match Text::of(udp.payload) {
-                Some(text) => {
-                    let id = text.value("Call-ID")?.to_owned();
-                    let from = text.value("From")?;
-                    let user = from.split_once("<sip:")?.1.split_once('@')?.0;
-                    calls.callers.insert(id.clone(), user.to_owned());
-                    if let Some((address, port)) = text.media() {
-                        expected.insert((address, port), id.clone());
-                        expected.insert((address, port + 1), id.clone());
+        let datagrams: Vec<_> = packets.iter().map(Datagram::of).collect();
+        let mut streams: HashMap<[End; 2], Stream> = HashMap::new();
+        for (number, datagram) in datagrams.iter().enumerate() {
+            if let Some(datagram) = datagram {
+                let ends = [datagram.source, datagram.destination];
+                match datagram.carried {
+                    Carried::Udp => {}
+                    Carried::Tcp { sequence } => {
+                        let stream = streams.entry(ends);
+                        let stream = stream.or_insert_with(|| Stream::new(sequence));
+                        stream.add(number, sequence, datagram.payload);
                     }
-                    Some(id)
                 }
-                None => expected.get(&udp.destination).cloned(),
-            });
-            calls.owners.push(owner);
+            }
+        }
+        let mut calls = Self {
+            owners: vec![BTreeSet::new(); packets.len()],
+            ..Self::default()
+        };
+        // By the packet that makes them whole.
+        let mut messages: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+        for stream in streams.values() {
+            for (range, text) in stream.messages() {
+                let carriers = stream.carriers(&range);
+                for carrier in &carriers {
+                    calls.owners[*carrier].extend(Text(&text).value("Call-ID").map(str::to_owned));
+                }
+                let last = carriers.last().copied().unwrap_or_default();
+                messages.entry(last).or_default().push(text);
+            }
+        }
+        let mut expected: HashMap<End, String> = HashMap::new();
+        for (number, datagram) in datagrams.iter().enumerate() {
+            for text in messages.remove(&number).unwrap_or_default() {
+                calls.hear(&Text(&text), &mut expected);
+            }
+            let Some(datagram) = datagram.as_ref().filter(|one| one.carried == Carried::Udp) else {
+                continue;
+            };
+            let owner = match Text::of(datagram.payload) {
+                Some(text) => calls.hear(&text, &mut expected),
+                None => expected.get(&datagram.destination).cloned(),
+            };
+            calls.owners[number].extend(owner);
         }
         calls
     }
+
+    /// Takes note of a message. Its Call-ID.
+    fn hear(&mut self, text: &Text<'_>, expected: &mut HashMap<End, String>) -> Option<String> {
+        let id = text.value("Call-ID")?.to_owned();
+        let user = text
+            .value("From")?
+            .split_once("<sip:")?
+            .1
+            .split_once('@')?
+            .0;
+        self.callers.insert(id.clone(), user.to_owned());
+        if let Some((address, port)) = text.media() {
+            expected.insert((address, port), id.clone());
+            expected.insert((address, port + 1), id.clone());
+        }
+        Some(id)
+    }
 }
 
-/// A datagram.
-struct Udp<'p> {
-    destination: ([u8; 4], u16),
+/// Address and port.
+type End = ([u8; 4], u16);
+
+/// What a packet carries its payload by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Carried {
+    Udp,
+    /// `sequence` is the number of the first byte of the payload.
+    Tcp {
+        sequence: u32,
+    },
+}
+
+/// A packet of UDP or TCP.
+struct Datagram<'p> {
+    source: End,
+    destination: End,
+    carried: Carried,
     payload: &'p [u8],
 }
 
-impl<'p> Udp<'p> {
+impl<'p> Datagram<'p> {
     fn of(packet: &'p Packet) -> Option<Self> {
         let bytes = &packet.bytes;
         // Ethernet with IPv4 without options.
-        if bytes.get(12..15)? != [8, 0, 0x45] || *bytes.get(23)? != 17 {
+        if bytes.get(12..15)? != [8, 0, 0x45] {
             return None;
         }
+        let half = |at: usize| Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?));
+        let end = |at: usize, port: usize| Some((*bytes.get(at..)?.first_chunk()?, half(port)?));
+        let (carried, start) = match bytes[23] {
+            17 => (Carried::Udp, 42),
+            6 => {
+                let sequence = u32::from_be_bytes(*bytes.get(38..)?.first_chunk()?);
+                let is_syn = bytes.get(47)? & 2 != 0;
+                let sequence = sequence.wrapping_add(is_syn.into());
+                (
+                    Carried::Tcp { sequence },
+                    34 + usize::from(bytes[46] >> 4) * 4,
+                )
+            }
+            _ => return None,
+        };
         Some(Self {
-            destination: (
-                *bytes.get(30..)?.first_chunk()?,
-                u16::from_be_bytes(*bytes.get(36..)?.first_chunk()?),
-            ),
-            payload: bytes.get(42..)?,
+            source: end(26, 34)?,
+            destination: end(30, 36)?,
+            carried,
+            payload: bytes.get(start..14 + usize::from(half(16)?))?,
         })
+    }
+}
+
+/// A direction of a TCP connection.
+struct Stream {
+    /// Number of its first byte.
+    first: u32,
+    bytes: Vec<u8>,
+    /// The packets, with what they carry of it.
+    segments: Vec<(usize, Range<usize>)>,
+}
+
+impl Stream {
+    fn new(first: u32) -> Self {
+        Self {
+            first,
+            bytes: Vec::new(),
+            segments: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, packet: usize, sequence: u32, payload: &[u8]) {
+        if payload.is_empty() {
+            return;
+        }
+        let start = sequence.wrapping_sub(self.first) as usize;
+        let end = start + payload.len();
+        if self.bytes.len() < end {
+            self.bytes.resize(end, 0);
+        }
+        self.bytes[start..end].copy_from_slice(payload);
+        self.segments.push((packet, start..end));
+    }
+
+    /// Its messages, and where they stand.
+    fn messages(&self) -> Vec<(Range<usize>, String)> {
+        let mut messages = Vec::new();
+        let mut start = 0;
+        let text = String::from_utf8_lossy(&self.bytes);
+        while let Some(head) = text[start..].find("\r\n\r\n") {
+            let length = Text(&text[start..start + head]).value("Content-Length");
+            let length: usize = length
+                .and_then(|length| length.trim().parse().ok())
+                .unwrap_or(0);
+            let end = (start + head + 4 + length).min(text.len());
+            messages.push((start..end, text[start..end].to_owned()));
+            start = end;
+        }
+        messages
+    }
+
+    /// The packets that carry any of these bytes.
+    fn carriers(&self, range: &Range<usize>) -> Vec<usize> {
+        let meets = |other: &Range<usize>| other.start < range.end && range.start < other.end;
+        let carriers = self.segments.iter().filter(|(_, own)| meets(own));
+        carriers.map(|(packet, _)| *packet).collect()
     }
 }
 
@@ -458,7 +662,7 @@ impl<'p> Text<'p> {
 /// tcpdump at the switch.
 struct Listener {
     running: Running,
-    file: std::path::PathBuf,
+    file: PathBuf,
 }
 
 impl Listener {

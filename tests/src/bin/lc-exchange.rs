@@ -34,7 +34,7 @@ fn main() -> ExitCode {
     for (what, is_filtered) in [("all calls", false), ("the calls of one user", true)] {
         let exchange = Exchange {
             calls: cli.calls,
-            transports: vec![Transport::Udp],
+            transports: vec![Transport::Udp, Transport::Tcp],
             rate: cli.rate,
             is_filtered,
         };

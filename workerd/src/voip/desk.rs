@@ -10,6 +10,9 @@
 //! rx ring that it came from. So a successor learns what was told, looks once more at what is held ([`Desk::round`] does so first), and goes on with the
 //! rx ring: each packet is forwarded once.
 //!
+//! Packets come in batches, in two steps: all of them are *taken*, that is copied out of shared memory, decoded, and what is known of their flows and calls fetched into the
+//! cache ([`Desk::prepare`]); then one after the other is *handled*.
+//!
 //! Each packet is looked at once. One that finds the tx ring full is held, although its call is wanted, and goes first when there is room.
 
 mod carriers;
@@ -33,6 +36,7 @@ use super::call::Call;
 use super::calls::{self, CallRef};
 use super::held::{Position, Waiting};
 use super::journal::Journal;
+use super::load::{Load, Worth};
 use super::switchboard::{Fate, Judge, Ruling, Tally};
 use super::verdict::Standing;
 use crate::decode::{Decoded, decode};
@@ -40,6 +44,7 @@ use crate::describe::Described;
 use crate::detect::Protocol;
 use crate::emit::{Judged, Outgoing, emit};
 use crate::esp::EspNull;
+use crate::flows::Probe;
 use crate::fragments::{self, Fragments, Limits, Offered};
 use crate::interfaces::InterfaceNames;
 use crate::matcher::{Fields, Matches, Verdict};
@@ -59,6 +64,16 @@ pub struct Desk {
     analyser: Analyser,
     journal: Journal,
     hand: Hand,
+    /// Looks into ESP that is not encrypted.
+    esp: EspNull,
+    /// Packets that are taken, and how many; the first of them are handled already. The rest are empty hands.
+    taken: Vec<Hand>,
+    in_batch: usize,
+    handled: usize,
+    /// Those of the packets that are taken.
+    probes: Vec<Probe>,
+    /// What becomes of packets that nobody asks for, by the filters of a generation and whether BPF filters act.
+    kept_back: Option<((u64, bool), Counter)>,
     /// To judge nothing, for the sake of the policy.
     matches: Matches,
     blocks: Vec<u8>,
@@ -69,10 +84,14 @@ pub struct Desk {
     parts: Vec<Position>,
     /// The other fragments of datagrams that carry a segment, by the position under which it waits.
     parts_of: BTreeMap<Position, Vec<Position>>,
+    /// Whether a held packet was passed over because it is condemned.
+    has_passed_over: bool,
     reported: Reported,
     /// Up to which number this worker is done with packets.
     progress: u64,
     is_restored: bool,
+    /// Records of messages that were found while the log was restored.
+    late: Vec<(CallRef, u16, Vec<u8>)>,
     /// Whether verdicts shall not depend on how far the workers have come.
     is_exact: bool,
     /// When the last packet was captured, in nanoseconds.
@@ -81,14 +100,13 @@ pub struct Desk {
     awaits: Option<u64>,
 }
 
-/// The packet at hand, copied out of shared memory.
+/// A packet, copied out of shared memory.
 struct Hand {
     queue: u16,
     header: PacketHeader,
     /// Its bytes, and perhaps more behind them.
     frame: Vec<u8>,
     decoded: Decoded,
-    esp: EspNull,
     /// A record of the log of held packets.
     record: Vec<u8>,
     /// Whether it is no packet, but what is told of a message apart from its packet ([`Apart`](super::apart::Apart)); the frame is that then.
@@ -138,6 +156,10 @@ pub struct Means<'a> {
     pub commit: &'a mut WorkerCommit,
     /// Bytes of the tx ring that signalling which nothing asked for leaves free; such media leave twice as much. 0: nothing is shed.
     pub kept_bytes: u64,
+    /// How much there is to do, as the rx rings say.
+    pub load: Load,
+    /// Packets that the capture has lost so far, of any call.
+    pub lost_by_capture: u64,
     /// The packet that killed predecessors.
     pub condemned: Option<InProgress>,
 }
@@ -149,24 +171,24 @@ impl Desk {
         Self {
             analyser,
             journal: Journal::new(peers),
-            hand: Hand {
-                queue: 0,
-                header: PacketHeader::from_bytes(0, &[0; HEADER_BYTES]),
-                frame: Vec::new(),
-                decoded: Decoded::default(),
-                esp: EspNull::new(Esp::default()),
-                record: Vec::new(),
-                is_apart: false,
-            },
+            hand: Hand::new(),
+            esp: EspNull::new(Esp::default()),
+            taken: Vec::new(),
+            in_batch: 0,
+            handled: 0,
+            probes: Vec::new(),
+            kept_back: None,
             matches: Matches::default(),
             blocks: Vec::new(),
             fragments: Fragments::new(Limits::default()),
             told: BTreeMap::new(),
             parts: Vec::new(),
             parts_of: BTreeMap::new(),
+            has_passed_over: false,
             reported: Reported::default(),
             progress: 0,
             is_restored: false,
+            late: Vec::new(),
             is_exact,
             latest_ns: 0,
             awaits: None,
@@ -176,7 +198,7 @@ impl Desk {
     /// The same, but looks into ESP that is not encrypted.
     #[must_use]
     pub fn with_esp(mut self, esp: Esp) -> Self {
-        self.hand.esp = EspNull::new(esp);
+        self.esp = EspNull::new(esp);
         self
     }
 
@@ -186,10 +208,11 @@ impl Desk {
     /// # Errors
     /// [`Full::Now`]: the tx ring has no room.
     pub fn round(&mut self, means: &mut Means<'_>, at_end: bool) -> Result<(), Full> {
-        if !std::mem::replace(&mut self.is_restored, true) {
+        if !self.is_restored {
             self.restore(means);
         }
         let board = &mut self.analyser.board;
+        board.lost_by_capture(means.lost_by_capture);
         self.journal.learn(means.peers, board);
         board.compare_some(means.judge);
         let journal = &self.journal;
@@ -202,12 +225,34 @@ impl Desk {
         }
         told?;
         self.flush(means)?;
-        // A batch finds room for what it holds; only what is far longer than a packet should be is dropped.
+        // A batch finds room for what it holds. What is wanted waits for room in the tx ring, and then goes.
         let board = &mut self.analyser.board;
-        while means.held.used() > means.held.capacity() / 4 * 3 && board.drop_oldest() {
+        while means.held.used() > means.held.capacity() / 4 * 3
+            && board.worth_of_oldest() < Some(Worth::Wanted)
+            && board.drop_oldest()
+        {
             release(means.held, board.oldest());
         }
         Ok(())
+    }
+
+    /// The packets' time goes on with the clock, as nothing comes: `silence_ns` after the last packet.
+    pub fn tick(&mut self, means: &mut Means<'_>, silence_ns: u64) {
+        if self.is_restored && self.latest_ns > 0 {
+            let journal = &self.journal;
+            self.analyser.board.see(
+                means.judge,
+                self.progress.saturating_sub(1),
+                self.latest_ns + silence_ns,
+                |sequence| journal.have_passed(sequence),
+            );
+        }
+    }
+
+    /// Whether a held packet was passed over because it is condemned.
+    #[must_use]
+    pub fn has_passed_over(&self) -> bool {
+        self.has_passed_over
     }
 
     /// Whether packets wait for a verdict.
@@ -227,20 +272,27 @@ impl Desk {
         is_awaited || waits && self.progress > slowest + MOST_AHEAD
     }
 
-    /// Whether the packet in the hand can be handled. Where time leaps, packets that wait would be given up for their age, although the others only have to come as far: this packet has to
-    /// come again when [`Desk::is_ahead`] says so.
+    /// Whether the next of the packets that are taken can be handled; if not, it and those behind it are given back. Where time leaps, packets that wait would be given up for their age,
+    /// although the others only have to come as far: this packet has to come again when [`Desk::is_ahead`] says so.
     pub fn is_due(&mut self) -> bool {
+        let Some(next) = self.taken[..self.in_batch].get(self.handled) else {
+            return false;
+        };
         let PacketHeader {
             sequence,
             timestamp_ns,
             ..
-        } = self.hand.header;
+        } = next.header;
         let silence_ns = timestamp_ns.abs_diff(self.latest_ns);
         let leaps = silence_ns > LONG_LEAP_NS || silence_ns > LEAP_NS && self.has_waiting();
         self.awaits = leaps.then_some(sequence);
         // Others may wait for this worker in turn.
         self.passed(sequence);
-        !self.is_ahead()
+        let is_due = !self.is_ahead();
+        if !is_due {
+            self.give_back();
+        }
+        is_due
     }
 
     /// Whether others wait to hear how far this worker has come.
@@ -261,25 +313,52 @@ impl Desk {
         self.progress = self.progress.max(sequence);
     }
 
-    /// Takes a packet into its hand, to be handled next.
+    /// Takes a packet, to be handled behind those that were taken before.
     pub fn take(&mut self, identity: InProgress, header: PacketHeader, data: &SharedBytes<'_>) {
-        let frame = self.hand.room(data.len());
-        data.copy_to(frame);
-        self.hand.is_apart = false;
-        self.hand.queue = u16::from(identity.queue);
-        self.hand.header = header;
+        if self.in_batch == self.taken.len() {
+            self.taken.push(Hand::new());
+        }
+        let hand = &mut self.taken[self.in_batch];
+        hand.is_apart = false;
+        hand.queue = u16::from(identity.queue);
+        hand.header = header;
+        data.copy_to(hand.room(data.len()));
+        hand.decode(&mut self.esp);
+        self.probes.extend(self.analyser.probe(&hand.decoded));
+        self.in_batch += 1;
     }
 
-    /// Handles the packet in its hand, and counts it.
+    /// Has fetched what is known of the packets that are taken.
+    pub fn prepare(&mut self) {
+        self.analyser.prepare(&self.probes);
+    }
+
+    /// Handles the next of the packets that are taken, and counts it.
     ///
     /// # Errors
-    /// [`Full::Now`]: the tx ring has no room. The packet waits, and is done with.
+    /// [`Full::Now`]: the tx ring has no room. The packet waits, and is done with; those behind it are given back.
     pub fn handle(&mut self, means: &mut Means<'_>) -> Result<(), Full> {
+        std::mem::swap(&mut self.hand, &mut self.taken[self.handled]);
+        self.handled += 1;
+        if self.handled == self.in_batch {
+            self.give_back();
+        }
         let bytes = u64::from(self.hand.header.captured_len);
         means.commit.add(Counter::Received, 1);
         means.commit.add(Counter::ReceivedBytes, bytes);
-        self.look(means, None)?;
-        self.flush(means)
+        let load = load(means).max(Load::of_held(means.held));
+        self.analyser.board.bear(load);
+        let result = self.look(means, None).and_then(|()| self.flush(means));
+        if result.is_err() {
+            self.give_back();
+        }
+        result
+    }
+
+    /// No packet is taken any more.
+    fn give_back(&mut self) {
+        (self.in_batch, self.handled) = (0, 0);
+        self.probes.clear();
     }
 
     /// Before a commit: tells what has changed, and counts what happened.
@@ -324,6 +403,10 @@ impl Desk {
         commit.add(Counter::CallsEvicted, now.evicted - before.evicted);
         commit.add(Counter::RtpLost, now.lost - before.lost);
         commit.add(Counter::RtpReordered, now.reordered - before.reordered);
+        commit.add(Counter::RtpEvents, now.events - before.events);
+        commit.add(Counter::RtpNoise, now.noise - before.noise);
+        commit.add(Counter::CallsIncomplete, now.incomplete - before.incomplete);
+        commit.add(Counter::LostOfCalls, now.lost_by_us - before.lost_by_us);
         self.reported.calls = now;
 
         let (now, before) = (board.tally(), self.reported.tally);
@@ -340,6 +423,18 @@ impl Desk {
         let mut position = means.held.tail();
         while let Some(end) = self.restore_next(means, position, &done) {
             position = end;
+        }
+        // What is known of these packets and calls was counted when they came.
+        self.reported.analyser = self.analyser.counts();
+        self.reported.fragments = *self.fragments.counts();
+        self.reported.streams = *self.analyser.streams.counts();
+        let now = self.analyser.board.calls().counts();
+        let before = &mut self.reported.calls;
+        (before.started, before.matched) = (now.started, now.matched);
+        (before.events, before.noise) = (now.events, now.noise);
+        self.is_restored = true;
+        for (call, link_type, record) in std::mem::take(&mut self.late) {
+            self.hold_apart(means, call, link_type, &record);
         }
     }
 
@@ -366,10 +461,14 @@ impl Desk {
             return Some(end);
         }
         if means.condemned == Some(self.hand.identity()) {
+            self.analyser.board.pass_over(start);
+            self.has_passed_over = true;
             means.commit.add(Counter::Quarantined, 1);
             means.commit.add(Counter::HeldReleased, 1);
             return Some(end);
         }
+        means.worker.set_in_progress(Some(self.hand.identity()));
+        self.hand.decode(&mut self.esp);
         // What finds no room in the tx ring waits where it lies.
         let _ = self.look(means, Some(start));
         Some(end)
@@ -381,7 +480,6 @@ impl Desk {
         let header = self.hand.header;
         self.progress = self.progress.max(header.sequence + 1);
         self.latest_ns = header.timestamp_ns;
-        self.hand.decode();
         let decoded = &self.hand.decoded;
         if position.is_none() {
             means
@@ -412,10 +510,12 @@ impl Desk {
             Some((Ruling { call, fate }, part)) => match fate {
                 Fate::Unwanted => self.kept_back(means),
                 Fate::Wait => {
-                    self.hold(means, call, position);
+                    self.hold(means, call, part, position);
                     return Ok(());
                 }
-                Fate::NoRoom => {
+                Fate::Shed if position.is_none() => Counter::ShedByCall,
+                Fate::NoRoom | Fate::Shed => {
+                    self.leave(position);
                     let was_held = u64::from(position.is_none());
                     means.commit.add(Counter::Held, was_held);
                     means.commit.add(Counter::HeldDropped, 1);
@@ -424,14 +524,22 @@ impl Desk {
                 Fate::Forward => match self.send(means, call, part, Says::Itself, &[]) {
                     Ok(outcome) => outcome,
                     Err(full) => {
-                        self.hold(means, call, position);
+                        self.hold(means, call, part, position);
                         return Err(full);
                     }
                 },
             },
         };
+        self.leave(position);
         count(means.commit, outcome, position.is_some(), &header);
         Ok(())
+    }
+
+    /// The packet in the hand waits no more, if it was held: a successor shall not look at it.
+    fn leave(&mut self, position: Option<Position>) {
+        if let Some(position) = position {
+            self.analyser.board.pass_over(position);
+        }
     }
 
     /// Has the fragment in the hand wait until its datagram is whole, and finds out whose that is. Its fragments are forwarded as they came.
@@ -465,7 +573,7 @@ impl Desk {
                 self.parts.clear();
                 self.parts.extend_from_slice(whole.tokens);
                 let time_ns = header.timestamp_ns;
-                let inner = self.hand.esp.open(&whole.decoded, whole.bytes, time_ns);
+                let inner = self.esp.open(&whole.decoded, whole.bytes, time_ns);
                 let decoded = inner.unwrap_or(whole.decoded);
                 let sight = Sight {
                     header: &header,
@@ -494,7 +602,7 @@ impl Desk {
                         let hand = &mut self.hand;
                         let has_ports = |position: &&Position| {
                             let found = hand.recall(means.held, **position);
-                            hand.decode();
+                            hand.decode(&mut self.esp);
                             found.is_ok() && hand.decoded.ports.is_some()
                         };
                         let first = self.parts.iter().find(has_ports);
@@ -529,15 +637,23 @@ impl Desk {
     }
 
     /// Has the packet in the hand wait for the verdict on its call, or for room.
-    fn hold(&mut self, means: &mut Means<'_>, call: CallRef, position: Option<Position>) {
+    fn hold(
+        &mut self,
+        means: &mut Means<'_>,
+        call: CallRef,
+        part: Part,
+        position: Option<Position>,
+    ) {
         let position = match position {
             Some(position) => Ok(position),
             None => self.put_aside(means),
         };
         let board = &mut self.analyser.board;
-        match position {
-            Ok(position) => board.hold(call, position, self.hand.header.captured_len),
-            Err(_) => {
+        let bytes = self.hand.header.captured_len;
+        match (position, part) {
+            (Ok(position), Part::Signalling) => board.hold(call, position, bytes),
+            (Ok(position), Part::Media) => board.hold_media(call, position, bytes),
+            (Err(_), _) => {
                 means.commit.add(Counter::HeldDropped, 1);
                 board.shed(call);
             }
@@ -558,7 +674,7 @@ impl Desk {
                         self.analyser.board.forwarded(owner);
                         continue;
                     }
-                    self.hand.decode();
+                    self.hand.decode(&mut self.esp);
                     let part = analyser::part_of(&self.hand.sight());
                     let sharers = self.analyser.board.sharers(position);
                     let sharers = sharers.map(<[CallRef]>::to_vec).unwrap_or_default();
@@ -586,6 +702,7 @@ impl Desk {
         }
         let sight = self.hand.sight();
         let protocol = self.analyser.describe(&sight, part);
+        self.analyser.describe_call(call, &sight, part, protocol);
         let details = self.analyser.details();
         let calls = self.analyser.board.calls();
         let Some(found) = calls.get(call) else {
@@ -692,16 +809,16 @@ impl Desk {
         }
     }
 
-    /// Whether what is to be sent of a call that nothing asked for is dropped, since the tx ring is nearly full.
+    /// Whether what is to be sent of a call that nothing asked for is dropped, since there is too much to do.
     fn is_shed(&mut self, means: &mut Means<'_>, call: CallRef, part: Part) -> bool {
         let is_passed = |call: &Call| call.standing() == Standing::Passed;
         let calls = self.analyser.board.calls();
         let is_passed = calls.get(call).is_some_and(is_passed);
-        let kept_bytes = match part {
-            Part::Media => 2 * means.kept_bytes,
-            Part::Signalling => means.kept_bytes,
+        let least = match part {
+            Part::Media => Load::Heavy,
+            Part::Signalling => Load::Extreme,
         };
-        let is_shed = is_passed && kept_bytes > 0 && !means.tx.has_room(kept_bytes);
+        let is_shed = is_passed && load(means) >= least;
         if is_shed {
             self.analyser.board.shed(call);
         }
@@ -709,20 +826,41 @@ impl Desk {
     }
 
     /// How packets count that nobody asks for.
+    #[inline]
     fn kept_back(&mut self, means: &Means<'_>) -> Counter {
         let Judge {
             filters,
             bpf_active,
         } = means.judge;
-        let nothing = (&Decoded::default(), &Fields::default());
-        match filters.judge(nothing.0, nothing.1, bpf_active, &mut self.matches) {
-            Verdict::Denied => Counter::FilteredByPolicy,
-            _ => Counter::FilteredNoMatch,
+        let by = (filters.generation(), bpf_active);
+        match self.kept_back {
+            Some((known, counter)) if known == by => counter,
+            _ => {
+                let nothing = (&Decoded::default(), &Fields::default());
+                let verdict = filters.judge(nothing.0, nothing.1, bpf_active, &mut self.matches);
+                let counter = match verdict {
+                    Verdict::Denied => Counter::FilteredByPolicy,
+                    _ => Counter::FilteredNoMatch,
+                };
+                self.kept_back = Some((by, counter));
+                counter
+            }
         }
     }
 }
 
 impl Hand {
+    fn new() -> Self {
+        Self {
+            queue: 0,
+            header: PacketHeader::from_bytes(0, &[0; HEADER_BYTES]),
+            frame: Vec::new(),
+            decoded: Decoded::default(),
+            record: Vec::new(),
+            is_apart: false,
+        }
+    }
+
     fn room(&mut self, len: usize) -> &mut [u8] {
         if self.frame.len() < len {
             self.frame.resize(len, 0);
@@ -739,15 +877,15 @@ impl Hand {
         InProgress::new(usize::from(self.queue), self.header.sequence)
     }
 
-    fn decode(&mut self) {
+    fn decode(&mut self, esp: &mut EspNull) {
         #[cfg(debug_assertions)]
         crate::poison::taste(self.frame());
         let decoded = decode(self.header.link_type, self.frame());
         self.decoded = decoded;
-        if self.esp.concerns(&decoded) {
+        if esp.concerns(&decoded) {
             let frame = self.frame.get(..self.header.captured_len as usize);
             let time_ns = self.header.timestamp_ns;
-            let inner = frame.and_then(|frame| self.esp.open(&decoded, frame, time_ns));
+            let inner = frame.and_then(|frame| esp.open(&decoded, frame, time_ns));
             self.decoded = inner.unwrap_or(decoded);
         }
     }
@@ -787,6 +925,25 @@ impl Hand {
         self.frame.extend_from_slice(frame);
         Ok(Some((start, end)))
     }
+}
+
+/// How much there is to do, as the rings say.
+#[inline]
+fn load(means: &mut Means<'_>) -> Load {
+    Load::of_tx(means.tx, means.kept_bytes).max(means.load)
+}
+
+/// A copy of the packet `wanted`, if it is held.
+pub(crate) fn find_held(held: &LogWriter, wanted: InProgress) -> Option<(PacketHeader, Vec<u8>)> {
+    let mut hand = Hand::new();
+    let mut position = held.tail();
+    while let Ok(Some((_, end))) = hand.recall(held, position) {
+        if hand.identity() == wanted && !hand.is_apart {
+            return Some((hand.header, hand.frame));
+        }
+        position = end;
+    }
+    None
 }
 
 /// How urgent what is sent of a call is.

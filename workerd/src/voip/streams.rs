@@ -53,8 +53,6 @@ pub enum Heard {
     Done,
     /// It has to be kept until it is among the findings, under another name if that was [`HAND`]: see [`SipStreams::rename`].
     Waits(ConnectionId, Direction),
-    /// It repeats what was settled, of this call.
-    Repeats(CallRef),
     /// There was no memory to put it in order.
     NoRoom,
 }
@@ -181,6 +179,13 @@ impl SipStreams {
             bytes: sight.header.captured_len,
             foreign: None,
         };
+        if !payload.is_empty() && segment.flags & SYN == 0 {
+            // What was held by a predecessor is the first that it had no use for yet.
+            let is_first = || token != HAND || sip::may_begin(payload);
+            let place = (direction, segment.seq, time_ns);
+            self.streams
+                .expect(&mut connection.id, place, &mut reader, is_first);
+        }
         let outcome = self
             .streams
             .segment(&mut connection.id, &segment, &mut reader);
@@ -212,14 +217,23 @@ impl SipStreams {
             Fate::Empty | Fate::Ignored | Fate::Refused(_) => Heard::Done,
             // A byte that was acknowledged before keeps the connection alive.
             Fate::Old if payload.len() <= 1 => Heard::Done,
-            Fate::Old => stream
-                .state
-                .call_at(direction, &outcome.range)
-                .map_or(Heard::Done, Heard::Repeats),
-            Fate::New | Fate::Waits => match stream.state.call_at(direction, &outcome.range) {
-                Some(call) => Heard::Repeats(call),
-                None => Heard::NoRoom,
-            },
+            // Settled before, or there was no room to note it.
+            fate => {
+                let origin = match direction {
+                    Direction::Request => origin,
+                    Direction::Response => origin.turned(),
+                };
+                let spans = stream.state.spans_at(direction, &outcome.range);
+                let mut calls = spans.map(|span| (span.call, None)).peekable();
+                let is_known = calls.peek().is_some();
+                if is_known {
+                    self.findings.add(token, origin, calls);
+                }
+                match is_known || fate == Fate::Old {
+                    true => Heard::Done,
+                    false => Heard::NoRoom,
+                }
+            }
         }
     }
 
@@ -288,11 +302,15 @@ impl SipStreams {
 }
 
 impl Talk {
-    /// The call whose message stands in `range`, whole or in part.
-    fn call_at(&self, direction: Direction, range: &Range<u64>) -> Option<CallRef> {
-        let side = self.sides[direction as usize].as_ref()?;
-        let span = side.spans.iter().find(|span| overlap(&span.range, range))?;
-        Some(span.call)
+    /// Messages of calls that stand in `range`, whole or in part.
+    fn spans_at<'t>(
+        &'t self,
+        direction: Direction,
+        range: &'t Range<u64>,
+    ) -> impl Iterator<Item = &'t Span> {
+        let side = self.sides[direction as usize].iter();
+        let spans = side.flat_map(|side| &side.spans);
+        spans.filter(|span| span.range.start < range.end && range.start < span.range.end)
     }
 }
 
@@ -442,7 +460,7 @@ impl Reader<'_, '_> {
         })
     }
 
-    /// Tells of the segments that end at or before `until`.
+    /// Tells of the segments that end at or before `until`, in the order of capture: one that has to wait has those behind it wait.
     fn settle(
         &mut self,
         ledger: &mut Ledger<'_>,
@@ -450,20 +468,17 @@ impl Reader<'_, '_> {
         origin: Origin,
         spans: &mut VecDeque<Span>,
     ) {
-        if !ledger.is_empty() {
-            for (token, range) in ledger.iter().filter(|(_, range)| range.end <= until) {
-                let first = spans.partition_point(|span| span.range.end <= range.start);
-                let carried = spans.range_mut(first..);
-                let carried = carried.take_while(|span| span.range.start < range.end);
-                let carried = carried.map(|span| {
-                    let begins = range.contains(&span.range.start);
-                    let told = begins.then(|| span.told.take()).flatten();
-                    (span.call, told)
-                });
-                self.findings.add(token, origin, carried);
-            }
-        }
-        ledger.forget(until, |_| {});
+        ledger.forget_first(until, |token, range| {
+            let first = spans.partition_point(|span| span.range.end <= range.start);
+            let carried = spans.range_mut(first..);
+            let carried = carried.take_while(|span| span.range.start < range.end);
+            let carried = carried.map(|span| {
+                let begins = range.contains(&span.range.start);
+                let told = begins.then(|| span.told.take()).flatten();
+                (span.call, told)
+            });
+            self.findings.add(token, origin, carried);
+        });
         // What begins in a segment that was not noted is told without one.
         for span in spans.iter_mut().filter(|span| span.told.is_some()) {
             let is_noted = ledger
@@ -474,8 +489,12 @@ impl Reader<'_, '_> {
                 self.findings.add(GONE, origin, std::iter::once(told));
             }
         }
-        let is_old = |span: &mut Span| span.told.is_none() && span.range.end <= until;
-        while spans.len() > REMEMBERED && spans.pop_front_if(is_old).is_some() {}
+        if spans.len() > REMEMBERED {
+            let starts = ledger.iter().map(|(_, range)| range.start);
+            let until = starts.min().map_or(until, |start| start.min(until));
+            let is_old = |span: &mut Span| span.told.is_none() && span.range.end <= until;
+            while spans.len() > REMEMBERED && spans.pop_front_if(is_old).is_some() {}
+        }
     }
 }
 
@@ -486,8 +505,4 @@ impl Side {
             spans: VecDeque::new(),
         }
     }
-}
-
-fn overlap(one: &Range<u64>, other: &Range<u64>) -> bool {
-    one.start < other.end && other.start < one.end
 }
