@@ -331,7 +331,7 @@ impl Desk {
         hand.queue = u16::from(identity.queue);
         hand.header = header;
         data.copy_to(hand.room(data.len()));
-        hand.decode(&mut self.esp);
+        hand.decode();
         self.probes.extend(self.analyser.probe(&hand.decoded));
         self.in_batch += 1;
     }
