@@ -332,9 +332,11 @@ impl Desk {
     fn restore(&mut self, means: &mut Means<'_>) {
         let done = self.journal.restore(means.calls, &mut self.analyser.board);
         let mut position = means.held.tail();
+        self.analyser.streams.resume(true);
         while let Some(end) = self.restore_next(means, position, &done) {
             position = end;
         }
+        self.analyser.streams.resume(false);
         self.is_restored = true;
         for (call, link_type, record) in std::mem::take(&mut self.late) {
             self.hold_apart(means, call, link_type, &record);
