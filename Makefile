@@ -8,7 +8,7 @@ PACKAGES := libpcap-dev iproute2
 
 DEMO := target/demo
 
-.PHONY: help setup build demo test lint unit units installed loom conformance chaos outage bench fuzz corpus install uninstall pages deb
+.PHONY: help setup build demo test lint unit units installed loom conformance chaos outage exchange bench fuzz corpus install uninstall pages deb
 
 help:
 	@echo 'make demo         a generated capture through all processes into the embedded sink'
@@ -20,6 +20,7 @@ help:
 	@echo 'make conformance  every capture below $$LC_HUNT_TRACES (default ../shared/traces)'
 	@echo 'make chaos        a thousand processes killed under load, every packet checked'
 	@echo 'make outage       ten minutes without a processor, a destroyed segment, a full disk; every packet checked'
+	@echo 'make exchange     calls by SIPp through Kamailio and rtpengine; every packet checked against tcpdump'
 	@echo 'make bench        the measurements of bench/README.md'
 	@echo 'make fuzz         a minute of fuzzing per target, see fuzz/README.md'
 	@echo 'make corpus       keeps what fuzzing found that adds to the coverage'
@@ -46,6 +47,7 @@ test: lint unit units installed loom
 	$(MAKE) conformance SAMPLE=40
 	$(MAKE) chaos KILLS=25 STOP=2
 	$(MAKE) outage AWAY=8
+	$(MAKE) exchange CALLS=20
 
 lint: setup
 	$(CARGO) fmt --all --check
@@ -89,6 +91,15 @@ AWAY ?= 600
 outage: setup
 	$(CARGO) build --locked --workspace --bins
 	target/debug/lc-outage --seconds $(AWAY)
+
+# CALLS over each transport, twice: with all of them wanted, and with those of one user in ten. What takes part is installed here and by nothing else; Debian
+# starts kamailio and rtpengine-daemon as services where there is a service manager, and they are not needed as such.
+CALLS ?= 100
+EXCHANGE_PACKAGES := sip-tester kamailio rtpengine-daemon tcpdump
+exchange: setup
+	$(MAKE) setup PACKAGES='$(EXCHANGE_PACKAGES)'
+	$(CARGO) build --locked --workspace --bins
+	LC_HUNT_MODE_UNDER_TEST=voip target/debug/lc-exchange --calls $(CALLS)
 
 bench: build
 	$(CARGO) bench --locked --package lc-bench

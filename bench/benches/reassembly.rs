@@ -16,7 +16,7 @@ use criterion::{
 };
 use lc_workerd::flows::Direction;
 use lc_workerd::reassembly::{
-    Choice, ConnectionId, Consumer, Event, Interest, Limits, Segment, Stream, Streams,
+    ConnectionId, Consumer, Event, Interest, Limits, Segment, Stream, Streams,
 };
 
 const BATCH: usize = 64;
@@ -65,7 +65,7 @@ struct Wire<C> {
 impl<C: Consumer<State = u64>> Wire<C> {
     fn new(connections: usize, consumer: C) -> Self {
         let mut wire = Self {
-            streams: Streams::new(&Limits::new(&Choice::default())).expect("memory"),
+            streams: Streams::new(&Limits::default()).expect("memory"),
             consumer,
             connections: vec![(None, 1); connections],
             random: 1,

@@ -7,9 +7,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use lc_bench::calls;
 use lc_bench::detect;
 use lc_bench::generate::{
-    Flood, FloodSettings, FrameSize, Length, Mix, Order, Settings, Traffic, write_pcap,
+    Flood, FloodSettings, FrameSize, Length, Mix, Order, Settings, Traffic, TrunkSettings,
+    write_pcap,
 };
 use lc_bench::reload;
 use lc_bench::ring;
@@ -37,6 +39,24 @@ enum Command {
     Detect(Detect),
     /// Replace all filters again and again while packets flow; check what arrives, and time it
     Reload(Reload),
+    /// Many calls at the same time, through all phases of their lives: memory of a call, time of a packet
+    Calls(Calls),
+    /// The capture daemon of `calls`
+    #[command(hide = true)]
+    CallsCapture {
+        /// Configuration of the daemons
+        #[arg(long)]
+        config: PathBuf,
+        /// Calls
+        #[arg(long)]
+        calls: u64,
+        /// Percentage of them that match
+        #[arg(long)]
+        matched: u8,
+        /// Rounds of media in each phase
+        #[arg(long)]
+        rounds: u64,
+    },
     /// The capture daemon of `reload`
     #[command(hide = true)]
     ReloadCapture {
@@ -150,6 +170,27 @@ struct Reload {
     quiet: u64,
 }
 
+#[derive(Args)]
+struct Calls {
+    /// Calls, all of which stand at the same time
+    #[arg(long, value_name = "COUNT", default_value_t = 100_000,
+        value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    calls: u64,
+    /// Percentage of the calls that match, each by a filter of its own
+    #[arg(long, value_name = "PERCENT", default_value_t = 10,
+        value_parser = clap::value_parser!(u8).range(0..=100))]
+    matched: u8,
+    /// Seconds of media in each of three phases: of calls that don't match, of those that do, of all
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    seconds: u64,
+    /// Worker processes
+    #[arg(long, default_value_t = 1)]
+    workers: usize,
+    /// A further line of the daemons' configuration; repeatable
+    #[arg(long, value_name = "LINE")]
+    set: Vec<String>,
+}
+
 /// A size of a ring.
 fn ring_mib(text: &str) -> Result<u64, String> {
     text.parse()
@@ -211,6 +252,13 @@ fn main() -> ExitCode {
         Command::Throughput(flags) => measure_throughput(&flags).map(done),
         Command::Detect(flags) => measure_detection(&flags).map(done),
         Command::Reload(flags) => reload_filters(&flags).map(done),
+        Command::Calls(flags) => measure_calls(&flags).map(done),
+        Command::CallsCapture {
+            config,
+            calls: count,
+            matched,
+            rounds,
+        } => calls::capture(&config, trunk(count, matched, rounds)),
         Command::ReloadCapture { config } => reload::capture(&config),
         Command::Capture {
             config,
@@ -318,6 +366,58 @@ fn measure_throughput(flags: &Throughput) -> Result<(), Box<dyn std::error::Erro
             let measured = throughput::measure(&plan, Cell { size, flows }, &signals)?;
             print_cell(size, flows, &measured);
         }
+    }
+    Ok(())
+}
+
+fn trunk(calls: u64, wanted_percent: u8, rounds: u64) -> TrunkSettings {
+    TrunkSettings {
+        seed: 1,
+        calls,
+        wanted_percent,
+        rounds,
+        start_seconds: 1_767_225_600,
+    }
+}
+
+fn measure_calls(flags: &Calls) -> Result<(), Box<dyn std::error::Error>> {
+    let own_program = std::env::current_exe()?;
+    let plan = calls::Plan {
+        programs: own_program.parent().map(PathBuf::from).unwrap_or_default(),
+        own_program,
+        // 50 packets a second each way.
+        trunk: trunk(flags.calls, flags.matched, 50 * flags.seconds),
+        workers: flags.workers,
+        settings: flags.set.clone(),
+    };
+    let report = calls::measure(&plan, &Signals::install()?)?;
+    println!(
+        "{} calls, {} % of them match, {} workers; {} packets captured, {} forwarded, none lost",
+        flags.calls, flags.matched, flags.workers, report.captured, report.forwarded
+    );
+    let memory = report.memory;
+    println!(
+        "bytes a call: {:.0}; own memory {:.0}, flow table {:.0}, log {:.0}; {:.0} by the worker's reckoning",
+        memory.all(),
+        memory.private,
+        memory.flows,
+        memory.log,
+        memory.reckoned
+    );
+    println!(
+        "{:<14} {:>10} {:>10} {:>8} {:>14} {:>14}",
+        "phase", "packets", "matched", "s", "worker ns/pkt", "Mpkt/s a core"
+    );
+    for phase in &report.phases {
+        println!(
+            "{:<14} {:>10} {:>10} {:>8.2} {:>14.0} {:>14.3}",
+            format!("{:?}", phase.phase),
+            phase.packets,
+            phase.wanted,
+            phase.seconds,
+            phase.worker_ns,
+            1e3 / phase.worker_ns
+        );
     }
     Ok(())
 }

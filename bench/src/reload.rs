@@ -420,21 +420,9 @@ impl Changes<'_> {
             .iter()
             .map(|child| (child.name, child.pid.unwrap_or_default()));
         pids.chain([("sink", self.sink)])
-            .map(|(name, pid)| Ok((name.to_owned(), peak_kib(pid)?)))
+            .map(|(name, pid)| Ok((name.to_owned(), throughput::status_kib(pid, "VmHWM:")?)))
             .collect()
     }
-}
-
-fn peak_kib(pid: u32) -> Result<u64, ThroughputError> {
-    let path = format!("/proc/{pid}/status");
-    let status = fs::read_to_string(&path).map_err(|source| ThroughputError::System {
-        what: format!("read {path}"),
-        source,
-    })?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    Ok(line
-        .and_then(|line| line.split_whitespace().next()?.parse().ok())
-        .unwrap_or_default())
 }
 
 /// A thread that looks every millisecond whether packets are judged and acknowledged.

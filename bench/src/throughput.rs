@@ -18,7 +18,9 @@ use std::process::{Child, Command};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use lc_capd::source::{Interfaces, Source};
 use lc_daemon::attach::{AttachError, Observer};
+use lc_daemon::config::Config;
 use lc_daemon::exit::Exit;
 use lc_daemon::signals::Signals;
 use lc_hunt::supervisor::{
@@ -400,7 +402,7 @@ impl Look {
 }
 
 /// Nanoseconds that all threads of process `pid` have spent on a processor.
-fn processor_time(pid: u32) -> Result<u64, ThroughputError> {
+pub(crate) fn processor_time(pid: u32) -> Result<u64, ThroughputError> {
     let folder = format!("/proc/{pid}/task");
     let failed = |source| ThroughputError::System {
         what: format!("read {folder}"),
@@ -414,6 +416,19 @@ fn processor_time(pid: u32) -> Result<u64, ThroughputError> {
         total += first.parse::<u64>().unwrap_or_default();
     }
     Ok(total)
+}
+
+/// What the line `name` of the status of process `pid` says, in KiB.
+pub(crate) fn status_kib(pid: u32, name: &str) -> Result<u64, ThroughputError> {
+    let path = format!("/proc/{pid}/status");
+    let status = fs::read_to_string(&path).map_err(|source| ThroughputError::System {
+        what: format!("read {path}"),
+        source,
+    })?;
+    let value = status.lines().find_map(|line| line.strip_prefix(name));
+    Ok(value
+        .and_then(|value| value.split_whitespace().next()?.parse().ok())
+        .unwrap_or_default())
 }
 
 /// The processor.
@@ -544,18 +559,26 @@ pub fn capture(config: &Path, cell: Cell) -> Result<Exit, Box<dyn std::error::Er
     capture_from(config, || Ok(Memory::collect(&mut Flood::new(settings)?)))
 }
 
-/// Runs the capture daemon on frames that `make` makes.
+/// Runs the capture daemon on frames that `make` makes, again and again.
 pub(crate) fn capture_from(
     config: &Path,
     make: impl FnOnce() -> Result<Memory, SettingsError>,
 ) -> Result<Exit, Box<dyn std::error::Error>> {
+    capture_source(config, |_, interfaces| {
+        Ok(MemorySource::new(make()?, interfaces)?)
+    })
+}
+
+/// Runs the capture daemon on the source that `make` makes.
+pub(crate) fn capture_source<S: Source + 'static>(
+    config: &Path,
+    make: impl FnOnce(&Config, &Interfaces) -> Result<S, Box<dyn std::error::Error>>,
+) -> Result<Exit, Box<dyn std::error::Error>> {
     lc_daemon::ready::end_with_supervisor()?;
-    let config = lc_daemon::config::Config::load(config)?;
+    let config = Config::load(config)?;
     lc_daemon::logging::init("lc-bench capture", config.log_level);
     let signals = Signals::install()?;
-    let memory = make()?;
-    let interfaces = lc_capd::source::Interfaces::default();
-    let source = MemorySource::new(memory, &interfaces)?;
+    let source = make(&config, &Interfaces::default())?;
     Ok(lc_capd::run(
         &config,
         lc_capd::RunDir::make(&config)?,

@@ -10,7 +10,7 @@
 //! | some | one | `((D1) or (D2)) and (B)`, or `... and (X)` |
 //! | some | none | `(D1) or (D2)` |
 //!
-//! Where calls are followed, B is what [`for_calls`] makes of the operator's.
+//! Where calls are followed, B is what [`for_calls`] makes of the operator's, and each D that names ports lets fragments through as well: a large INVITE comes in fragments.
 //!
 //! X excludes a processor's address and port only, `not (host A and tcp port P)`: other traffic of that port stays visible.
 //!
@@ -138,11 +138,15 @@ impl Expression {
     /// The text for a link type: empty for everything, `None` if nothing of that link type can match.
     pub fn text(&self, link_type: u16) -> Option<String> {
         let compiles = |filter: &&Pushed| compile_offline(&filter.pattern, link_type).is_ok();
+        let alternative = |filter: &Pushed| match self.calls {
+            Some(_) => format!("({})", with_hidden(&filter.pattern, &HIDDEN[..FRAGMENTS])),
+            None => format!("({})", filter.pattern),
+        };
         let pushed: Vec<_> = self
             .pushed
             .iter()
             .filter(compiles)
-            .map(|filter| format!("({})", filter.pattern))
+            .map(alternative)
             .collect();
         if pushed.is_empty() && !self.pushed.is_empty() {
             return None;
@@ -200,23 +204,7 @@ impl Expression {
 /// IPv4, fragments of IPv6, VLAN tags, PPPoE, MPLS, and the tunnels that workers open, ESP among them. Of those that `base` speaks of
 /// itself, `base` decides alone. `not tcp` hides nothing within them: BPF takes only for TCP what stands right behind the outermost IP header.
 pub fn for_calls(base: &str, udp_only: bool) -> String {
-    let base = base.trim();
-    let words: Vec<_> = base.split(|c: char| !c.is_ascii_alphanumeric()).collect();
-    let speaks_of = |names: &[&str]| names.iter().any(|name| words.contains(name));
-    let reads_transport = ["tcp[", "udp[", "sctp["]
-        .iter()
-        .any(|access| base.replace(char::is_whitespace, "").contains(access));
-    let kept = match speaks_of(&["port", "portrange"]) || reads_transport {
-        false => base.to_owned(),
-        true => {
-            let hidden = HIDDEN
-                .iter()
-                .filter(|(names, _)| !speaks_of(names))
-                .map(|(_, expression)| *expression);
-            let alternatives: Vec<_> = hidden.collect();
-            format!("({base}) or {}", alternatives.join(" or "))
-        }
-    };
+    let kept = with_hidden(base.trim(), &HIDDEN);
     match (kept.as_str(), udp_only) {
         (_, false) => kept,
         ("", true) => "not tcp".to_owned(),
@@ -224,8 +212,34 @@ pub fn for_calls(base: &str, udp_only: bool) -> String {
     }
 }
 
-/// Where ports are hidden from BPF, and the words of an expression that speaks of it.
-const HIDDEN: [(&[&str], &str); 9] = [
+/// The expression, and those of `hidden` that it does not speak of, if it names ports.
+fn with_hidden(expression: &str, hidden: &[Hidden]) -> String {
+    let words: Vec<_> = expression
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .collect();
+    let speaks_of = |names: &[&str]| names.iter().any(|name| words.contains(name));
+    let reads_transport = ["tcp[", "udp[", "sctp["]
+        .iter()
+        .any(|access| expression.replace(char::is_whitespace, "").contains(access));
+    if !speaks_of(&["port", "portrange"]) && !reads_transport {
+        return expression.to_owned();
+    }
+    let alternatives: Vec<_> = hidden
+        .iter()
+        .filter(|(names, _)| !speaks_of(names))
+        .map(|(_, expression)| *expression)
+        .collect();
+    format!("({expression}) or {}", alternatives.join(" or "))
+}
+
+/// The words of an expression that speaks of what hides ports, and the expression for it.
+type Hidden = (&'static [&'static str], &'static str);
+
+/// How many of [`HIDDEN`] are fragments.
+const FRAGMENTS: usize = 2;
+
+/// Where ports are hidden from BPF.
+const HIDDEN: [Hidden; 9] = [
     (&[], "(ip[6:2] & 0x1fff != 0)"),
     (
         &[],
@@ -518,6 +532,35 @@ mod tests {
             assert!(filter.matches(1, &ethernet(kind, &[0; 60])), "{kind:x}");
         }
         assert!(!filter.matches(1, &ethernet(0x0806, &[0; 60])));
+    }
+
+    #[test]
+    fn what_the_processor_asks_for_by_port_comes_in_fragments_too() {
+        let pushed = ["udp port 5060", "host 192.0.2.9"].map(|pattern| Pushed {
+            id: pattern.to_owned(),
+            pattern: pattern.to_owned(),
+        });
+        let passes = |expression: Expression, packet: &[u8]| {
+            let (expression, refused) = expression.with_pushed(pushed.clone(), &[1]);
+            assert_eq!(refused, []);
+            OfflineFilter::new(&expression, [])
+                .unwrap()
+                .matches(1, &ethernet(IPV4, packet))
+        };
+        let (generic, calls) = (
+            Expression::new("", &[]),
+            Expression::new("", &[]).for_calls(false),
+        );
+        for (packet, in_generic, in_calls) in [
+            (ip(17, 5060, 0), true, true),
+            (ip(17, 5060, 0x2000), true, true),
+            (ip(17, 9, 0x2001), false, true),
+            (ip(17, 9, 0), false, false),
+            (ip(17, 4789, 0), false, false),
+        ] {
+            assert_eq!(passes(generic.clone(), &packet), in_generic);
+            assert_eq!(passes(calls.clone(), &packet), in_calls);
+        }
     }
 
     #[test]

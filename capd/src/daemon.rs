@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use lc_daemon::config::{self, Config};
+use lc_daemon::config::{self, Config, Mode};
 use lc_daemon::exit::Exit;
 use lc_daemon::ready;
 use lc_daemon::sandbox;
@@ -80,7 +80,7 @@ pub fn open_sources(
                 timeout: live.read_timeout,
                 backend: live.backend,
             };
-            let expression = Expression::new(&config.bpf_filter, &[]);
+            let expression = base_expression(config);
             let open = |(queue, device): (u16, &String)| -> Result<Box<dyn Source>, SourceError> {
                 Ok(Box::new(Live::open_after(
                     device,
@@ -92,6 +92,15 @@ pub fn open_sources(
             };
             (0..).zip(&live.interfaces).map(open).collect()
         }
+    }
+}
+
+/// What the operator asks to capture, in the node's mode.
+fn base_expression(config: &Config) -> Expression {
+    let expression = Expression::new(&config.bpf_filter, &[]);
+    match config.mode {
+        Mode::Voip => expression.for_calls(config.voip.udp_only),
+        _ => expression,
     }
 }
 
@@ -113,7 +122,7 @@ pub fn run(
     let interfaces = Interfaces::of_predecessor(inherited.interfaces());
     let mut sources = open(&interfaces, &mut passed)?;
     Left::drop_rest(&mut passed);
-    let expression = Expression::new(&config.bpf_filter, &[]);
+    let expression = base_expression(config);
     for source in &mut sources {
         source.set_filter(&expression)?;
     }
@@ -161,7 +170,7 @@ pub fn run(
         !config.waits_for_filters(),
     ));
     let mut filters = PushedFilters {
-        base: config.bpf_filter.clone(),
+        base: base_expression(config),
         exclude_endpoints: matches!(config.source, config::Source::Live(_)),
         interfaces,
         forwarder: regions.forwarder()?,

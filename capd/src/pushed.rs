@@ -22,7 +22,8 @@ const COMMON_LINK_TYPES: [u16; 3] = [1, 101, 113];
 
 /// The main thread's part in filtering.
 pub(crate) struct PushedFilters {
-    pub(crate) base: String,
+    /// The operator's expression.
+    pub(crate) base: Expression,
     /// Whether to leave out our own connection: a live capture would see it, a file cannot.
     pub(crate) exclude_endpoints: bool,
     pub(crate) interfaces: Interfaces,
@@ -121,10 +122,9 @@ impl PushedFilters {
         }
         link_types.sort_unstable();
         link_types.dedup();
-        let own = Expression::new(&self.base, &self.following.endpoints.addresses);
-        let (mut expression, refused) = own
-            .clone()
-            .with_pushed(self.following.pushed.iter().cloned(), &link_types);
+        let own = (self.base.clone()).with_exclusions(&self.following.endpoints.addresses);
+        let (mut expression, refused) =
+            own.with_pushed(self.following.pushed.iter().cloned(), &link_types);
         for refused in &refused {
             tracing::warn!(filter = refused.id, error = %refused.error, "BPF filter refused; the others are in force");
         }

@@ -8,6 +8,9 @@
 //! the process that needs it. It reads two things besides the values: the host name, as the default of the hunter's
 //! id, and `LIPPYCAT_PRODUCTION`, which forbids every connection without verified TLS.
 
+mod esp;
+mod voip;
+
 use std::env;
 use std::fmt;
 use std::net::IpAddr;
@@ -19,6 +22,10 @@ use std::time::Duration;
 use shm_layout::layout::{MAX_QUEUES, RING_BYTES};
 
 pub use crate::settings::Mode;
+pub use esp::Esp;
+pub use voip::{
+    CallSilence, ExpectedPorts, MessageLimits, PerformanceMode, TcpSilence, TcpStreams, Voip,
+};
 
 use crate::config_file::FileError;
 use crate::settings::{EnvironmentError, Origin, Value, Values, by_key};
@@ -63,6 +70,10 @@ pub struct Config {
     pub calls_log_bytes: usize,
     /// Bytes of each worker's log of packets that wait for a verdict on their call; the same.
     pub held_log_bytes: usize,
+    /// Which ESP is opened.
+    pub esp: Esp,
+    /// How calls are followed, in voip mode.
+    pub voip: Voip,
     /// Batches that can wait for the processor's acknowledgement.
     pub queue_batches: usize,
     /// Where packets wait while the processor can't take them and memory is short.
@@ -311,9 +322,7 @@ pub enum ConfigError {
         why: &'static str,
     },
     /// The mode is missing from this version.
-    #[error(
-        "the {0} mode is missing from this version of lc-hunt; only the generic mode (lc-hunt hunt) runs"
-    )]
+    #[error("the {0} mode is missing from this version of lc-hunt; hunt and voip are there")]
     MissingMode(&'static str),
     /// Two settings that exclude each other.
     #[error("{one} and {other} exclude each other: give only one of them")]
@@ -452,7 +461,7 @@ impl Config {
     /// file) wins; two of the same weight are an error.
     pub fn from_values(values: &Values) -> Result<Self, ConfigError> {
         let mode = mode(values);
-        if mode != Mode::Hunt && !is_under_test(mode) {
+        if !matches!(mode, Mode::Hunt | Mode::Voip) {
             return Err(ConfigError::MissingMode(mode.name()));
         }
         refuse_missing(values)?;
@@ -488,6 +497,8 @@ impl Config {
             flow_table_bytes: integer(values, "hunter.flow_table_mb").unwrap_or(128) << 20,
             calls_log_bytes: log_bytes(values, "hunter.voip.calls_mb"),
             held_log_bytes: log_bytes(values, "hunter.voip.held_mb"),
+            esp: Esp::of(values),
+            voip: Voip::of(values)?,
             queue_batches: nonzero(values, "hunter.batch_queue_size", 1000),
             disk_buffer: disk_buffer(values)?,
             no_filter_policy: match choice(values, "hunter.no_filter_policy") {
@@ -657,12 +668,6 @@ fn disk_buffer(values: &Values) -> Result<Option<DiskBuffer>, ConfigError> {
 }
 
 /// Refuses settings whose function this version lacks, rather than to take them and do nothing.
-/// Whether the environment asks for a mode that is missing, to test what there is of it. Release builds don't hear it.
-fn is_under_test(mode: Mode) -> bool {
-    cfg!(debug_assertions)
-        && env::var("LC_HUNT_MODE_UNDER_TEST").is_ok_and(|name| name == mode.name())
-}
-
 fn refuse_missing(values: &Values) -> Result<(), ConfigError> {
     for (setting, slot) in values.iter() {
         if let (Some(why), Some((value, origin))) = (setting.missing, slot)

@@ -2,7 +2,8 @@
 //!
 //! A file is read completely or refused: an unknown key, a value of the wrong type or out of range is an error that
 //! names file, line and key. Two things are let pass in YAML files, because they are shared with lippycat's other
-//! programs: the sections of those programs, and keys that lippycat documents although no hunter uses them.
+//! programs: the sections of those programs, and keys that lippycat documents although no hunter uses them; of these,
+//! [`Values::without_effect`] tells.
 
 use std::env;
 use std::fs;
@@ -192,6 +193,8 @@ impl Values {
         for Entry { key, line, raw } in aliases.into_iter().chain(own) {
             let Some(setting) = settings::by_key(&key) else {
                 if format == Format::Yaml && is_unused(&key) {
+                    let path = path.to_owned();
+                    self.pass_over(key, Origin::File { path, line });
                     continue;
                 }
                 let nearest = settings::nearest_key(&key);

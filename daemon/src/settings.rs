@@ -56,6 +56,8 @@ pub struct Setting {
     pub modes: &'static [Mode],
     /// Why any other value than the default is refused, if the function is missing from this version.
     pub missing: Option<&'static str>,
+    /// Why it changes nothing, if it is only accepted for the sake of lippycat's files and command lines.
+    pub no_effect: Option<&'static str>,
     /// Never shown.
     pub secret: bool,
     /// Left out of help texts.
@@ -164,6 +166,8 @@ pub struct EnvironmentError {
 pub struct Values {
     /// In the order of [`SETTINGS`].
     slots: Vec<Option<(Value, Origin)>>,
+    /// Keys in files that no setting has, and where each stands.
+    unused: Vec<(String, Origin)>,
 }
 
 const ALL: &[Mode] = &[
@@ -175,7 +179,10 @@ const ALL: &[Mode] = &[
     Mode::Email,
 ];
 
-const ESP_MISSING: &str = "decapsulation of ESP is missing from this version";
+const PATTERNS_CHOOSE: &str =
+    "each kind of pattern has the structure that suits it, as large as it has to be";
+const NO_GOROUTINES: &str = "there are no goroutines here";
+const NO_CALL_IDS: &str = "logs never show Call-IDs";
 const GPU_MISSING: &str = "GPU pattern matching is missing from this version";
 
 /// Every setting there is.
@@ -239,38 +246,45 @@ pub static SETTINGS: &[Setting] = &[
     row("hunter.users.forwarder", Kind::Text, "User of the forwarder, if it is not that of lc-capd"),
     row("hunter.mode", Kind::Choice(&["hunt", "voip", "dns", "http", "tls", "email"]), "What kind of traffic to look for; on the command line the sub-command").default("hunt"),
     // ESP.
-    row("esp_null", Kind::Switch, "Treat ESP as not encrypted").long("esp-null").default("false").missing(ESP_MISSING),
-    row("esp_heuristic", Kind::Switch, "Find out by content which ESP is not encrypted").long("esp-heuristic").default("false").missing(ESP_MISSING),
-    row("esp_icv_size", Kind::OneOf(&[-1, 0, 8, 12, 16, 24, 32]), "Bytes of ESP's integrity check value; -1: find out").long("esp-icv-size").default("-1").missing(ESP_MISSING),
+    row("esp_null", Kind::Switch, "Take ESP for unencrypted where its content allows that, and look into it").long("esp-null").default("false"),
+    row("esp_heuristic", Kind::Switch, "Find out by content which ESP is not encrypted, and look into it").long("esp-heuristic").default("false"),
+    row("esp_icv_size", Kind::OneOf(&[-1, 0, 8, 12, 16, 24, 32]), "Bytes of the integrity check value at the end of such ESP; -1: find out").long("esp-icv-size").default("-1"),
     // Pattern matching on a GPU.
     row("hunter.voip_filter.enabled", Kind::Switch, "Match SIP patterns with the VoIP filter").long("enable-voip-filter").default("false").on(&[Mode::Hunt, Mode::Voip]).missing(GPU_MISSING),
     row("hunter.voip_filter.gpu_backend", Kind::Choice(&["auto", "cuda", "opencl", "cpu-simd", "disabled"]), "Where patterns are matched").flag("gpu-backend", 'g').default("auto")
         .on(&[Mode::Hunt, Mode::Voip]).missing(GPU_MISSING),
     row("hunter.voip_filter.gpu_batch_size", integer(1, 1 << 20), "Packets per GPU batch").long("gpu-batch-size").default("100").on(&[Mode::Hunt, Mode::Voip]).missing(GPU_MISSING),
     // voip
-    row("hunter.voip.sip_ports", Kind::Ports, "Ports that SIP is expected on; a hint: SIP is recognised on any port").flag("sip-port", 'S').default("").on(&[Mode::Voip]),
-    row("hunter.voip.rtp_port_ranges", Kind::PortRanges, "Ports that media are expected on; a hint: media have the ports that SIP names").flag("rtp-port-range", 'R').default("").on(&[Mode::Voip]),
+    row("hunter.voip.sip_ports", Kind::Ports, "Ports that SIP is expected on, as a hint: SIP is recognised on any port by its content. TCP connections on these ports are searched for SIP for as long as they last, others are given up after 16 KiB without any")
+        .flag("sip-port", 'S').default("").on(&[Mode::Voip]),
+    row("hunter.voip.rtp_port_ranges", Kind::PortRanges, "Ports that media are expected on, as a hint: media of calls are known by the addresses that SIP names. Media without SIP are believed on these ports from the first packet on, elsewhere when several fit together")
+        .flag("rtp-port-range", 'R').default("").on(&[Mode::Voip]),
     row("hunter.voip.udp_only", Kind::Switch, "Leave out TCP, and so SIP over TCP").flag("udp-only", 'U').default("false").on(&[Mode::Voip]).hidden(),
-    row("hunter.voip.calls_mb", integer(1, 1024), "Memory of each worker for calls that its successor and the other workers have to know, in MiB, rounded up to a power of two").long("calls-mb").default("64").on(&[Mode::Voip]),
+    row("hunter.voip.calls_mb", integer(1, 1024), "Memory of each worker for calls, and as much again that its successor and the other workers read, in MiB, rounded up to a power of two").long("calls-mb").default("64").on(&[Mode::Voip]),
     row("hunter.voip.held_mb", integer(1, 1024), "Memory of each worker for packets that wait for a verdict on their call, in MiB, rounded up to a power of two").long("held-mb").default("64").on(&[Mode::Voip]),
-    row("voip.pattern_algorithm", Kind::Choice(&["auto", "linear", "aho-corasick"]), "How SIP patterns are matched").long("pattern-algorithm").default("auto").on(&[Mode::Voip]),
-    row("voip.pattern_buffer_mb", integer(0, 1 << 20), "Memory for SIP patterns in MiB").long("pattern-buffer-mb").default("64").on(&[Mode::Voip]),
+    row("hunter.voip.transaction_timeout", Kind::Duration, "How long SIP outside of calls, such as REGISTER, is remembered when nothing more is heard of it; 1s to a week, as for the times that follow").default("32s").on(&[Mode::Voip]),
+    row("hunter.voip.setup_timeout", Kind::Duration, "How long a call is remembered that is silent and was not answered").default("5m").on(&[Mode::Voip]),
+    row("hunter.voip.established_timeout", Kind::Duration, "How long a call is remembered that is silent, media included, and was not ended").default("2h").on(&[Mode::Voip]),
+    row("hunter.voip.linger", Kind::Duration, "How long a call is remembered after its end, for repeated messages and its last media").default("30s").on(&[Mode::Voip]),
+    row("hunter.voip.media_timeout", Kind::Duration, "How long media without SIP are remembered when they have stopped").default("60s").on(&[Mode::Voip]),
+    row("voip.pattern_algorithm", Kind::Choice(&["auto", "linear", "aho-corasick"]), "How SIP patterns are matched").long("pattern-algorithm").default("auto").on(&[Mode::Voip]).no_effect(PATTERNS_CHOOSE),
+    row("voip.pattern_buffer_mb", integer(0, 1 << 20), "Memory for SIP patterns in MiB").long("pattern-buffer-mb").default("64").on(&[Mode::Voip]).no_effect(PATTERNS_CHOOSE),
     row("voip.tcp_sip_idle_timeout", Kind::Duration, "TCP connections are forgotten after this long without a packet, unless time-outs go by state; 0: 120s").long("tcp-sip-idle-timeout").default("0s").on(&[Mode::Voip]),
     row("voip.tcp_performance_mode", Kind::Choice(&["minimal", "balanced", "high_performance", "low_latency", "throughput", "latency", "memory"]), "Memory of each worker for TCP streams, used when needed. For bytes out of order, in all and of one direction of a connection; packets noted of one direction; connections. minimal, memory: 25 MiB, 100 KiB; 500; 16384. balanced: 100 MiB, 400 KiB; 5000; 262144. high_performance, throughput: 500 MiB, 2000 KiB; 20000; 1048575. low_latency, latency: 200 MiB, 200 KiB; 2000; 262144, and loss in one-sided captures is given up after one second instead of three").default("balanced"),
-    row("voip.max_goroutines", integer(0, 1 << 30), "Threshold of a warning").default("1000"),
+    row("voip.max_goroutines", integer(0, 1 << 30), "Threshold of a warning").default("1000").no_effect(NO_GOROUTINES),
     row("voip.max_streams", integer(0, 1 << 30), "Most TCP connections that a worker follows, whatever they carry, at most 1048575; 0: what tcp_performance_mode says. When there are more, half-open and one-sided ones give way first").default("0"),
-    row("voip.call_id_detection_timeout", Kind::Duration, "Time to find a Call-ID in a stream").default("30s"),
-    row("voip.log_goroutine_limit_interval", Kind::Duration, "Time between two warnings").default("30s"),
+    row("voip.call_id_detection_timeout", Kind::Duration, "Time to find a Call-ID in a stream").default("30s").no_effect("a stream that is not SIP is given up by what it holds, not by time"),
+    row("voip.log_goroutine_limit_interval", Kind::Duration, "Time between two warnings").default("30s").no_effect(NO_GOROUTINES),
     row("voip.enable_state_tcp_timeouts", Kind::Switch, "Forget TCP connections by their state, after the three times below, and not after tcp_sip_idle_timeout").default("false"),
     row("voip.tcp_opening_timeout", Kind::Duration, "How long a TCP connection may be silent of which only SYNs were seen; 0: 5m").default("5m"),
     row("voip.tcp_established_timeout", Kind::Duration, "How long an open TCP connection may be silent; 0: 30m").default("30m"),
     row("voip.tcp_closing_timeout", Kind::Duration, "How long a TCP connection may be silent that one side has closed, or that a doubtful reset was seen of; 0: 5m").default("5m"),
-    row("voip.enable_call_aware_timeout", Kind::Switch, "Keep the streams of active calls").default("false"),
-    row("voip.security.sanitize_call_ids", Kind::Switch, "Show only hashes of long Call-IDs in logs").default("false"),
-    row("voip.security.call_id_hash_length", integer(1, 64), "Length of such a hash").default("8"),
-    row("voip.security.call_id_max_log_length", integer(1, 1024), "Longest Call-ID shown in full").default("16"),
-    row("voip.security.max_content_length", integer(0, 1 << 30), "Largest SIP Content-Length in bytes").default("1048576"),
-    row("voip.security.max_message_size", integer(0, 1 << 30), "Largest SIP message in bytes").default("2097152"),
+    row("voip.enable_call_aware_timeout", Kind::Switch, "Keep the streams of active calls").default("false").no_effect("a connection that was forgotten is picked up at its next message, and its call goes on without it"),
+    row("voip.security.sanitize_call_ids", Kind::Switch, "Show only hashes of long Call-IDs in logs").default("false").no_effect(NO_CALL_IDS),
+    row("voip.security.call_id_hash_length", integer(1, 64), "Length of such a hash").default("8").no_effect(NO_CALL_IDS),
+    row("voip.security.call_id_max_log_length", integer(1, 1024), "Longest Call-ID shown in full").default("16").no_effect(NO_CALL_IDS),
+    row("voip.security.max_content_length", integer(0, 1 << 30), "Largest SIP Content-Length in bytes; messages beyond it are malformed; 0: 1048576").default("1048576"),
+    row("voip.security.max_message_size", integer(0, 1 << 30), "Largest SIP message in bytes; larger ones are malformed; 0: 2097152").default("2097152"),
     // dns
     row("hunter.dns.ports", Kind::Ports, "DNS ports").long("dns-port").default("53").on(&[Mode::Dns]),
     row("hunter.dns.udp_only", Kind::Switch, "Leave out DNS over TCP").long("udp-only").default("false").on(&[Mode::Dns]),
@@ -595,7 +609,32 @@ impl Values {
         });
         Values {
             slots: slots.collect(),
+            unused: Vec::new(),
         }
+    }
+
+    /// Notes a key that lippycat documents and no hunter uses.
+    pub(crate) fn pass_over(&mut self, key: String, origin: Origin) {
+        self.unused.push((key, origin));
+    }
+
+    /// What was set and changes nothing: a line for each.
+    pub fn without_effect(&self) -> Vec<String> {
+        let known = self.iter().filter_map(|(setting, slot)| {
+            let (why, (value, origin)) = (setting.no_effect?, slot?);
+            let is_changed = Some(value) != setting.default_value().as_ref();
+            is_changed.then(|| {
+                let title = setting.title();
+                match origin {
+                    Origin::Flag(_) => format!("{title} has no effect: {why}"),
+                    _ => format!("{title} (set in {origin}) has no effect: {why}"),
+                }
+            })
+        });
+        let unused = self.unused.iter().map(|(key, origin)| {
+            format!("{key} (set in {origin}) has no effect: no hunter uses it")
+        });
+        known.chain(unused).collect()
     }
 
     /// Gives a setting a value. Whoever calls last wins.
@@ -768,6 +807,7 @@ const fn row(key: &'static str, kind: Kind, help: &'static str) -> Setting {
         default: None,
         modes: ALL,
         missing: None,
+        no_effect: None,
         secret: false,
         hidden: false,
         help,
@@ -825,6 +865,15 @@ impl Setting {
     const fn missing(self, why: &'static str) -> Self {
         Setting {
             missing: Some(why),
+            ..self
+        }
+    }
+
+    /// Also left out of help texts.
+    const fn no_effect(self, why: &'static str) -> Self {
+        Setting {
+            no_effect: Some(why),
+            hidden: true,
             ..self
         }
     }

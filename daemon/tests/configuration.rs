@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lc_daemon::config::{
-    Address, CaptureBackend, Config, ConfigError, Identity, Live, LogLevel, NoFilterPolicy,
-    ReplayRate, Source, Tls, Transport, Trust,
+    Address, CallSilence, CaptureBackend, Config, ConfigError, Esp, ExpectedPorts, Identity, Live,
+    LogLevel, MessageLimits, NoFilterPolicy, PerformanceMode, ReplayRate, Source, TcpSilence,
+    TcpStreams, Tls, Transport, Trust, Voip,
 };
 use lc_daemon::config_file::search_paths;
 use lc_daemon::settings::{Kind, Mode, Origin, SETTINGS, Value, Values, by_key};
@@ -104,6 +105,8 @@ ca_file = "/ca.pem"
 cert_file = "/cert.pem"
 key_file = "/key.pem"
 server_name = "processor.example"
+[hunter.voip]
+sip_ports = 5060
 "#,
     )
     .unwrap();
@@ -156,6 +159,141 @@ hunter:
     assert_eq!(from_toml.workers, 3);
     assert_eq!(from_toml.hunter_id, "edge-1");
     assert_eq!(from_toml.capture_threads(), 2);
+}
+
+#[test]
+fn voip_has_settings_of_its_own() {
+    let config = toml(&format!("{MINIMAL}hunter.mode = \"voip\"\n")).unwrap();
+    assert_eq!(config.mode, Mode::Voip);
+    assert_eq!(config.no_filter_policy, NoFilterPolicy::Deny);
+    let default = config.voip;
+    assert_eq!(default.silence, CallSilence::default());
+    assert_eq!(default.messages, MessageLimits::default());
+    assert_eq!(default.streams, TcpStreams::default());
+    assert_eq!(
+        (default.udp_only, default.ports),
+        (false, ExpectedPorts::default())
+    );
+
+    let config = yaml(
+        r#"
+hunter:
+  mode: voip
+  processor_addr: p:1
+  insecure: true
+  voip:
+    udp_only: true
+    sip_ports: "5060, 5080"
+    rtp_port_ranges: "10000-20000,7000-7000"
+    calls_mb: 3
+    transaction_timeout: 10s
+    setup_timeout: 1m
+    established_timeout: 1h
+    linger: 5s
+    media_timeout: 20s
+voip:
+  tcp_performance_mode: latency
+  max_streams: 77
+  tcp_sip_idle_timeout: 90s
+  tcp_closing_timeout: 7s
+  security:
+    max_content_length: 1000
+    max_message_size: 2000
+"#,
+    )
+    .unwrap();
+    let seconds = Duration::from_secs;
+    assert_eq!(config.calls_log_bytes, 4 << 20);
+    let expected = Voip {
+        udp_only: true,
+        ports: ExpectedPorts {
+            sip: vec![5060, 5080],
+            media: vec![10_000..=20_000, 7_000..=7_000],
+        },
+        silence: CallSilence {
+            transaction: seconds(10),
+            setup: seconds(60),
+            established: seconds(3_600),
+            over: seconds(5),
+            media_only: seconds(20),
+        },
+        messages: MessageLimits {
+            bytes: 2_000,
+            content_length: 1_000,
+        },
+        streams: TcpStreams {
+            mode: PerformanceMode::LowLatency,
+            most: 77,
+            silence: TcpSilence::always(seconds(90)),
+        },
+    };
+    assert_eq!(config.voip, expected);
+}
+
+#[test]
+fn tcp_has_time_outs_by_state_only_if_asked_for_and_zero_is_the_default() {
+    let silence = |text: &str| {
+        let config = toml(&format!("{MINIMAL}{text}")).unwrap();
+        config.voip.streams.silence
+    };
+    let seconds = Duration::from_secs;
+    assert_eq!(silence(""), TcpSilence::always(seconds(120)));
+    let some = "voip.tcp_opening_timeout = \"9s\"\nvoip.tcp_closing_timeout = \"0s\"\n";
+    assert_eq!(silence(some), TcpSilence::always(seconds(120)));
+    let by_state = TcpSilence {
+        opening: seconds(9),
+        ..TcpSilence::BY_STATE
+    };
+    let chosen = format!("{some}voip.enable_state_tcp_timeouts = true\n");
+    assert_eq!(silence(&chosen), by_state);
+    let zero = "voip.security.max_content_length = 0\nvoip.security.max_message_size = 0\n";
+    let config = toml(&format!("{MINIMAL}{zero}")).unwrap();
+    assert_eq!(config.voip.messages, MessageLimits::default());
+}
+
+#[test]
+fn esp_is_opened_if_asked_for() {
+    let esp = |text: &str| toml(&format!("{MINIMAL}{text}")).unwrap().esp;
+    assert!(esp("").is_off());
+    assert!(esp("esp_icv_size = 12").is_off());
+    let expected = Esp {
+        null: true,
+        heuristic: false,
+        icv_len: Some(16),
+    };
+    assert_eq!(esp("esp_null = true\nesp_icv_size = 16"), expected);
+    let expected = Esp {
+        heuristic: true,
+        ..Esp::default()
+    };
+    assert_eq!(esp("esp_heuristic = true\nesp_icv_size = -1"), expected);
+    assert!(toml(&format!("{MINIMAL}esp_icv_size = 7")).is_err());
+}
+
+#[test]
+fn what_has_no_effect_is_told() {
+    let mut values = Values::defaults();
+    assert_eq!(values.without_effect(), [""; 0]);
+    let text = "voip:\n  max_goroutines: 5\n  security: {sanitize_call_ids: true}\n  \
+                pattern_buffer_mb: 64\n  worker_threads: 4\n  max_streams: 3\n";
+    values.apply_yaml(Path::new("test.yaml"), text).unwrap();
+    let setting = by_key("voip.pattern_algorithm").unwrap();
+    values.set(
+        setting,
+        Value::Choice("linear"),
+        Origin::Flag("pattern-algorithm"),
+    );
+    let told = values.without_effect();
+    let expected = [
+        "--pattern-algorithm has no effect: each kind of pattern",
+        "voip.max_goroutines (set in test.yaml:2) has no effect: there are no goroutines here",
+        "voip.security.sanitize_call_ids (set in test.yaml:3) has no effect: logs never show Call-IDs",
+        "voip.worker_threads (set in test.yaml:5) has no effect: no hunter uses it",
+    ];
+    assert_eq!(told.len(), expected.len(), "{told:#?}");
+    for (line, expected) in told.iter().zip(expected) {
+        assert!(line.starts_with(expected), "{line}");
+    }
 }
 
 #[test]
@@ -416,12 +554,20 @@ fn settings_that_do_not_fit_together_are_refused() {
             "hunter.circuit_breaker.half_open: 7200s is out of range: 0ns to 3600s",
         ),
         (
-            "hunter.sink = \"o\"\nhunter.mode = \"voip\"",
-            "the voip mode is missing from this version",
+            "hunter.sink = \"o\"\nhunter.mode = \"dns\"",
+            "the dns mode is missing from this version",
         ),
         (
-            "hunter.sink = \"o\"\nesp_null = true",
-            "--esp-null (set in test.toml:2): decapsulation of ESP is missing",
+            "hunter.sink = \"o\"\nhunter.voip.linger = \"10ms\"",
+            "hunter.voip.linger: 10ms is out of range: 1s to 604800s",
+        ),
+        (
+            "hunter.sink = \"o\"\nhunter.voip.established_timeout = \"200h\"",
+            "hunter.voip.established_timeout: 720000s is out of range: 1s to 604800s",
+        ),
+        (
+            "hunter.sink = \"o\"\nhunter.voip_filter.enabled = true",
+            "--enable-voip-filter (set in test.toml:2): GPU pattern matching is missing",
         ),
         (
             "hunter.sink = \"o\"\nhunter.disk_buffer.enabled = true\nhunter.disk_buffer.max_mb = 15",

@@ -1,9 +1,8 @@
 //! Any bytes as segments of a few TCP connections.
 
+use lc_daemon::config::TcpSilence;
 use lc_workerd::flows::Direction;
-use lc_workerd::reassembly::{
-    Choice, Consumer, Event, Interest, Limits, Segment, Stream, Streams, Timeouts,
-};
+use lc_workerd::reassembly::{Consumer, Event, Interest, Limits, Segment, Stream, Streams};
 
 /// Bytes that describe a segment.
 const STEP: usize = 12;
@@ -59,10 +58,8 @@ pub fn check(bytes: &[u8]) {
         waiting_bytes_of_one: Limits::LEAST_WAITING,
         packets: 24,
         packets_of_one: 16,
-        ..Limits::new(&Choice {
-            state_timeouts: Some(Timeouts::default()),
-            ..Choice::default()
-        })
+        silence: TcpSilence::BY_STATE,
+        ..Limits::default()
     };
     let mut streams = Streams::new(&limits).expect("a little memory");
     let mut consumer = Careful::default();

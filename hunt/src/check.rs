@@ -79,8 +79,10 @@ impl Findings {
 pub fn check(flags: &Flags, json: bool) -> Exit {
     logging::init(crate::PROGRAM, LogLevel::Warn);
     let mut findings = Findings::default();
-    match resolve::resolve(flags).and_then(|values| Config::from_values(&values)) {
-        Ok(config) => {
+    let resolved =
+        resolve::resolve(flags).and_then(|values| Ok((Config::from_values(&values)?, values)));
+    match resolved {
+        Ok((config, values)) => {
             findings.ok(
                 "configuration",
                 format!(
@@ -88,6 +90,9 @@ pub fn check(flags: &Flags, json: bool) -> Exit {
                     destination(&config)
                 ),
             );
+            for line in values.without_effect() {
+                findings.warn("configuration", line, "leave it out");
+            }
             programs(&mut findings);
             match &config.source {
                 Source::Live(live) => check_live(live, &mut findings),

@@ -54,6 +54,9 @@ fn main() -> ExitCode {
             Ok((config, values)) => {
                 logging::init(PROGRAM, config.log_level);
                 flags.warn_deprecated();
+                for line in values.without_effect() {
+                    tracing::warn!("{line}");
+                }
                 run::run(config, values)
             }
             Err(error) => refuse(&error),

@@ -75,8 +75,11 @@ fn row(setting: &Setting) -> String {
     let missing = setting
         .missing
         .map_or_else(String::new, |why| format!(". Refused: {why}"));
+    let no_effect = setting
+        .no_effect
+        .map_or_else(String::new, |why| format!(". No effect: {why}"));
     format!(
-        "| {} | {flag} | {takes} | {default} | {}{missing} |\n",
+        "| {} | {flag} | {takes} | {default} | {}{missing}{no_effect} |\n",
         keys.join(", "),
         setting.help
     )

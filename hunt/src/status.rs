@@ -451,6 +451,54 @@ fn breaker_name(breaker: Breaker) -> &'static str {
     }
 }
 
+impl Status {
+    fn fmt_calls(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use WorkerCounter as Counter;
+        let count = |counter: Counter| self.counters.get(counter.metric()).copied().unwrap_or(0);
+        writeln!(
+            f,
+            "  {:<14} {} under way; {} begun, {} of them matched; {} ended, {} timed out, {} evicted",
+            "calls",
+            self.calls.under_way,
+            count(Counter::CallsStarted),
+            count(Counter::CallsMatched),
+            count(Counter::CallsEnded),
+            count(Counter::CallsTimedOut),
+            count(Counter::CallsEvicted),
+        )?;
+        writeln!(
+            f,
+            "  {:<14} {} SIP messages, {} of them malformed; media: {} packets, {} lost, {} late",
+            "in calls",
+            count(Counter::SipMessages),
+            count(Counter::SipMalformed),
+            count(Counter::RtpPackets),
+            count(Counter::RtpLost),
+            count(Counter::RtpReordered),
+        )?;
+        let [held, forwarded, released, dropped] = [
+            Counter::Held,
+            Counter::HeldForwarded,
+            Counter::HeldReleased,
+            Counter::HeldDropped,
+        ]
+        .map(count);
+        writeln!(
+            f,
+            "  {:<14} {} packets wait for a verdict; of {held} so far {forwarded} were forwarded, {released} not wanted, {dropped} dropped",
+            "held",
+            held.saturating_sub(forwarded + released + dropped),
+        )?;
+        writeln!(
+            f,
+            "  {:<14} of the fullest worker: {} for calls, {} for packets that wait",
+            "call memory",
+            self.calls.fullest(|logs| logs.calls),
+            self.calls.fullest(|logs| logs.held),
+        )
+    }
+}
+
 impl fmt::Display for Log {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mib = self.bytes.div_ceil(1 << 20);
@@ -572,17 +620,7 @@ impl fmt::Display for Status {
             "filters"
         )?;
         if self.calls.are_followed() {
-            let count = |counter: WorkerCounter| self.counters.get(counter.metric()).unwrap_or(&0);
-            writeln!(
-                f,
-                "  {:<14} {} under way; {} begun, {} of them matched; memory of the fullest worker: {}, for packets that wait {}",
-                "calls",
-                self.calls.under_way,
-                count(WorkerCounter::CallsStarted),
-                count(WorkerCounter::CallsMatched),
-                self.calls.fullest(|logs| logs.calls),
-                self.calls.fullest(|logs| logs.held),
-            )?;
+            self.fmt_calls(f)?;
         }
         writeln!(f, "  {:<14} {} pages", "rings", self.ring_memory)?;
         write!(f, "{}", self.ledger)

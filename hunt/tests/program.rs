@@ -156,10 +156,6 @@ fn bad_input_is_refused_with_one_clear_message() {
             "--filters needs --sink as well",
         ),
         (
-            &["hunt", "--sink", "o", "--esp-null"],
-            "--esp-null: decapsulation of ESP is missing",
-        ),
-        (
             &[
                 "hunt",
                 "--sink",
@@ -173,10 +169,6 @@ fn bad_input_is_refused_with_one_clear_message() {
         (
             &["hunt", "--sink", "o", "--enable-voip-filter"],
             "GPU pattern matching is missing from this version",
-        ),
-        (
-            &["voip", "--sink", "o"],
-            "the voip mode is missing from this version",
         ),
         (
             &["hunt", "dns", "--sink", "o"],

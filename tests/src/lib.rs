@@ -9,27 +9,31 @@
 //! - [`process`] runs the product's programs with a deadline, [`node`] and [`processor`] the two
 //!   ends of the wire;
 //! - [`daemons`] runs the daemons alone;
-//! - [`generated`] makes captures with `lc-bench`, [`namespace`] a network to send them over;
+//! - [`calls`] writes captures of calls, [`generated`] makes captures with `lc-bench`,
+//!   [`namespace`] a network to send them over;
 //! - [`saved`] brings back the shared memory of older releases;
 //! - [`vectors`] reads what the reference says of single packets;
 //! - [`effort`] tells what idle processes cost;
 //! - [`chaos`] kills processes at random and checks every packet;
 //! - [`outage`] keeps the processor away, with [`numbered`] frames by the million;
+//! - [`exchange`] has calls made through a real proxy, over a [`switch`];
 //! - [`conformance`] runs lc-hunt over a folder of captures and compares what arrived.
 //!
-//! The programs `lc-compare`, `lc-conformance`, `lc-chaos` and `lc-outage` are thin faces of four of them; `lc-send` puts a
+//! The programs `lc-compare`, `lc-conformance`, `lc-chaos`, `lc-outage` and `lc-exchange` are thin faces of five of them; `lc-send` puts a
 //! capture on a wire. `lc-taken-over` is a worker that attacks: it starts by the product's own code, to
 //! stand behind the product's walls. The folder `tests/` of this crate holds the tests that run real processes;
 //! they need the whole workspace built first (`cargo build --workspace`).
 
 #![forbid(unsafe_code)]
 
+pub mod calls;
 pub mod capture;
 pub mod chaos;
 pub mod compare;
 pub mod conformance;
 pub mod daemons;
 pub mod effort;
+pub mod exchange;
 pub mod flow;
 pub mod generated;
 pub mod namespace;
@@ -39,6 +43,7 @@ pub mod outage;
 pub mod process;
 pub mod processor;
 pub mod saved;
+pub mod switch;
 pub mod vectors;
 
 /// Says that a test is skipped, and why, where it is seen: past the test harness, which keeps what

@@ -110,7 +110,8 @@ impl Drop for Namespace {
     }
 }
 
-fn ip(arguments: &[&str]) -> bool {
+/// Whether `ip` did it.
+pub(crate) fn ip(arguments: &[&str]) -> bool {
     let done = Command::new("ip").args(arguments).output();
     done.is_ok_and(|output| output.status.success())
 }

@@ -2,10 +2,7 @@
 //!
 //! The captures are generated: SIP over UDP with media both ways. What belongs to which call is found out here by other means than the node's: by the text of the
 //! messages, and by the addresses and ports that they announce.
-//!
-//! Release builds refuse the mode; see `LC_HUNT_MODE_UNDER_TEST`.
 
-#![cfg(debug_assertions)]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -22,8 +19,6 @@ use lc_tests::processor;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::tempdir;
-
-const UNDER_TEST: &str = "LC_HUNT_MODE_UNDER_TEST=voip";
 
 /// About 500 packets each, 100 of them at the same time.
 fn calls(folder: &Path, packets: u32, more: &[&str]) -> Generated {
@@ -121,7 +116,7 @@ fn start(sent: &Path, sink: &Path, filters: &Path, workers: &str, more: &[&str])
     ]);
     arguments.extend(["--workers".into(), workers.into()]);
     arguments.extend(more.iter().map(OsString::from));
-    Node::start_with_variable(UNDER_TEST, arguments).unwrap()
+    Node::start(arguments).unwrap()
 }
 
 /// Every eighth call is wanted. Returns what is to arrive, and the call of each packet of that by its time.
@@ -230,97 +225,4 @@ fn a_worker_that_dies_loses_neither_calls_nor_packets_that_wait() {
     let difference = Difference::between(&expected, &arrived);
     assert!(difference.is_none(), "{difference}");
     check_metadata(&sink, &calls, &by_time);
-}
-
-/// Messages by method and status, and packets of RTP.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Facts {
-    messages: BTreeMap<String, u64>,
-    media: Option<u64>,
-}
-
-impl Facts {
-    /// What is known of the capture `name`, if there is SIP in it.
-    fn known(name: &Path) -> Option<Self> {
-        let mut path = name.as_os_str().to_owned();
-        path.push(".expected.json");
-        let facts: serde_json::Value = serde_json::from_slice(&fs::read(path).ok()?).unwrap();
-        let sip = facts.get("sip")?;
-        let counts = ["requests", "responses"].map(|key| sip[key].as_object().unwrap());
-        let counts = counts.into_iter().flatten();
-        // RTP that goes on behind a description of T.38 is T.38 to TShark, although its headers say otherwise.
-        let is_fax = facts["layers"].get("t38").is_some();
-        let is_signalled = facts["rtp"]["detection"] == "signalled" && !is_fax;
-        Some(Self {
-            messages: counts
-                .map(|(key, count)| (key.clone(), count.as_u64().unwrap()))
-                .collect(),
-            media: is_signalled.then(|| facts["rtp"]["packets"].as_u64().unwrap()),
-        })
-    }
-}
-
-impl Facts {
-    /// Whether what is known was `found`.
-    fn fits(&self, found: &Self) -> bool {
-        self.messages == found.messages && (self.media.is_none() || self.media == found.media)
-    }
-}
-
-#[test]
-fn messages_and_media_of_captures_are_those_that_are_known_to_be_there() {
-    let traces = std::env::var_os("LC_HUNT_TRACES").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/traces"),
-        Into::into,
-    );
-    if !traces.is_dir() {
-        lc_tests::skipped!("no captures; name a folder in LC_HUNT_TRACES");
-        return;
-    }
-    let mut known: BTreeMap<String, Facts> = BTreeMap::new();
-    let mut arguments: Vec<OsString> = vec!["voip".into()];
-    for folder in ["voip", "fragments", "tunnels"] {
-        for entry in fs::read_dir(traces.join(folder)).unwrap().flatten() {
-            if let Some(facts) = Facts::known(&entry.path()) {
-                arguments.extend(["--read-file".into(), entry.path().into()]);
-                known.insert(entry.file_name().into_string().unwrap(), facts);
-            }
-        }
-    }
-    assert!(known.len() > 20, "{known:?}");
-    arguments.extend(["--no-filter-policy", "allow", "--workers"].map(Into::into));
-    for workers in ["1", "4"] {
-        let folder = tempdir().unwrap();
-        let mut arguments = arguments.clone();
-        arguments.extend([
-            workers.into(),
-            "--sink".into(),
-            folder.path().join("sink").into(),
-        ]);
-        let node = Node::start_with_variable(UNDER_TEST, arguments).unwrap();
-        let outcome = node.finish(2 * PATIENCE).unwrap();
-        assert_eq!(outcome.code(), 0, "{}{}", outcome.stdout, outcome.stderr);
-        let mut found: BTreeMap<String, Facts> = BTreeMap::new();
-        for told in processor::told(&folder.path().join("sink")).unwrap() {
-            let facts = found.entry(told.interface_name).or_default();
-            let metadata = told.metadata.unwrap();
-            let sip = metadata.sip.expect("all packets are of calls");
-            if metadata.rtp.is_some() {
-                *facts.media.get_or_insert_default() += 1;
-            }
-            let key = match sip.response_code {
-                0 => sip.method,
-                code => code.to_string(),
-            };
-            if !key.is_empty() {
-                *facts.messages.entry(key).or_default() += 1;
-            }
-        }
-        let wrong: Vec<_> = known
-            .iter()
-            .map(|(name, known)| (name, found.get(name), known))
-            .filter(|(_, found, known)| !found.is_some_and(|found| known.fits(found)))
-            .collect();
-        assert!(wrong.is_empty(), "{workers} workers: {wrong:#?}");
-    }
 }

@@ -17,9 +17,9 @@ use crate::flows::NoMemory;
 use crate::matcher::Compiler;
 use crate::quarantine;
 use crate::reassembly;
-use crate::sip::framer;
 use crate::voip::analyser::Analyser;
 use crate::voip::desk::Desk;
+use crate::voip::settings::Settings;
 use crate::voip::streams::SipStreams;
 use crate::voip::switchboard::{Elsewhere, Switchboard};
 use crate::worker::Work;
@@ -100,7 +100,9 @@ pub fn attach_and_confine(
 fn work(config: &Config, peers: usize) -> Result<Work, StartError> {
     if config.mode != Mode::Voip {
         let describer = Describer::new(config.flow_table_bytes)?;
-        return Ok(Work::Packets(Box::new(Batch::new(describer))));
+        return Ok(Work::Packets(Box::new(
+            Batch::new(describer).with_esp(config.esp),
+        )));
     }
     let elsewhere = match config.source {
         _ if peers == 0 => Elsewhere::Nothing,
@@ -108,15 +110,12 @@ fn work(config: &Config, peers: usize) -> Result<Work, StartError> {
         Source::Files(_) => Elsewhere::Exactly,
     };
     // What is told of a call takes less than it does.
-    let board = Switchboard::new(config.calls_log_bytes, elsewhere);
-    let limits = reassembly::Limits::new(&reassembly::Choice::default());
-    let streams = SipStreams::new(&limits, framer::Limits::default())?;
+    let board =
+        Switchboard::new(config.calls_log_bytes, elsewhere).with_silence(&config.voip.silence);
+    let streams = SipStreams::new(Settings::of(&config.voip))?;
     let analyser = Analyser::new(config.flow_table_bytes, streams, board)?;
-    Ok(Work::Calls(Box::new(Desk::new(
-        analyser,
-        peers,
-        elsewhere == Elsewhere::Exactly,
-    ))))
+    let desk = Desk::new(analyser, peers, elsewhere == Elsewhere::Exactly);
+    Ok(Work::Calls(Box::new(desk.with_esp(config.esp))))
 }
 
 /// Compiling shall not take the CPU that the worker is pinned to.

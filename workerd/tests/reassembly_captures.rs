@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use lc_workerd::decode::{Addr, Decoded, Transport, decode};
 use lc_workerd::flows::{Direction, FlowTable, Seed, Signal, Timeouts, Zone};
 use lc_workerd::reassembly::{
-    Choice, ConnectionId, Consumer, Counts, Event, Fate, Interest, Limits, Segment, Stream, Streams,
+    ConnectionId, Consumer, Counts, Event, Fate, Interest, Limits, Segment, Stream, Streams,
 };
 use serde_json::Value;
 
@@ -179,7 +179,7 @@ fn reassemble(capture: &Path) -> Told {
     let mut flows =
         FlowTable::<Option<ConnectionId>>::new(1 << 20, Seed::known(1), &Timeouts::default())
             .unwrap();
-    let mut streams = Streams::new(&Limits::new(&Choice::default())).unwrap();
+    let mut streams = Streams::new(&Limits::default()).unwrap();
     let mut collector = Collector::default();
     let mut names: HashMap<(ConnectionId, bool), String> = HashMap::new();
     let mut oracle: BTreeMap<String, (u32, BTreeMap<i64, u8>)> = BTreeMap::new();

@@ -36,9 +36,13 @@ pub(super) struct Call {
     rng: Rng,
 }
 
-enum Step {
+/// What a call sends next.
+pub(super) enum Step {
+    /// A SIP message of a side.
     Sip(Side, String),
+    /// The media packet of a side with this number.
     Rtp(Side, u64),
+    /// The report of a side after so many media packets.
     Report(Side, u64),
 }
 
@@ -63,7 +67,12 @@ struct Parties {
 
 impl Call {
     /// A call of two to eight seconds that starts at `start_ns` since the Unix epoch.
-    pub(super) fn new(path: Path, start_ns: u64, mut rng: Rng) -> Self {
+    pub(super) fn new(path: Path, start_ns: u64, rng: Rng) -> Self {
+        Self::of(None, path, start_ns, rng)
+    }
+
+    /// The same, of this caller.
+    pub(super) fn of(caller: Option<String>, path: Path, start_ns: u64, mut rng: Rng) -> Self {
         let media = Ports {
             client: 2 * rng.range(8_192, 16_384) as u16,
             server: 2 * rng.range(8_192, 16_384) as u16,
@@ -76,8 +85,9 @@ impl Call {
             payload_type,
         };
         let streams = [stream(), stream()];
+        let drawn = format!("+49301{:07}", rng.range(0, 10_000_000));
         let parties = Parties {
-            caller: format!("+49301{:07}", rng.range(0, 10_000_000)),
+            caller: caller.unwrap_or(drawn),
             callee: format!("+49891{:07}", rng.range(0, 10_000_000)),
             hosts: [path.host(Side::Client).ip, path.host(Side::Server).ip],
             call_id: rng.word(24),
@@ -139,12 +149,35 @@ impl Call {
                     .push_back((later, Step::Report(Side::Server, count)));
             }
         } else if tick == self.ticks {
-            let bye = self.parties.request("BYE", 2, "");
-            let ok = self.parties.response("200 OK", "BYE", 2, "");
-            self.queue.push_back((time, Step::Sip(Side::Client, bye)));
-            let later = time + 10 * MILLISECOND_NS;
-            self.queue.push_back((later, Step::Sip(Side::Server, ok)));
+            let [bye, ok] = self.farewell();
+            self.queue.push_back((time, bye));
+            self.queue.push_back((time + 10 * MILLISECOND_NS, ok));
         }
+    }
+
+    /// The end of the call.
+    pub(super) fn farewell(&self) -> [Step; 2] {
+        let bye = self.parties.request("BYE", 2, "");
+        let ok = self.parties.response("200 OK", "BYE", 2, "");
+        [Step::Sip(Side::Client, bye), Step::Sip(Side::Server, ok)]
+    }
+
+    /// Puts what is sent at `time` nanoseconds since the call's start into `frame`.
+    pub(super) fn write(&mut self, step: Step, time: u64, frame: &mut Vec<u8>) {
+        let sip = Ports {
+            client: 5060,
+            server: 5060,
+        };
+        let control = Ports {
+            client: self.media.client + 1,
+            server: self.media.server + 1,
+        };
+        let (from, ports, payload) = match step {
+            Step::Sip(from, text) => (from, sip, text.into_bytes()),
+            Step::Rtp(from, tick) => (from, self.media, self.rtp(from, tick)),
+            Step::Report(from, count) => (from, control, self.report(from, time, count)),
+        };
+        frame::udp(frame, &self.path, from, ports, &payload);
     }
 
     fn rtp(&mut self, from: Side, tick: u64) -> Vec<u8> {
@@ -187,20 +220,7 @@ impl Conversation for Call {
             self.refill();
         }
         let (time, step) = self.queue.pop_front()?;
-        let sip = Ports {
-            client: 5060,
-            server: 5060,
-        };
-        let control = Ports {
-            client: self.media.client + 1,
-            server: self.media.server + 1,
-        };
-        let (from, ports, payload) = match step {
-            Step::Sip(from, text) => (from, sip, text.into_bytes()),
-            Step::Rtp(from, tick) => (from, self.media, self.rtp(from, tick)),
-            Step::Report(from, count) => (from, control, self.report(from, time, count)),
-        };
-        frame::udp(frame, &self.path, from, ports, &payload);
+        self.write(step, time, frame);
         Some(time)
     }
 }

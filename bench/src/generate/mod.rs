@@ -1,12 +1,13 @@
 //! Deterministic traffic: the same settings give the same bytes, on any machine.
 //!
-//! Two kinds of traffic come out of this module, both as frames with a capture time:
+//! Three kinds of traffic come out of this module, both as frames with a capture time:
 //!
 //! - [`Traffic`]: conversations as a tap would see them (calls, DNS, TLS, HTTP, mail, bulk
 //!   transfers), many at a time, interleaved by time, with right lengths, checksums, sequence
 //!   numbers and RTP clocks;
 //! - [`Flood`]: frames of one size spread over many flows, cheap to make for a million flows,
-//!   for throughput measurements.
+//!   for throughput measurements;
+//! - [`Trunk`]: calls that all run at the same time, one phase of their lives after the other.
 //!
 //! A frame goes to a pcap file ([`write_pcap`]) or into memory ([`Memory`]), from where the
 //! capture daemon can be fed at full speed.
@@ -29,12 +30,14 @@ mod pcap;
 mod rng;
 mod tls;
 mod traffic;
+mod trunk;
 
 pub use flood::{Flood, FloodSettings, Order};
 pub use memory::Memory;
 pub use mix::{Kind, Mix, MixError};
 pub use pcap::{PcapError, write_pcap};
 pub use traffic::{FrameSize, Length, Settings, SettingsError, Traffic};
+pub use trunk::{Phase, Trunk, TrunkSettings};
 
 /// One frame as a capture would record it: complete Ethernet frame without its check sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

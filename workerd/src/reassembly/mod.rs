@@ -26,7 +26,7 @@
 //! shortens the time-out. If its sender goes on behind a RST, that was forged: the connection is taken up again. A SYN with another initial sequence number begins a new connection if the old one was closing, or when the other side answers it, or when data follow it and the other side is not captured. **TCP
 //! checksums are not checked**: a capture on the sending host has them before the card fills them in. So a damaged segment that its receiver drops is taken for good.
 //!
-//! **The end.** A direction ends with its FIN when everything before has come or was given up; both with a RST, when the ports are used again ([`End::Reused`]), and when the connection is silent for too long ([`Timeouts`]) or has to give
+//! **The end.** A direction ends with its FIN when everything before has come or was given up; both with a RST, when the ports are used again ([`End::Reused`]), and when the connection is silent for too long ([`Limits::silence`]) or has to give
 //! way. Bytes behind the end are refused. Time is that of packets, as the [flow table](crate::flows) sees it. [`Streams::segment`] keeps to time-outs exactly, so that what comes of a connection depends on its packets alone;
 //! [`Streams::advance`], once per batch, sees to connections that have no packets.
 //!
@@ -52,7 +52,7 @@
 //!
 //! ```
 //! use lc_workerd::flows::Direction;
-//! use lc_workerd::reassembly::{Consumer, Event, Interest, Limits, Choice, Segment, Stream, Streams};
+//! use lc_workerd::reassembly::{Consumer, Event, Interest, Limits, Segment, Stream, Streams};
 //!
 //! /// Finds lines, and the packets that carry them.
 //! #[derive(Default)]
@@ -85,7 +85,7 @@
 //!     }
 //! }
 //!
-//! let mut streams = Streams::new(&Limits::new(&Choice::default()))?;
+//! let mut streams = Streams::new(&Limits::default())?;
 //! let mut lines = Lines::default();
 //! let mut connection = None; // in the flow's memory
 //! let segment = |token, seq, flags, payload| Segment {
@@ -127,7 +127,7 @@ mod streams;
 pub use counts::Counts;
 pub use event::{Consumer, End, Event, Interest, Stream};
 pub use ledger::Ledger;
-pub use limits::{Choice, Limits, PerformanceMode, Timeouts};
+pub use limits::Limits;
 pub use segment::{Fate, Outcome, Refusal, Segment};
 pub use streams::{ConnectionId, NoMemory, Streams};
 

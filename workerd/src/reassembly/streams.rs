@@ -1396,11 +1396,11 @@ fn index(direction: Direction) -> usize {
 
 impl Patience {
     fn new(limits: &Limits) -> Self {
-        let timeouts = &limits.timeouts;
+        let longest = &limits.silence;
         let mut silence = [LINGER; 5];
-        silence[Life::Opening as usize] = ticks(timeouts.opening);
-        silence[Life::Established as usize] = ticks(timeouts.established);
-        silence[Life::Closing as usize] = ticks(timeouts.closing);
+        silence[Life::Opening as usize] = ticks(longest.opening);
+        silence[Life::Established as usize] = ticks(longest.established);
+        silence[Life::Closing as usize] = ticks(longest.closing);
         Self {
             silence,
             // A wait begins somewhere in a tick and lasts a part of one: never shorter than it should be.

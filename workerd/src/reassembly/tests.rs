@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lc_daemon::config::TcpSilence;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -194,10 +195,8 @@ fn small() -> Limits {
         waiting_bytes_of_one: 1 << 18,
         packets: 1_000,
         packets_of_one: 500,
-        ..Limits::new(&Choice {
-            state_timeouts: Some(Timeouts::default()),
-            ..Choice::default()
-        })
+        silence: TcpSilence::BY_STATE,
+        ..Limits::default()
     }
 }
 

@@ -3,10 +3,16 @@
 //! What is told of SIP and media stands in two blocks of a packet's metadata, which the processor writes its files and follows its calls by: `sip` of every packet of a
 //! call, with nothing but the Call-ID for media, and `rtp` of RTP.
 
+use std::sync::Arc;
+
 use lc_proto::voip::{AccessNetwork, Rtp, Sip};
 use shm_layout::packet::PacketHeader;
 
+use super::account;
+use super::calls::CallRef;
+use super::dialog::State;
 use super::ear::{self, Ear};
+use super::settings::Settings;
 use super::streams::{Connection, Heard, Hearing, SipStreams};
 use super::switchboard::{Judge, MediaFlow, Ruling, Switchboard};
 use crate::decode::{Decoded, Transport};
@@ -30,7 +36,7 @@ struct Memory {
 pub struct Counts {
     /// SIP messages.
     pub messages: u64,
-    /// SIP messages without a Call-ID that can be taken.
+    /// SIP messages without a Call-ID that can be taken, or longer than they may be.
     pub malformed: u64,
     /// Packets of media.
     pub media: u64,
@@ -60,6 +66,7 @@ pub enum Part {
 pub struct Analyser {
     /// The calls, and what becomes of their packets.
     pub board: Switchboard,
+    settings: Arc<Settings>,
     /// SIP over TCP, and what is known of packets that don't carry one message each.
     pub streams: SipStreams,
     flows: FlowTable<Memory>,
@@ -71,7 +78,10 @@ pub struct Analyser {
 }
 
 impl Analyser {
-    /// Remembers flows in `flow_bytes` of memory, connections as `streams` does, and calls as `board` does.
+    /// Bytes of the flow table that each flow takes.
+    pub const BYTES_PER_FLOW: usize = FlowTable::<Memory>::BYTES_PER_FLOW;
+
+    /// Remembers flows in `flow_bytes` of memory, connections as `streams` does, whose settings it keeps to, and calls as `board` does.
     ///
     /// # Errors
     /// [`NoMemory`]
@@ -80,13 +90,15 @@ impl Analyser {
         streams: SipStreams,
         board: Switchboard,
     ) -> Result<Self, NoMemory> {
+        let settings = Arc::clone(streams.settings());
         Ok(Self {
             board,
             streams,
+            ear: Ear::new(settings.longest_message()),
+            settings,
             flows: FlowTable::new(flow_bytes, Seed::random(), &Timeouts::default())?,
             detector: Detector::new(),
             details: Details::new(),
-            ear: Ear::default(),
             media: 0,
         })
     }
@@ -124,6 +136,9 @@ impl Analyser {
         };
         if sight.decoded.transport == Some(Transport::Sctp) {
             self.streams.packet(sight, token, &mut hearing);
+            return Heard::Done;
+        }
+        if self.settings.udp_only {
             return Heard::Done;
         }
         let flags = sight.frame.get(sight.decoded.header + 13).copied();
@@ -180,12 +195,14 @@ impl Analyser {
         } = flow.memory;
         let context = Context::decoded(sight.decoded, sight.frame, forward, time_ns)?;
         let verdict = self.detector.observe(&context, detection);
+        let is_expected = verdict.is_none()
+            && (sight.decoded.ports).is_some_and(|ports| self.settings.expects_media(ports));
         let ssrc = match verdict.map(|verdict| verdict.protocol) {
             Some(Protocol::Rtp | Protocol::Srtp | Protocol::Rtcp) => source(payload),
-            None if !detection.given_up() => source(payload),
+            None if is_expected || !detection.given_up() => source(payload),
             _ => None,
         };
-        let is_known = verdict.is_some();
+        let is_known = verdict.is_some() || is_expected;
         let bytes = sight.header.captured_len;
         let ruling = self.board.media(
             judge,
@@ -211,6 +228,32 @@ impl Analyser {
     #[must_use]
     pub fn details(&self) -> &Details {
         &self.details
+    }
+
+    /// Adds to the details what is told of the packet's call.
+    pub fn describe_call(&mut self, call: CallRef, sight: &Sight<'_>, part: Part, protocol: &str) {
+        let calls = self.board.calls();
+        let Some(call) = calls.get(call) else {
+            return;
+        };
+        let details = &mut self.details;
+        account::put_losses(details, call, calls.lost_by_capture());
+        let payload = sight.decoded.payload_of(sight.frame);
+        let is_account = match part {
+            Part::Media if protocol == Protocol::Rtp.name() => {
+                account::put_media(details, call, payload);
+                rtp::control_type(payload).is_some()
+            }
+            Part::Media => rtp::control_type(payload).is_some(),
+            // A BYE, or what answers it.
+            Part::Signalling => {
+                let is_over = call.state() == State::Over;
+                payload.starts_with(b"BYE ") || is_over && payload.starts_with(b"SIP/2.0 ")
+            }
+        };
+        if is_account {
+            account::put_streams(details, call);
+        }
     }
 
     /// What the packet of a call says, for the processor: the name of its protocol. A line and [`Analyser::details`] are for people.

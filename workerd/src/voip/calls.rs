@@ -1,6 +1,6 @@
 //! The calls that a worker knows: by Call-ID, bounded in bytes, forgotten when they have been silent for too long.
 //!
-//! | state | forgotten after silence of |
+//! | state | forgotten after silence of, unless [told otherwise](Calls::with_silence) |
 //! |---|---|
 //! | transaction | 32 s (64 T1, RFC 3261 section 17) |
 //! | setup | 5 min: ringing may last (timer C, RFC 3261 section 16.6, is refreshed by each 1xx) |
@@ -17,6 +17,8 @@
 
 use std::collections::HashMap;
 
+use lc_daemon::config::CallSilence;
+
 use super::call::{Call, MOST_ENDPOINTS, MOST_STREAMS, Role};
 use super::dialog::{Dialogs, State};
 use super::endpoints::{Endpoint, Endpoints};
@@ -24,7 +26,7 @@ use super::held::Chain;
 use super::signal::Signal;
 use super::verdict::Standing;
 use crate::flows::clock::Clock;
-use crate::rtp::{Header, Stream, static_clock_rate};
+use crate::rtp::{Content, Header, Stream};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -66,6 +68,14 @@ pub struct Counts {
     pub lost: u64,
     /// RTP packets that came after later ones, of calls that are forgotten.
     pub reordered: u64,
+    /// Calls that are wanted, and lost packets by our own fault.
+    pub incomplete: u64,
+    /// Those packets.
+    pub lost_by_us: u64,
+    /// Events in RTP.
+    pub events: u64,
+    /// Packets of comfort noise.
+    pub noise: u64,
 }
 
 /// One list for each state, wanted or not.
@@ -82,6 +92,8 @@ pub struct Orphans {
 #[derive(Debug)]
 pub struct Calls {
     limit: usize,
+    /// How long a call may be silent, by state, in nanoseconds.
+    silence_ns: [u64; State::ALL.len()],
     bytes: usize,
     /// Place 0 is nobody's.
     places: Vec<Call>,
@@ -96,6 +108,8 @@ pub struct Calls {
     counts: Counts,
     /// What is learned from others is not told to them.
     is_learning: bool,
+    /// Packets that the capture has lost so far, of any call.
+    pub(super) lost_by_capture: u64,
     changed: Vec<CallRef>,
     gone: Vec<Box<[u8]>>,
 }
@@ -106,6 +120,7 @@ impl Calls {
     pub fn new(limit: usize) -> Self {
         Self {
             limit,
+            silence_ns: by_state(&CallSilence::default()),
             bytes: 0,
             places: vec![Call::default()],
             free: Vec::new(),
@@ -117,9 +132,17 @@ impl Calls {
             stamp: 0,
             counts: Counts::default(),
             is_learning: false,
+            lost_by_capture: 0,
             changed: Vec::new(),
             gone: Vec::new(),
         }
+    }
+
+    /// The same, but calls may be silent for so long.
+    #[must_use]
+    pub fn with_silence(mut self, silence: &CallSilence) -> Self {
+        self.silence_ns = by_state(silence);
+        self
     }
 
     /// From now on, whether changes are only learned, and not to be told.
@@ -166,6 +189,12 @@ impl Calls {
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// Packets that the capture has lost so far, of any call.
+    #[must_use]
+    pub fn lost_by_capture(&self) -> u64 {
+        self.lost_by_capture
     }
 
     /// Bytes that the calls take.
@@ -221,6 +250,8 @@ impl Calls {
         let call = Call {
             id: id.into(),
             dialogs: Dialogs::at(state),
+            lost_before: self.lost_by_capture,
+            is_others: self.is_learning,
             stamp: self.stamp,
             ..Call::default()
         };
@@ -235,7 +266,7 @@ impl Calls {
             }
         };
         self.by_id.insert(id.into(), place);
-        self.counts.started += 1;
+        self.counts.started += u64::from(!self.is_learning);
         self.enlist(place);
         self.weigh(place);
         let call = self.at(place);
@@ -265,7 +296,7 @@ impl Calls {
         // Media come many times a second: to the second is exact enough.
         let is_stale = |call: &Call| {
             let list = list_of(call.state(), call.standing >= Standing::Passed);
-            call.deadline_ns + SECOND <= now + patience(call.state())
+            call.deadline_ns + SECOND <= now + self.silence_ns[call.state() as usize]
                 || usize::from(call.list) != list
         };
         if self.get(call).is_some_and(is_stale) {
@@ -280,13 +311,32 @@ impl Calls {
         let Some(found) = self.get_mut(call) else {
             return;
         };
-        let of_source = |stream: &&mut Stream| stream.ssrc() == header.ssrc;
-        if let Some(stream) = found.streams.iter_mut().find(of_source) {
-            stream.observe(header, time_ns);
-        } else if found.streams.len() < MOST_STREAMS {
-            let clock_rate = static_clock_rate(header.payload_type).unwrap_or(0);
+        let content = found.content(header.payload_type);
+        let of_source = |stream: &Stream| stream.ssrc() == header.ssrc;
+        let known = found.streams.iter().position(of_source);
+        let is_new = known.is_none() && found.streams.len() < MOST_STREAMS;
+        if is_new {
+            let clock_rate = found.format(header.payload_type).clock_rate;
             let stream = Stream::begin(header, clock_rate, time_ns);
             found.streams.push(stream);
+        }
+        let known = known.unwrap_or(found.streams.len().saturating_sub(1));
+        let Some(stream) = found
+            .streams
+            .get_mut(known)
+            .filter(|stream| of_source(stream))
+        else {
+            return;
+        };
+        if !is_new {
+            stream.observe(header, time_ns);
+        }
+        if content != Content::Media {
+            let is_event = stream.note(header, content);
+            self.counts.events += u64::from(is_event);
+            self.counts.noise += u64::from(content == Content::Noise);
+        }
+        if is_new {
             self.weigh(call.place);
         }
     }
@@ -333,14 +383,30 @@ impl Calls {
     /// Gives `change` the call, and reckons anew what it takes.
     pub fn update<T>(&mut self, call: CallRef, change: impl FnOnce(&mut Call) -> T) -> Option<T> {
         let found = self.get_mut(call)?;
-        let known = |call: &Call| (call.ids.len(), call.identities.size());
+        // Losses are told at each doubling: they come by the thousand.
+        let known = |call: &Call| {
+            let lost = call.incomplete.checked_ilog2();
+            let formats = call.formats.len();
+            (call.ids.len(), call.identities.size(), lost, formats)
+        };
         let (before, known_before) = (found.standing, known(found));
         let result = change(found);
         let after = found.standing;
+        if after >= Standing::Passed && found.incomplete > found.incomplete_counted {
+            let lost = found.incomplete - found.incomplete_counted;
+            let is_first = found.incomplete_counted == 0;
+            found.incomplete_counted = found.incomplete;
+            self.counts.incomplete += u64::from(is_first);
+            self.counts.lost_by_us += u64::from(lost);
+        }
+        let Some(found) = self.get_mut(call) else {
+            return Some(result);
+        };
+        let is_others = found.is_others;
         if before != after || known(found) != known_before {
             self.change(call);
         }
-        if before != after && after >= Standing::Passed && before < Standing::Passed {
+        if after >= Standing::Passed && before < Standing::Passed && !is_others {
             self.counts.matched += 1;
         }
         if before != after {
@@ -363,17 +429,24 @@ impl Calls {
     }
 
     /// Forgets a call that has been silent for too long. Packets of it that wait are the caller's to care for; to be called until
-    /// nothing comes.
+    /// nothing comes. One whose packets are about to be forwarded stays.
     pub fn expire(&mut self) -> Option<Orphans> {
         for list in 0..LISTS {
-            let place = self.lists[list].0;
-            let Some(call) = self.places.get(place as usize).filter(|_| place != 0) else {
-                continue;
-            };
-            if call.deadline_ns <= self.now_ns {
+            loop {
+                let place = self.lists[list].0;
+                let call = self.places.get(place as usize).filter(|_| place != 0);
+                let Some(call) = call.filter(|call| call.deadline_ns <= self.now_ns) else {
+                    break;
+                };
+                if call.is_ready {
+                    self.delist(place);
+                    self.enlist(place);
+                    continue;
+                }
+                let counted = u64::from(!call.is_others);
                 match call.state() {
-                    State::Over => self.counts.ended += 1,
-                    _ => self.counts.timed_out += 1,
+                    State::Over => self.counts.ended += counted,
+                    _ => self.counts.timed_out += counted,
                 }
                 return Some(self.forget(place));
             }
@@ -398,14 +471,33 @@ impl Calls {
             .flat_map(|wanted| ORDER.map(|state| list_of(state, wanted)));
         let fronts = lists.map(|list| self.lists[list].0);
         let place = fronts.into_iter().find(|place| *place != 0)?;
-        self.counts.evicted += 1;
+        self.counts.evicted += u64::from(!self.places[place as usize].is_others);
         Some(self.forget(place))
     }
 
     /// Forgets a call that has become part of another. Its packets that wait are the other's.
     pub fn absorb(&mut self, call: CallRef) -> Option<Chain> {
-        self.get(call)?;
+        let is_others = self.get(call)?.is_others;
+        self.counts.ended += u64::from(!is_others);
         Some(self.forget(call.place).chain)
+    }
+
+    /// Counts what the media of all calls have been through: nothing more will be heard of them.
+    pub fn count_streams(&mut self) {
+        for place in 1..self.places.len() {
+            let streams = std::mem::take(&mut self.places[place].streams);
+            self.count_lost(&streams);
+            if !streams.is_empty() {
+                self.weigh(place as u32);
+            }
+        }
+    }
+
+    fn count_lost(&mut self, streams: &[Stream]) {
+        for stream in streams {
+            self.counts.lost += stream.lost();
+            self.counts.reordered += u64::from(stream.reordered());
+        }
     }
 
     /// How many places for calls there are, used or not; place 0 never is.
@@ -442,10 +534,7 @@ impl Calls {
         if gone.told_at.is_some() {
             self.gone.push(gone.id.clone());
         }
-        for stream in &gone.streams {
-            self.counts.lost += stream.lost();
-            self.counts.reordered += u64::from(stream.reordered());
-        }
+        self.count_lost(&gone.streams);
         self.bytes -= gone.bytes;
         self.free.push(place);
         Orphans { chain: gone.chain }
@@ -464,7 +553,7 @@ impl Calls {
         let call = &mut self.places[place as usize];
         let state = call.state();
         let list = list_of(state, call.standing >= Standing::Passed);
-        call.deadline_ns = now + patience(state);
+        call.deadline_ns = now + self.silence_ns[state as usize];
         call.list = list as u8;
         let (first, last) = self.lists[list];
         (call.previous, call.next) = (last, 0);
@@ -494,16 +583,19 @@ fn list_of(state: State, wanted: bool) -> usize {
     state as usize * 2 + usize::from(wanted)
 }
 
-/// How long a call may be silent.
-fn patience(state: State) -> u64 {
-    SECOND
-        * match state {
-            State::Transaction => 32,
-            State::Setup => 5 * 60,
-            State::Established => 2 * 60 * 60,
-            State::Over => 30,
-            State::MediaOnly => 60,
-        }
+fn by_state(silence: &CallSilence) -> [u64; State::ALL.len()] {
+    let mut by_state = [0; State::ALL.len()];
+    for state in State::ALL {
+        let time = match state {
+            State::Transaction => silence.transaction,
+            State::Setup => silence.setup,
+            State::Established => silence.established,
+            State::Over => silence.over,
+            State::MediaOnly => silence.media_only,
+        };
+        by_state[state as usize] = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    }
+    by_state
 }
 
 #[cfg(test)]
@@ -511,6 +603,8 @@ mod tests {
     use super::super::signal::{Method, Start};
     use super::*;
     use crate::decode::Addr;
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
     fn signal(start: Start) -> Signal {
@@ -570,6 +664,35 @@ mod tests {
             ),
             (0, 1, 0)
         );
+    }
+
+    #[test]
+    fn each_state_has_a_time_of_its_own() {
+        let silence = CallSilence {
+            transaction: Duration::from_secs(2),
+            setup: Duration::from_secs(4),
+            established: Duration::from_secs(6),
+            over: Duration::from_secs(8),
+            media_only: Duration::from_secs(10),
+        };
+        let mut calls = Calls::new(1 << 20).with_silence(&silence);
+        calls.see(SECOND);
+        for (id, state) in
+            [b"t", b"s", b"m"]
+                .into_iter()
+                .zip([State::Transaction, State::Setup, State::MediaOnly])
+        {
+            calls.find_or_begin(id, state);
+        }
+        established(&mut calls, b"e");
+        let over = established(&mut calls, b"o");
+        calls.observe(over, &signal(Start::Request(Method::Bye)));
+        for left in [4, 3, 2, 1, 0] {
+            wait(&mut calls, 1);
+            assert_eq!(forget_the_silent(&mut calls), 0);
+            wait(&mut calls, 1);
+            assert_eq!((forget_the_silent(&mut calls), calls.len()), (1, left));
+        }
     }
 
     #[test]

@@ -108,6 +108,12 @@ impl Journal {
         self.peers.iter().copied().min()
     }
 
+    /// Whether all other workers are done with packet `sequence`.
+    #[must_use]
+    pub fn have_passed(&self, sequence: u64) -> bool {
+        self.slowest().is_none_or(|slowest| slowest > sequence)
+    }
+
     /// Tells what has changed since, and how far this worker has come, if anybody waits for that.
     pub fn tell(&mut self, log: &mut LogWriter, board: &mut Switchboard, progress: Option<u64>) {
         self.tidy(log, board);

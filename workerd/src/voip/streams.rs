@@ -17,12 +17,14 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::analyser::{Sight, put_message};
 use super::calls::CallRef;
 use super::chunks::user_messages;
 use super::ear::Ear;
 use super::findings::{Findings, GONE, HAND, Message as Told, Origin};
+use super::settings::Settings;
 use super::switchboard::{Judge, Switchboard};
 use crate::flows::Direction;
 use crate::reassembly::{
@@ -58,7 +60,7 @@ pub enum Heard {
 /// Follows the connections of a worker.
 pub struct SipStreams {
     streams: Streams<Talk>,
-    limits: framer::Limits,
+    settings: Arc<Settings>,
     /// Segments whose messages are known now.
     pub findings: Findings,
 }
@@ -108,7 +110,7 @@ struct Span {
 /// Reads the streams while a segment is taken in.
 struct Reader<'r, 'a> {
     hearing: &'r mut Hearing<'a>,
-    limits: framer::Limits,
+    settings: &'r Settings,
     findings: &'r mut Findings,
     /// Where the segment at hand comes from, in the direction of requests.
     origin: Option<Origin>,
@@ -119,16 +121,22 @@ struct Reader<'r, 'a> {
 }
 
 impl SipStreams {
-    /// Follows connections within `limits`, and messages within those of `sip`.
+    /// Follows connections and messages within the limits of `settings`.
     ///
     /// # Errors
     /// [`NoMemory`]
-    pub fn new(limits: &reassembly::Limits, sip: framer::Limits) -> Result<Self, NoMemory> {
+    pub fn new(settings: Settings) -> Result<Self, NoMemory> {
         Ok(Self {
-            streams: Streams::new(limits)?,
-            limits: sip,
+            streams: Streams::new(&settings.streams)?,
+            settings: Arc::new(settings),
             findings: Findings::default(),
         })
+    }
+
+    /// What it keeps to.
+    #[must_use]
+    pub fn settings(&self) -> &Arc<Settings> {
+        &self.settings
     }
 
     /// What was counted.
@@ -165,7 +173,7 @@ impl SipStreams {
         };
         let mut reader = Reader {
             hearing,
-            limits: self.limits,
+            settings: &self.settings,
             findings: &mut self.findings,
             origin: Some(origin),
             bytes: sight.header.captured_len,
@@ -234,7 +242,7 @@ impl SipStreams {
         let origin = Origin::of(sight.decoded, sight.header);
         let mut reader = Reader {
             hearing,
-            limits: self.limits,
+            settings: &self.settings,
             findings: &mut self.findings,
             origin: None,
             bytes: sight.header.captured_len,
@@ -271,7 +279,7 @@ impl SipStreams {
             self.streams.see(hearing.time_ns);
         }
         let mut reader = Reader {
-            limits: self.limits,
+            settings: &self.settings,
             findings: &mut self.findings,
             origin: None,
             bytes: 0,
@@ -287,7 +295,7 @@ impl SipStreams {
             return;
         }
         let mut reader = Reader {
-            limits: self.limits,
+            settings: &self.settings,
             findings: &mut self.findings,
             origin: None,
             bytes: 0,
@@ -341,7 +349,10 @@ impl Consumer for Reader<'_, '_> {
         let settled = match event {
             Event::Data { offset, bytes } => {
                 let side = sides[way].get_or_insert_with(|| {
-                    Box::new(Side::new(self.limits, offset, !is_joined[way]))
+                    let limits = self
+                        .settings
+                        .stream_limits(origin.ports.unwrap_or_default());
+                    Box::new(Side::new(limits, offset, !is_joined[way]))
                 });
                 let Side { sip, spans } = &mut **side;
                 let mut chunk = bytes;

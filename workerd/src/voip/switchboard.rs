@@ -18,17 +18,20 @@ mod shared;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
-use super::call::{Call, Role};
+use lc_daemon::config::CallSilence;
+
+use super::call::{Call, MOST_FORMATS, Role};
 use super::calls::{CallRef, Calls};
 use super::dialog::State;
 use super::endpoints::Endpoint;
 use super::held::{Chain, Held, Position, Waiting};
+use super::load::{Load, Worth};
 use super::signal::Signal;
 use super::snapshot::Snapshot;
 use super::verdict::Standing;
 use crate::decode::{Addr, Decoded};
 use crate::matcher::{Fields, FilterSet, Matches, Verdict};
-use crate::rtp::Header;
+use crate::rtp::{Format, Header};
 
 /// How long media without signalling wait for it, in nanoseconds of packet time.
 pub const PATIENCE_NS: u64 = 2_000_000_000;
@@ -57,6 +60,8 @@ pub enum Fate {
     Unwanted,
     /// Too much waits for its call already.
     NoRoom,
+    /// There is too much to do, and it matters least; see [`Load`].
+    Shed,
 }
 
 /// Whose a packet is, and what becomes of it.
@@ -94,6 +99,8 @@ pub struct Message<'a> {
     pub signal: Signal,
     /// Where it announces media.
     pub endpoints: &'a [(Endpoint, Role)],
+    /// What it says of payload types.
+    pub formats: &'a [Format],
 }
 
 /// The filters in force.
@@ -143,6 +150,7 @@ pub struct Switchboard {
     now_ns: u64,
     /// Number of the packet at hand.
     sequence: u64,
+    load: Load,
     tally: Tally,
     matches: Matches,
     fields: Fields,
@@ -163,10 +171,18 @@ impl Switchboard {
             generation: 0,
             now_ns: 0,
             sequence: 0,
+            load: Load::Light,
             tally: Tally::default(),
             matches: Matches::default(),
             fields: Fields::default(),
         }
+    }
+
+    /// The same, but calls may be silent for so long.
+    #[must_use]
+    pub fn with_silence(mut self, silence: &CallSilence) -> Self {
+        self.calls = self.calls.with_silence(silence);
+        self
     }
 
     /// The calls.
@@ -195,8 +211,10 @@ impl Switchboard {
             .find_or_begin(message.call_id, State::Transaction);
         let is_last_word = self.calls.observe(call, &message.signal);
         let addresses = decoded.addresses;
-        self.calls
-            .update(call, |call| call.identities.add(addresses, fields));
+        self.calls.update(call, |call| {
+            call.identities.add(addresses, fields);
+            call.add_formats(message.formats);
+        });
         let verdict = judge
             .filters
             .judge(decoded, fields, judge.bpf_active, &mut self.matches);
@@ -213,7 +231,7 @@ impl Switchboard {
             self.expect(call, *endpoint, *role);
         }
         self.settle(call);
-        self.rule(call, bytes, 2)
+        self.rule(call, bytes, false)
     }
 
     /// A packet of UDP that is not SIP. `source` of RTP or RTCP, if it looks like that, and whether the flow is known to be media. None if it is not of any call.
@@ -243,7 +261,7 @@ impl Switchboard {
         if is_sure && self.calls.get(call).is_some_and(|call| !call.is_media) {
             self.calls.update(call, |call| call.is_media = true);
         }
-        Some(self.rule(call, bytes, 1))
+        Some(self.rule(call, bytes, true))
     }
 
     /// Looks for the call of a flow of media, which begins, or whose call is over.
@@ -270,8 +288,10 @@ impl Switchboard {
                 judge
                     .filters
                     .judge(decoded, &fields, judge.bpf_active, &mut self.matches);
+            // Alone, it waits for its signalling even if it matches: its packets shall be told as the real call's.
             let is_alone = self.is_alone(call);
-            if verdict == Verdict::Matched || !is_alone {
+            let is_decided = is_alone && !self.is_undecided(call);
+            if !is_alone || is_decided && verdict == Verdict::Matched {
                 self.stand(call, judge.filters, verdict, false);
             }
             self.settle(call);
@@ -315,12 +335,17 @@ impl Switchboard {
     /// Decides on calls that may have been matched elsewhere, or later, but were not. `passed` says whether all other workers have handled the packets up to a number; it counts if
     /// verdicts are to be exact.
     pub fn decide(&mut self, judge: Judge<'_>, passed: impl Fn(u64) -> bool) {
+        self.decide_before(self.sequence + 1, judge, passed);
+    }
+
+    /// The same, where no packet from `sequence` on can matter any more to calls whose time has just come.
+    fn decide_before(&mut self, sequence: u64, judge: Judge<'_>, passed: impl Fn(u64) -> bool) {
         for list in [WORDS, MEDIA] {
             while let Some(doubt) = self.doubts[list].front_mut() {
                 if doubt.until_ns > self.now_ns {
                     break;
                 }
-                let sequence = *doubt.sequence.get_or_insert(self.sequence);
+                let sequence = *doubt.sequence.get_or_insert(sequence.saturating_sub(1));
                 if self.elsewhere == Elsewhere::Exactly && !passed(sequence) {
                     break;
                 }
@@ -355,12 +380,14 @@ impl Switchboard {
     fn absorb(&mut self, into: CallRef, alone: CallRef) {
         let ids = self.calls.get(alone).map(|alone| alone.ids().clone());
         let standing = self.calls.get(alone).map(|alone| alone.standing());
+        let incomplete = self.calls.get(alone).map_or(0, Call::incomplete);
         let Some(mut chain) = self.calls.absorb(alone) else {
             return;
         };
         let held = &mut self.held;
         self.calls.update(into, |call| {
             held.merge(&mut call.chain, &mut chain, into);
+            call.incomplete = call.incomplete.saturating_add(incomplete);
             if standing == Some(Standing::Matched) {
                 call.standing = Standing::Matched;
                 ids.iter().flat_map(|ids| ids.iter()).for_each(|id| {
@@ -426,18 +453,21 @@ impl Switchboard {
 
     /// What becomes of another packet of `bytes` bytes of a call, or, without any, of what is told of a message.
     pub fn fate(&mut self, call: CallRef, bytes: u32) -> Fate {
-        self.rule(call, bytes, 2).fate
+        self.rule(call, bytes, false).fate
     }
 
-    fn rule(&mut self, call: CallRef, bytes: u32, shares: u32) -> Ruling {
+    fn rule(&mut self, call: CallRef, bytes: u32, is_media: bool) -> Ruling {
         let fate = match self.calls.get(call) {
             None => Fate::Unwanted,
             Some(found) => {
                 let chain = found.chain();
+                let shares = if is_media { 1 } else { 2 };
                 let has_room = chain.packets() < MOST_PACKETS * shares
                     && chain.bytes().saturating_add(bytes) <= MOST_BYTES * shares;
+                let is_shed = is_media && (self.load >= Load::Severe || found.sheds_media);
                 match found.standing() {
                     Standing::Unwanted => Fate::Unwanted,
+                    Standing::Undecided if is_shed => Fate::Shed,
                     Standing::Undecided if has_room => Fate::Wait,
                     Standing::Undecided => Fate::NoRoom,
                     // What waited goes first.
@@ -446,18 +476,46 @@ impl Switchboard {
                 }
             }
         };
-        if fate == Fate::NoRoom {
-            self.calls.update(call, |call| call.incomplete += 1);
+        if matches!(fate, Fate::NoRoom | Fate::Shed) {
+            self.lose(call, 1, fate == Fate::Shed);
         }
         Ruling { call, fate }
     }
 
+    /// The capture has lost `packets` so far, of any call.
+    pub fn lost_by_capture(&mut self, packets: u64) {
+        self.calls.lost_by_capture = packets;
+    }
+
+    /// So much is to be done that packets are shed.
+    pub fn bear(&mut self, load: Load) {
+        self.load = load;
+    }
+
+    /// `packets` of a call are lost by our own fault.
+    fn lose(&mut self, call: CallRef, packets: u32, sheds_media: bool) {
+        self.calls.update(call, |call| {
+            call.incomplete = call.incomplete.saturating_add(packets);
+            call.sheds_media |= sheds_media;
+        });
+    }
+
     /// A packet that shall wait, as [`Fate::Wait`] said, lies at `position`.
     pub fn hold(&mut self, call: CallRef, position: Position, bytes: u32) {
+        self.hold_as(call, position, bytes, false);
+    }
+
+    /// The same of media, which give way first.
+    pub fn hold_media(&mut self, call: CallRef, position: Position, bytes: u32) {
+        self.hold_as(call, position, bytes, true);
+    }
+
+    fn hold_as(&mut self, call: CallRef, position: Position, bytes: u32, is_media: bool) {
         let waiting = Waiting {
             position,
             time_ns: self.now_ns,
             bytes,
+            is_media,
             owner: call,
         };
         let held = &mut self.held;
@@ -472,6 +530,7 @@ impl Switchboard {
             position,
             time_ns: self.now_ns,
             bytes,
+            is_media: false,
             owner: CallRef::NONE,
         };
         self.held.push(&mut Chain::default(), waiting);
@@ -494,7 +553,7 @@ impl Switchboard {
                     held.pop(&mut parked);
                     self.tally.released += 1;
                 }
-                Fate::NoRoom => {
+                Fate::NoRoom | Fate::Shed => {
                     held.pop(&mut parked);
                     self.tally.dropped += 1;
                 }
@@ -513,7 +572,7 @@ impl Switchboard {
 
     /// A packet of the call is dropped for lack of room: the call is not complete any more.
     pub fn shed(&mut self, call: CallRef) {
-        self.calls.update(call, |call| call.incomplete += 1);
+        self.lose(call, 1, false);
     }
 
     /// What lies at `position` is nobody's, and need not be looked at again.
@@ -595,9 +654,19 @@ impl Switchboard {
             for (kind, text) in told.fields() {
                 call.identities.add_field(kind, text);
             }
+            if call.formats.is_empty() {
+                let formats: Vec<Format> = told.formats().take(MOST_FORMATS).collect();
+                call.add_formats(&formats);
+            }
             if own.is_some() {
                 call.told_at = own;
+                call.is_others = told.is_others;
                 call.incomplete = call.incomplete.max(told.incomplete);
+                // The predecessor counted them.
+                call.incomplete_counted = match call.standing >= Standing::Passed {
+                    true => call.incomplete,
+                    false => 0,
+                };
             }
         });
         for (endpoint, role) in told.endpoints() {
@@ -624,6 +693,7 @@ impl Switchboard {
             }
         }
         self.doubts = Default::default();
+        self.calls.count_streams();
         let parked: Vec<Position> = self.held.unowned().collect();
         parked
             .into_iter()
@@ -678,31 +748,63 @@ impl Switchboard {
         self.held.oldest().map(|waiting| waiting.position)
     }
 
-    /// Gives up the oldest packet that waits, to make room. False if none waits.
+    /// What the oldest packet that waits is worth.
+    #[must_use]
+    pub fn worth_of_oldest(&self) -> Option<Worth> {
+        let oldest = self.held.oldest()?;
+        let owner = self.calls.get(oldest.owner);
+        let is_decided = owner.is_some_and(|call| call.standing() >= Standing::Passed);
+        Some(match (is_decided, oldest.is_media) {
+            (true, _) => Worth::Wanted,
+            (false, false) => Worth::Signalling,
+            (false, true) => Worth::Media,
+        })
+    }
+
+    /// Gives up the oldest packet that waits, to make room; if it is media of a call that is undecided, all media that wait for that call. False if none waits.
     pub fn drop_oldest(&mut self) -> bool {
         let Some(waiting) = self.held.oldest() else {
             return false;
         };
+        let is_media = self.worth_of_oldest() == Some(Worth::Media);
         let held = &mut self.held;
-        match held.alone(waiting.position) {
-            Some(mut parked) => drop(held.pop(&mut parked)),
-            None => {
-                self.calls.update(waiting.owner, |call| {
-                    call.incomplete += 1;
-                    held.pop(&mut call.chain)
-                });
+        let held_alone = held.alone(waiting.position);
+        let dropped = match held_alone {
+            Some(mut parked) => {
+                held.pop(&mut parked);
+                u32::from(waiting.is_packet())
             }
-        }
+            None => {
+                let dropped = self.calls.update(waiting.owner, |call| match is_media {
+                    true => held.take_media(&mut call.chain),
+                    false => {
+                        held.pop(&mut call.chain);
+                        u32::from(waiting.is_packet())
+                    }
+                });
+                let dropped = dropped.unwrap_or_default();
+                self.lose(waiting.owner, dropped.max(1), is_media);
+                dropped
+            }
+        };
         self.shared.remove(&waiting.position);
-        self.tally.dropped += u64::from(waiting.is_packet());
+        self.tally.dropped += u64::from(dropped);
         true
     }
 
-    /// The packet at hand has number `sequence`, and was captured at `now_ns`: forgets calls and gives up packets that have waited for too long.
-    pub fn see(&mut self, sequence: u64, now_ns: u64) {
-        self.sequence = sequence;
+    /// The packet at hand has number `sequence`, and was captured at `now_ns`: decides on calls whose time has come, as [`Switchboard::decide`] does, then forgets calls and gives
+    /// up packets that have waited for too long.
+    pub fn see(
+        &mut self,
+        judge: Judge<'_>,
+        sequence: u64,
+        now_ns: u64,
+        passed: impl Fn(u64) -> bool,
+    ) {
         self.calls.see(now_ns);
         self.now_ns = self.calls.now_ns();
+        self.decide_before(sequence, judge, passed);
+        self.sequence = sequence;
         while let Some(orphans) = self.calls.expire() {
             self.tally.released += self.discard(orphans.chain);
         }
@@ -710,8 +812,11 @@ impl Switchboard {
             self.tally.dropped += self.discard(orphans.chain);
         }
         let now = self.now_ns;
+        // What is wanted waits for room in the tx ring, however long that takes.
         let is_late = |waiting: Waiting<CallRef>| waiting.time_ns + LONGEST_WAIT_NS <= now;
-        while self.held.oldest().is_some_and(is_late) {
+        while self.held.oldest().is_some_and(is_late)
+            && self.worth_of_oldest() < Some(Worth::Wanted)
+        {
             self.drop_oldest();
         }
     }
@@ -849,6 +954,7 @@ mod tests {
                 call_id: id.as_bytes(),
                 signal: Signal { start, dialog },
                 endpoints: &endpoints,
+                formats: &[],
             };
             let mut fields = Fields::default();
             fields.push(Kind::SipUser, user.as_bytes());
@@ -886,7 +992,7 @@ mod tests {
             match fate {
                 Fate::Forward => self.sent.push(number),
                 Fate::Wait => self.board.hold(call, number, 100),
-                Fate::Unwanted | Fate::NoRoom => {}
+                Fate::Unwanted | Fate::NoRoom | Fate::Shed => {}
             }
             self.flush();
             Some(fate)
@@ -902,7 +1008,12 @@ mod tests {
         fn wait(&mut self, seconds: u64) {
             let start = self.board.calls.now_ns().max(SECOND);
             for second in 1..=seconds {
-                self.board.see(self.next, start + second * SECOND);
+                let judge = Judge {
+                    filters: &self.filters,
+                    bpf_active: false,
+                };
+                self.board
+                    .see(judge, self.next, start + second * SECOND, |_| false);
             }
         }
     }
@@ -1125,6 +1236,26 @@ mod tests {
     }
 
     #[test]
+    fn calls_are_decided_on_before_they_are_forgotten() {
+        let mut desk = Desk::new(NoFilterPolicy::Allow, &[]);
+        let mut flow = MediaFlow::default();
+        desk.wait(1);
+        for _ in 0..3 {
+            let fate = desk.media(&mut flow, (7, 4002), (8, 6002), 0xef);
+            assert_eq!(fate, Some(Fate::Wait));
+        }
+        // The next packet, of whatever, comes a minute later.
+        let now_ns = desk.board.calls.now_ns() + 60 * SECOND;
+        let judge = Judge {
+            filters: &desk.filters,
+            bpf_active: false,
+        };
+        desk.board.see(judge, 4, now_ns, |_| true);
+        desk.flush();
+        assert_eq!((desk.sent.len(), desk.board.tally().released), (3, 0));
+    }
+
+    #[test]
     fn calls_wait_until_other_workers_have_come_as_far() {
         let mut desk = Desk::with(&["alice"]);
         desk.board = Switchboard::new(1 << 20, Elsewhere::Exactly);
@@ -1146,11 +1277,11 @@ mod tests {
         desk.board.decide(judge, |_| false);
         assert_eq!(
             (desk.board.waits_for(), desk.board.tally().released),
-            (Some(3), 0)
+            (Some(2), 0)
         );
-        desk.board.decide(judge, |sequence| sequence < 3);
+        desk.board.decide(judge, |sequence| sequence < 2);
         assert_eq!(desk.board.tally().released, 0);
-        desk.board.decide(judge, |sequence| sequence <= 3);
+        desk.board.decide(judge, |sequence| sequence <= 2);
         assert_eq!(
             (desk.board.waits_for(), desk.board.tally().released),
             (None, 3)

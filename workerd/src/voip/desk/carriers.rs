@@ -130,7 +130,7 @@ impl Desk {
         let fate = owner.map(|owner| (owner, board.fate(owner, header.captured_len)));
         let outcome = match fate {
             None | Some((_, Fate::Unwanted)) => self.kept_back(means),
-            Some((_, Fate::NoRoom)) => {
+            Some((_, Fate::NoRoom | Fate::Shed)) => {
                 means.commit.add(Counter::Held, 1);
                 Counter::HeldDropped
             }
@@ -213,7 +213,7 @@ impl Desk {
         let call = message.call;
         let mut result = Ok(());
         match board.fate(call, 0) {
-            Fate::Unwanted | Fate::NoRoom => return Ok(()),
+            Fate::Unwanted | Fate::NoRoom | Fate::Shed => return Ok(()),
             Fate::Wait => {}
             Fate::Forward if board.has_ready() => {}
             Fate::Forward => {
