@@ -438,7 +438,7 @@ impl Calls {
                 let Some(call) = call.filter(|call| call.deadline_ns <= self.now_ns) else {
                     break;
                 };
-                if call.is_ready {
+                if call.ready_at.is_some() {
                     self.delist(place);
                     self.enlist(place);
                     continue;
