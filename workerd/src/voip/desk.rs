@@ -431,9 +431,11 @@ impl Desk {
     fn restore(&mut self, means: &mut Means<'_>) {
         let done = self.journal.restore(means.calls, &mut self.analyser.board);
         let mut position = means.held.tail();
+        self.analyser.streams.resume(true);
         while let Some(end) = self.restore_next(means, position, &done) {
             position = end;
         }
+        self.analyser.streams.resume(false);
         // What is known of these packets and calls was counted when they came.
         self.reported.analyser = self.analyser.counts();
         self.reported.fragments = *self.fragments.counts();

@@ -32,4 +32,6 @@ pub mod signal;
 pub mod snapshot;
 pub mod streams;
 pub mod switchboard;
+#[cfg(test)]
+mod tcp_tests;
 pub mod verdict;
