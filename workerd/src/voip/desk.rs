@@ -97,6 +97,8 @@ pub struct Desk {
     is_restored: bool,
     /// Records of messages that were found while the log was restored.
     late: Vec<(CallRef, u16, Vec<u8>)>,
+    /// The calls whose messages end in packets that a predecessor held, by their positions.
+    endings: BTreeMap<Position, Vec<Box<[u8]>>>,
     /// Whether verdicts shall not depend on how far the workers have come.
     is_exact: bool,
     /// When the last packet was captured, in nanoseconds.
@@ -195,6 +197,7 @@ impl Desk {
             progress: 0,
             is_restored: false,
             late: Vec::new(),
+            endings: BTreeMap::new(),
             is_exact,
             latest_ns: 0,
             awaits: None,
@@ -379,6 +382,7 @@ impl Desk {
         release(means.held, board.oldest());
         forget_before(&mut self.told, board.oldest());
         forget_before(&mut self.parts_of, board.oldest());
+        forget_before(&mut self.endings, board.oldest());
         self.analyser.tidy(means.commit);
         let kept_back = self.kept_back(means);
         let commit = &mut *means.commit;
@@ -429,6 +433,7 @@ impl Desk {
     fn restore(&mut self, means: &mut Means<'_>) {
         let done = self.journal.restore(means.calls, &mut self.analyser.board);
         let mut position = means.held.tail();
+        self.restore_endings(means);
         self.analyser.streams.resume(true);
         while let Some(end) = self.restore_next(means, position, &done) {
             position = end;

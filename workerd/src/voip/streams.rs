@@ -63,6 +63,8 @@ pub struct SipStreams {
     settings: Arc<Settings>,
     /// Segments whose messages are known now.
     pub findings: Findings,
+    /// The calls whose messages end in the segment that waits since the last call of [`SipStreams::segment`].
+    pub ending: Vec<CallRef>,
 }
 
 /// What takes note of messages.
@@ -130,6 +132,7 @@ impl SipStreams {
             streams: Streams::new(&settings.streams)?,
             settings: Arc::new(settings),
             findings: Findings::default(),
+            ending: Vec::new(),
         })
     }
 
@@ -213,7 +216,12 @@ impl SipStreams {
             return Heard::Done;
         }
         match outcome.fate {
-            _ if outcome.noted => Heard::Waits(id, direction),
+            _ if outcome.noted => {
+                let spans = stream.state.spans_at(direction, &outcome.range);
+                self.ending.clear();
+                self.ending.extend(spans.map(|span| span.call));
+                Heard::Waits(id, direction)
+            }
             Fate::Empty | Fate::Ignored | Fate::Refused(_) => Heard::Done,
             // A byte that was acknowledged before keeps the connection alive.
             Fate::Old if payload.len() <= 1 => Heard::Done,

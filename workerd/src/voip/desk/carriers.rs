@@ -72,6 +72,7 @@ impl Desk {
                 if !self.analyser.streams.rename(connection, direction, token) {
                     board.unpark(token);
                 }
+                self.note_endings(means, token);
             }
             (Heard::NoRoom | Heard::Done, _) => {
                 let is_lost = heard == Heard::NoRoom;
@@ -97,6 +98,8 @@ impl Desk {
         let mut result = Ok(());
         for (carrier, calls, messages) in findings.iter() {
             let mut place = carrier.token;
+            let noted = self.calls_noted(carrier.token, calls);
+            let calls = noted.as_deref().unwrap_or(calls);
             match carrier.token {
                 HAND => {
                     let (position, sent) = self.follow_hand(means, calls, messages);
@@ -115,6 +118,52 @@ impl Desk {
         findings.clear();
         self.analyser.streams.findings = findings;
         result
+    }
+
+    /// Notes behind the packet at `position`, which waits, whose messages end in it: a successor does not see them begin.
+    fn note_endings(&mut self, means: &mut Means<'_>, position: Position) {
+        let mut header = self.hand.header;
+        (header.captured_len, header.original_len) = (0, 0);
+        let origin = Origin::of(&self.hand.decoded, &header);
+        for call in std::mem::take(&mut self.analyser.streams.ending) {
+            let calls = self.analyser.board.calls();
+            let id = calls.get(call).map_or(&[][..], Call::id);
+            if let Some(head) = Apart::head(position, &origin, id) {
+                let parts = [
+                    &self.hand.queue.to_le_bytes()[..],
+                    &header.to_bytes(),
+                    &head,
+                    id,
+                ];
+                // Without room, a successor has one packet less for that call.
+                let _ = means.held.append(header.link_type, &parts);
+            }
+        }
+    }
+
+    /// Learns what a predecessor noted of packets in which messages end.
+    pub(super) fn restore_endings(&mut self, means: &mut Means<'_>) {
+        let mut position = means.held.tail();
+        while let Ok(Some((_, end))) = self.hand.recall(means.held, position) {
+            position = end;
+            if self.hand.is_apart
+                && let Some(apart) = Apart::read(&self.hand.frame)
+                && apart.block.is_empty()
+            {
+                let noted = self.endings.entry(apart.carrier).or_default();
+                noted.push(apart.call_id.into());
+            }
+        }
+    }
+
+    /// The calls of the packet `token`, if a predecessor has noted more than the `known` ones.
+    fn calls_noted(&mut self, token: Position, known: &[CallRef]) -> Option<Vec<CallRef>> {
+        let noted = self.endings.remove(&token)?;
+        let calls = self.analyser.board.calls();
+        let noted = noted.iter().filter_map(|id| calls.find(id));
+        let mut all: Vec<CallRef> = noted.filter(|call| !known.contains(call)).collect();
+        all.extend_from_slice(known);
+        Some(all)
     }
 
     /// The packet in the hand carries parts of messages of `calls`. Where it lies now, if it has to wait.
@@ -276,6 +325,7 @@ impl Desk {
     pub(super) fn restore_apart(&mut self, position: Position, is_live: impl Fn(Position) -> bool) {
         let board = &mut self.analyser.board;
         let known = Apart::read(&self.hand.frame)
+            .filter(|apart| !apart.block.is_empty())
             .filter(|apart| apart.carrier == HAND || !is_live(apart.carrier))
             .and_then(|apart| board.calls().find(apart.call_id));
         match known {
