@@ -468,6 +468,14 @@ impl Status {
         )?;
         writeln!(
             f,
+            "  {:<14} {} calls that are forwarded lost {} packets here; {} packets were shed by call",
+            "incomplete",
+            count(Counter::CallsIncomplete),
+            count(Counter::LostOfCalls),
+            count(Counter::ShedByCall),
+        )?;
+        writeln!(
+            f,
             "  {:<14} {} SIP messages, {} of them malformed; media: {} packets, {} lost, {} late; {} sent to their call's worker",
             "in calls",
             count(Counter::SipMessages),
