@@ -99,12 +99,16 @@ impl Steering {
     /// Where a packet captured at `time_ns` goes.
     #[inline]
     pub fn route(&mut self, link_type: u16, data: &[u8], time_ns: u64) -> Route {
-        let (flow_hash, ends) = match read(link_type, data) {
-            Seen::Flow(Flow { hash, ends }) => (hash, ends),
-            Seen::Fragment(fragment) => (self.followers.flow_hash(&fragment, time_ns), None),
+        let (flow_hash, ends, may_be_media) = match read(link_type, data) {
+            Seen::Flow(Flow { hash, ends }) => (hash, ends, ends.is_some()),
+            Seen::Fragment(fragment) => {
+                let hash = self.followers.flow_hash(&fragment, time_ns);
+                (hash, None, true)
+            }
         };
         let picked = self.home(flow_hash);
         let called = (self.media.as_mut())
+            .filter(|_| may_be_media)
             .and_then(|media| media.worker(flow_hash, ends, time_ns))
             .filter(|worker| *worker != picked);
         match called {

@@ -11,54 +11,49 @@
 //! | begins elsewhere | where its hash leads |
 //!
 //! So a flow is never moved, as long as it is not silent for minutes: what follows would overtake what its first worker still has in its
-//! hands. Whether a flow has begun is told by one bit for many flows; a wrong yes costs a flow its way, and nothing else.
+//! hands. Flows are remembered in sets of seven. Where a set is full, one that went by its hash gives way, and for minutes no flow that
+//! the set does not know counts as new; those that were sent to a call's worker stay until they are silent.
 //!
-//! Everything is of fixed size: flows that were sent to a call's worker 2 MiB, expected places 4 MiB, bits 1 MiB, touched as they are
-//! used. A packet costs a look at two or three cache lines. Flows are told apart by their 32-bit hashes: those with the same hash go
-//! the same way.
+//! Everything is of fixed size, touched as it is used: 4 MiB for flows, 4 MiB for expected places. A packet of a known flow costs a
+//! look at one cache line. Flows are told apart by their 32-bit hashes: those with the same hash go the same way.
 
 /// Entries with one cache line in common.
 const WAYS: usize = 8;
 /// Lines of flows.
-const FLOW_SETS: usize = 1 << 15;
+const FLOW_SETS: usize = 1 << 16;
 /// Lines of expected places.
 const PLACE_SETS: usize = 1 << 16;
-/// Bits for flows that have begun.
-const BEGUN_BITS: usize = 1 << 22;
 /// A tick is 2^28 ns, 268 ms.
 const TICK_BITS: u32 = 28;
-/// About five minutes: a flow that is silent for longer gives its entry to others.
-const MOST_TICKS: u32 = 1118;
-/// An epoch is 2^36 ns, 69 s. A flow that is silent for two of them counts as new.
-const EPOCH_BITS: u32 = 36;
-/// Ticks count in so many bits.
+/// Ticks count in so many bits: for 52 days.
 const TICK_MASK: u32 = 0xff_ffff;
+/// About five minutes: a flow that is silent for longer counts as new.
+const MOST_TICKS: u32 = 1118;
+/// In the place of a worker: the flow goes where its hash leads.
+const BY_HASH: u64 = 0xff;
 
 /// See the module.
 #[derive(Clone, Debug)]
 pub(super) struct Media {
-    /// Of each flow its hash, when it was last seen (24 bits), and its worker's number and one; 0: free.
-    flows: Box<[[u64; WAYS]]>,
+    flows: Box<[Set]>,
     /// Of each place 48 bits of its hash, and the number of the worker that told it last and one; 0: free. The latest first.
     places: Box<[[u64; WAYS]]>,
-    /// Whether any place is expected.
-    is_expecting: bool,
-    begun: Begun,
 }
+
+/// In the first word, when the set last was too small (24 bits above the lowest 8, which say that it was); behind it flows. Of each its hash
+/// in the high half, then when it was last seen, and in the lowest 8 bits its worker's number and one, or [`BY_HASH`]; 0: free.
+type Set = [u64; WAYS];
 
 impl Media {
     pub(super) fn new() -> Self {
         Self {
             flows: vec![[0; WAYS]; FLOW_SETS].into_boxed_slice(),
             places: vec![[0; WAYS]; PLACE_SETS].into_boxed_slice(),
-            is_expecting: false,
-            begun: Begun::new(),
         }
     }
 
     /// `worker` has a call that expects media at the place with this hash.
     pub(super) fn expect(&mut self, place: u64, worker: u8) {
-        self.is_expecting = true;
         let set = &mut self.places[place as usize % PLACE_SETS];
         let tag = place & !0xffff;
         let known = set
@@ -70,7 +65,7 @@ impl Media {
     }
 
     /// The worker of the flow with this hash, of which a packet was captured at `time_ns`, if it is one that has its call. `ends` are the
-    /// hashes of source and destination, if it is UDP.
+    /// hashes of source and destination; a fragment has none.
     #[inline]
     pub(super) fn worker(
         &mut self,
@@ -79,27 +74,41 @@ impl Media {
         time_ns: u64,
     ) -> Option<usize> {
         let tick = (time_ns >> TICK_BITS) as u32 & TICK_MASK;
-        let set = &mut self.flows[flow as usize % FLOW_SETS];
-        let known = set
+        let [_, entries @ ..] = &mut self.flows[flow as usize % FLOW_SETS];
+        let known = entries
             .iter_mut()
             .find(|entry| (**entry >> 32) as u32 == flow && **entry & 0xff != 0);
-        if let Some(entry) = known {
+        if let Some(entry) = known
+            && is_fresh(*entry, tick)
+        {
             let worker = *entry & 0xff;
             *entry = pack(flow, tick, worker);
-            return Some(worker as usize - 1);
+            return (worker != BY_HASH).then(|| worker as usize - 1);
         }
-        let has_begun = self.begun.note(flow, time_ns);
-        let [source, destination] = ends.filter(|_| self.is_expecting && !has_begun)?;
-        let worker = self
-            .expected(destination)
-            .or_else(|| self.expected(source))?;
-        let age = |entry: u64| tick.wrapping_sub((entry >> 8) as u32 & TICK_MASK) & TICK_MASK;
-        let set = &mut self.flows[flow as usize % FLOW_SETS];
-        let room = set
-            .iter_mut()
-            .find(|entry| **entry == 0 || (MOST_TICKS..TICK_MASK / 2).contains(&age(**entry)))?;
-        *room = pack(flow, tick, worker);
-        Some(worker as usize - 1)
+        self.begin(flow, ends, tick)
+    }
+
+    /// The same for a flow that is not known.
+    fn begin(&mut self, flow: u32, ends: Option<[u64; 2]>, tick: u32) -> Option<usize> {
+        let expected = ends.and_then(|[source, destination]| {
+            (self.expected(destination)).or_else(|| self.expected(source))
+        });
+        let [full, entries @ ..] = &mut self.flows[flow as usize % FLOW_SETS];
+        let may_have_begun = *full != 0 && is_fresh(*full, tick);
+        let worker = expected.filter(|_| !may_have_begun).unwrap_or(BY_HASH);
+        let room = entries
+            .iter()
+            .position(|entry| *entry == 0 || !is_fresh(*entry, tick));
+        let room = room.or_else(|| {
+            let yielding = entries
+                .iter()
+                .enumerate()
+                .filter(|(_, entry)| **entry & 0xff == BY_HASH);
+            *full = pack(0, tick, 1);
+            Some(yielding.max_by_key(|(_, entry)| age(**entry, tick))?.0)
+        });
+        entries[room?] = pack(flow, tick, worker);
+        (worker != BY_HASH).then(|| worker as usize - 1)
     }
 
     /// The number of the worker that expects media at a place, and one.
@@ -117,55 +126,16 @@ fn pack(flow: u32, tick: u32, worker: u64) -> u64 {
     u64::from(flow) << 32 | u64::from(tick) << 8 | worker
 }
 
-/// Which flows have begun, in this epoch and the one before.
-#[derive(Clone, Debug)]
-struct Begun {
-    now: Box<[u64]>,
-    before: Box<[u64]>,
-    epoch: u64,
+/// Ticks since an entry was made, or until: time may go back a little, as between two queues of a card.
+#[inline]
+fn age(entry: u64, tick: u32) -> u32 {
+    let ticks = tick.wrapping_sub((entry >> 8) as u32) & TICK_MASK;
+    ticks.min(TICK_MASK + 1 - ticks)
 }
 
-impl Begun {
-    fn new() -> Self {
-        let bits = || vec![0; BEGUN_BITS / 64].into_boxed_slice();
-        Self {
-            now: bits(),
-            before: bits(),
-            epoch: 0,
-        }
-    }
-
-    /// Notes a packet of a flow. Whether there may have been one before.
-    #[inline]
-    fn note(&mut self, flow: u32, time_ns: u64) -> bool {
-        let epoch = time_ns >> EPOCH_BITS;
-        if epoch != self.epoch {
-            self.turn(epoch);
-        }
-        let (at, bit) = (
-            flow as usize % BEGUN_BITS / 64,
-            1 << (flow as usize % BEGUN_BITS % 64),
-        );
-        let word = &mut self.now[at];
-        let has_begun = (*word | self.before[at]) & bit != 0;
-        *word |= bit;
-        has_begun
-    }
-
-    /// Another epoch begins. Time that goes back a little, as between two queues of a card, changes nothing but the bits' age.
-    #[cold]
-    fn turn(&mut self, epoch: u64) {
-        if epoch < self.epoch && self.epoch - epoch < 2 {
-            return;
-        }
-        let is_next = epoch == self.epoch + 1;
-        std::mem::swap(&mut self.now, &mut self.before);
-        self.now.fill(0);
-        if !is_next {
-            self.before.fill(0);
-        }
-        self.epoch = epoch;
-    }
+#[inline]
+fn is_fresh(entry: u64, tick: u32) -> bool {
+    age(entry, tick) <= MOST_TICKS
 }
 
 #[cfg(test)]
@@ -216,7 +186,7 @@ mod tests {
             assert_eq!(media.worker(flow(1), ends, START + second * SECOND), None);
         }
         // Silent for long enough, it begins anew.
-        let later = START + 2_500 * SECOND;
+        let later = START + 2_400 * SECOND;
         assert_eq!(media.worker(flow(1), ends, later), Some(3));
         let unexpected = Some([hash(9), hash(2)]);
         assert_eq!(media.worker(flow(2), unexpected, later), None);
@@ -226,7 +196,7 @@ mod tests {
     fn time_that_goes_back_a_little_forgets_nothing() {
         let mut media = Media::new();
         let ends = Some([hash(9), hash(1)]);
-        let border = (START >> EPOCH_BITS << EPOCH_BITS) + (1 << EPOCH_BITS);
+        let border = (START >> TICK_BITS << TICK_BITS) + (1 << TICK_BITS);
         assert_eq!(media.worker(flow(1), ends, border - 1), None);
         media.expect(hash(1), 3);
         for time in [border + 1, border - 5, border + 2, border - 1] {
@@ -239,19 +209,41 @@ mod tests {
         let mut media = Media::new();
         media.expect(hash(1), 0);
         let ends = Some([hash(9), hash(1)]);
-        let of_one_set = |n: u32| n << 15 | 7;
-        let first: Vec<_> = (0..20)
-            .map(|n| media.worker(of_one_set(n), ends, START))
-            .collect();
-        assert_eq!(first.iter().flatten().count(), WAYS);
-        let later = START + 100 * SECOND;
-        let again: Vec<_> = (0..20)
-            .map(|n| media.worker(of_one_set(n), ends, later))
-            .collect();
-        assert_eq!(first, again);
+        let of_one_set = |n: u32| n << 16 | 7;
+        let go = |media: &mut Media, seconds: u64| -> Vec<_> {
+            let time = START + seconds * SECOND;
+            (1..=20)
+                .map(|n| media.worker(of_one_set(n), ends, time))
+                .collect()
+        };
+        let first = go(&mut media, 0);
+        assert_eq!(first.iter().flatten().count(), WAYS - 1);
+        for seconds in (0..3_000).step_by(100) {
+            assert_eq!(go(&mut media, seconds), first, "{seconds}");
+        }
         // The silent make room.
-        let much_later = START + 1_000 * SECOND;
+        let much_later = START + 4_000 * SECOND;
         assert_eq!(media.worker(of_one_set(99), ends, much_later), Some(0));
+    }
+
+    #[test]
+    fn what_was_displaced_is_not_taken_for_new() {
+        let mut media = Media::new();
+        let (unexpected, ends) = (Some([hash(9), hash(2)]), Some([hash(9), hash(1)]));
+        let of_one_set = |n: u32| n << 16 | 7;
+        // More than there is room for, of which the first are forgotten.
+        for n in 1..=20 {
+            assert_eq!(media.worker(of_one_set(n), unexpected, START), None);
+        }
+        media.expect(hash(1), 3);
+        for second in (0..1_000).step_by(200) {
+            for n in 1..=20 {
+                let time = START + second * SECOND;
+                assert_eq!(media.worker(of_one_set(n), ends, time), None);
+            }
+        }
+        // In other sets nothing is in the way.
+        assert_eq!(media.worker(8, ends, START), Some(3));
     }
 
     #[test]
