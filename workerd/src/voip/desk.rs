@@ -77,8 +77,6 @@ pub struct Desk {
     probes: Vec<Probe>,
     /// What becomes of packets that nobody asks for, by the filters of a generation and whether BPF filters act.
     kept_back: Option<((u64, bool), Counter)>,
-    /// Opens ESP without encryption.
-    esp: EspNull,
     /// To judge nothing, for the sake of the policy.
     matches: Matches,
     blocks: Vec<u8>,
