@@ -67,6 +67,8 @@ pub struct Desk {
     analyser: Analyser,
     journal: Journal,
     hand: Hand,
+    /// Looks into ESP that is not encrypted.
+    esp: EspNull,
     /// Packets that are taken, and how many; the first of them are handled already. The rest are empty hands.
     taken: Vec<Hand>,
     in_batch: usize,
