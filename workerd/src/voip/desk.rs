@@ -67,6 +67,8 @@ pub struct Desk {
     analyser: Analyser,
     journal: Journal,
     hand: Hand,
+    /// Looks into ESP that is not encrypted.
+    esp: EspNull,
     /// Packets that are taken, and how many; the first of them are handled already. The rest are empty hands.
     taken: Vec<Hand>,
     in_batch: usize,
@@ -75,8 +77,6 @@ pub struct Desk {
     probes: Vec<Probe>,
     /// What becomes of packets that nobody asks for, by the filters of a generation and whether BPF filters act.
     kept_back: Option<((u64, bool), Counter)>,
-    /// Opens ESP without encryption.
-    esp: EspNull,
     /// To judge nothing, for the sake of the policy.
     matches: Matches,
     blocks: Vec<u8>,
