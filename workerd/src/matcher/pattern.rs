@@ -101,6 +101,20 @@ impl Pattern {
 mod tests {
     use super::*;
 
+    /// Rows U1 to U3 and U5 of the reference's conformance cases: compared with users alone, not with names.
+    #[test]
+    fn users_match_affix_patterns() {
+        for (pattern, user, is_match) in [
+            ("*456789", "+49123456789", true),
+            ("alice*", "bob", false),
+            ("alicent", "asmith", false),
+            ("\\*31#", "*31#123456789", true),
+        ] {
+            let found = Pattern::affix(pattern).matches(user.as_bytes());
+            assert_eq!(found, is_match, "{pattern} {user}");
+        }
+    }
+
     #[test]
     fn affix_patterns_are_read_as_the_table_says() {
         for (pattern, text, kind) in [

@@ -11,7 +11,7 @@
 //! | N1-N4, X5 | `rtp/header.rs` |
 //! | Q1-Q7, Q9, Q10 | `esp.rs`; Q8: the setting `esp_icv_size` refuses other values |
 //! | R1-R9, X31, X32 | `fragments/tests.rs`, and captures in Linux cooked mode in `tests/tests/voip_captures.rs` |
-//! | U1-U5 | the affix patterns of `matcher/pattern.rs`, and `tests/filters.rs` |
+//! | U1-U3, U5 | `matcher/pattern.rs`; U4 compares numbers, as filters for telephone numbers do: `tests/filters.rs` |
 //! | M1-M8 | differ on purpose: ports are hints, see `for_calls` in lc-capd |
 //! | O1-O7 | the processor's; what it needs of each message is J1 and X21 |
 //! | I3, E10-E12, H12-H14 | nothing here: original packets are forwarded, there are no files by Call-ID, and addresses are no text |
