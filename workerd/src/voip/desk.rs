@@ -199,6 +199,12 @@ impl Desk {
         Ok(())
     }
 
+    /// The calls that are known.
+    #[must_use]
+    pub fn calls(&self) -> &calls::Calls {
+        self.analyser.board.calls()
+    }
+
     /// Whether packets wait for a verdict.
     #[must_use]
     pub fn has_waiting(&self) -> bool {
