@@ -10,6 +10,9 @@
 //! another one comes first, all of the datagram's fragments go where addresses and protocol lead. [`flow_hash`] alone, which remembers
 //! nothing, leads all fragments there.
 //!
+//! ESP is not looked into, encrypted or not: what two ends send each other in it, under whatever SPI, goes to one worker, and so do both
+//! directions of every flow in it.
+//!
 //! Packets that are not IP are hashed by their MAC addresses and EtherType; what cannot be read at all hashes to 0.
 //!
 //! The hash takes any bytes: it never panics, and looks at a bounded number of headers.
@@ -911,6 +914,21 @@ mod tests {
                 .all(|worker| (least..=most).contains(&buckets[*worker])),
             "{buckets:?}"
         );
+    }
+
+    #[test]
+    fn what_two_ends_send_in_esp_goes_to_one_worker() {
+        let (a, b) = ([10, 0, 0, 1], [10, 0, 0, 2]);
+        let esp = |from: [u8; 4], to: [u8; 4], spi: u32| {
+            let mut packet = vec![0x45, 0, 0, 60, 0, 1, 0, 0, 64, 50, 0, 0];
+            packet.extend([from, to].concat());
+            packet.extend(spi.to_be_bytes());
+            packet.extend([7; 36]);
+            flow_hash(101, &packet)
+        };
+        assert_eq!(esp(a, b, 1), esp(b, a, 2));
+        assert_eq!(esp(a, b, 1), esp(a, b, 3));
+        assert_ne!(esp(a, b, 1), esp(a, [10, 0, 0, 3], 1));
     }
 
     #[test]

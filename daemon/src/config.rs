@@ -8,6 +8,7 @@
 //! the process that needs it. It reads two things besides the values: the host name, as the default of the hunter's
 //! id, and `LIPPYCAT_PRODUCTION`, which forbids every connection without verified TLS.
 
+mod esp;
 mod voip;
 
 use std::env;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use shm_layout::layout::{MAX_QUEUES, RING_BYTES};
 
 pub use crate::settings::Mode;
+pub use esp::Esp;
 pub use voip::{
     CallSilence, ExpectedPorts, MessageLimits, PerformanceMode, TcpSilence, TcpStreams, Voip,
 };
@@ -68,6 +70,8 @@ pub struct Config {
     pub calls_log_bytes: usize,
     /// Bytes of each worker's log of packets that wait for a verdict on their call; the same.
     pub held_log_bytes: usize,
+    /// Which ESP is opened.
+    pub esp: Esp,
     /// How calls are followed, in voip mode.
     pub voip: Voip,
     /// Batches that can wait for the processor's acknowledgement.
@@ -493,6 +497,7 @@ impl Config {
             flow_table_bytes: integer(values, "hunter.flow_table_mb").unwrap_or(128) << 20,
             calls_log_bytes: log_bytes(values, "hunter.voip.calls_mb"),
             held_log_bytes: log_bytes(values, "hunter.voip.held_mb"),
+            esp: Esp::of(values),
             voip: Voip::of(values)?,
             queue_batches: nonzero(values, "hunter.batch_queue_size", 1000),
             disk_buffer: disk_buffer(values)?,

@@ -179,7 +179,6 @@ const ALL: &[Mode] = &[
     Mode::Email,
 ];
 
-const ESP_MISSING: &str = "decapsulation of ESP is missing from this version";
 const PATTERNS_CHOOSE: &str =
     "each kind of pattern has the structure that suits it, as large as it has to be";
 const NO_GOROUTINES: &str = "there are no goroutines here";
@@ -247,9 +246,9 @@ pub static SETTINGS: &[Setting] = &[
     row("hunter.users.forwarder", Kind::Text, "User of the forwarder, if it is not that of lc-capd"),
     row("hunter.mode", Kind::Choice(&["hunt", "voip", "dns", "http", "tls", "email"]), "What kind of traffic to look for; on the command line the sub-command").default("hunt"),
     // ESP.
-    row("esp_null", Kind::Switch, "Treat ESP as not encrypted").long("esp-null").default("false").missing(ESP_MISSING),
-    row("esp_heuristic", Kind::Switch, "Find out by content which ESP is not encrypted").long("esp-heuristic").default("false").missing(ESP_MISSING),
-    row("esp_icv_size", Kind::OneOf(&[-1, 0, 8, 12, 16, 24, 32]), "Bytes of ESP's integrity check value; -1: find out").long("esp-icv-size").default("-1").missing(ESP_MISSING),
+    row("esp_null", Kind::Switch, "Take ESP for unencrypted where its content allows that, and look into it").long("esp-null").default("false"),
+    row("esp_heuristic", Kind::Switch, "Find out by content which ESP is not encrypted, and look into it").long("esp-heuristic").default("false"),
+    row("esp_icv_size", Kind::OneOf(&[-1, 0, 8, 12, 16, 24, 32]), "Bytes of the integrity check value at the end of such ESP; -1: find out").long("esp-icv-size").default("-1"),
     // Pattern matching on a GPU.
     row("hunter.voip_filter.enabled", Kind::Switch, "Match SIP patterns with the VoIP filter").long("enable-voip-filter").default("false").on(&[Mode::Hunt, Mode::Voip]).missing(GPU_MISSING),
     row("hunter.voip_filter.gpu_backend", Kind::Choice(&["auto", "cuda", "opencl", "cpu-simd", "disabled"]), "Where patterns are matched").flag("gpu-backend", 'g').default("auto")

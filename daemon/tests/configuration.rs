@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lc_daemon::config::{
-    Address, CallSilence, CaptureBackend, Config, ConfigError, ExpectedPorts, Identity, Live,
+    Address, CallSilence, CaptureBackend, Config, ConfigError, Esp, ExpectedPorts, Identity, Live,
     LogLevel, MessageLimits, NoFilterPolicy, PerformanceMode, ReplayRate, Source, TcpSilence,
     TcpStreams, Tls, Transport, Trust, Voip,
 };
@@ -249,6 +249,25 @@ fn tcp_has_time_outs_by_state_only_if_asked_for_and_zero_is_the_default() {
     let zero = "voip.security.max_content_length = 0\nvoip.security.max_message_size = 0\n";
     let config = toml(&format!("{MINIMAL}{zero}")).unwrap();
     assert_eq!(config.voip.messages, MessageLimits::default());
+}
+
+#[test]
+fn esp_is_opened_if_asked_for() {
+    let esp = |text: &str| toml(&format!("{MINIMAL}{text}")).unwrap().esp;
+    assert!(esp("").is_off());
+    assert!(esp("esp_icv_size = 12").is_off());
+    let expected = Esp {
+        null: true,
+        heuristic: false,
+        icv_len: Some(16),
+    };
+    assert_eq!(esp("esp_null = true\nesp_icv_size = 16"), expected);
+    let expected = Esp {
+        heuristic: true,
+        ..Esp::default()
+    };
+    assert_eq!(esp("esp_heuristic = true\nesp_icv_size = -1"), expected);
+    assert!(toml(&format!("{MINIMAL}esp_icv_size = 7")).is_err());
 }
 
 #[test]
@@ -547,8 +566,8 @@ fn settings_that_do_not_fit_together_are_refused() {
             "hunter.voip.established_timeout: 720000s is out of range: 1s to 604800s",
         ),
         (
-            "hunter.sink = \"o\"\nesp_null = true",
-            "--esp-null (set in test.toml:2): decapsulation of ESP is missing",
+            "hunter.sink = \"o\"\nhunter.voip_filter.enabled = true",
+            "--enable-voip-filter (set in test.toml:2): GPU pattern matching is missing",
         ),
         (
             "hunter.sink = \"o\"\nhunter.disk_buffer.enabled = true\nhunter.disk_buffer.max_mb = 15",

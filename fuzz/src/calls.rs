@@ -11,6 +11,7 @@ use lc_workerd::interfaces::InterfaceNames;
 use lc_workerd::matcher::FilterSet;
 use lc_workerd::voip::analyser::Analyser;
 use lc_workerd::voip::desk::{Desk, Means};
+use lc_workerd::voip::load::Load;
 use lc_workerd::voip::settings::Settings;
 use lc_workerd::voip::streams::SipStreams;
 use lc_workerd::voip::switchboard::{Elsewhere, Judge, Switchboard};
@@ -380,6 +381,8 @@ impl<'m> Station<'m> {
             peers: &mut [],
             commit: &mut self.commit,
             kept_bytes: self.kept_bytes,
+            load: Load::Light,
+            lost_by_capture: 0,
             condemned: None,
         };
         (&mut self.desk, means)

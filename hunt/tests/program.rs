@@ -156,10 +156,6 @@ fn bad_input_is_refused_with_one_clear_message() {
             "--filters needs --sink as well",
         ),
         (
-            &["hunt", "--sink", "o", "--esp-null"],
-            "--esp-null: decapsulation of ESP is missing",
-        ),
-        (
             &[
                 "hunt",
                 "--sink",

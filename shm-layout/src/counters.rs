@@ -163,6 +163,14 @@ counters! {
         ShedByCall = "worker_shed_by_call_packets_total",
         /// SIP messages told of without captured bytes, because they began in a packet with others; they count as forwarded packets too.
         ToldApart = "worker_told_apart_messages_total",
+        /// Calls that are forwarded and lost packets by the node's own fault: shed, or dropped while held; each once.
+        CallsIncomplete = "worker_calls_incomplete_total",
+        /// Those packets.
+        LostOfCalls = "worker_calls_lost_packets_total",
+        /// Digits and other events in RTP of calls, each once.
+        RtpEvents = "worker_rtp_events_total",
+        /// RTP packets of calls that carry comfort noise.
+        RtpNoise = "worker_rtp_comfort_noise_packets_total",
     }
 }
 

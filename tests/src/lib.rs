@@ -9,7 +9,8 @@
 //! - [`process`] runs the product's programs with a deadline, [`node`] and [`processor`] the two
 //!   ends of the wire;
 //! - [`daemons`] runs the daemons alone;
-//! - [`generated`] makes captures with `lc-bench`, [`namespace`] a network to send them over;
+//! - [`calls`] writes captures of calls, [`generated`] makes captures with `lc-bench`,
+//!   [`namespace`] a network to send them over;
 //! - [`saved`] brings back the shared memory of older releases;
 //! - [`vectors`] reads what the reference says of single packets;
 //! - [`effort`] tells what idle processes cost;
@@ -25,6 +26,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod calls;
 pub mod capture;
 pub mod chaos;
 pub mod compare;

@@ -13,6 +13,7 @@
 
 use std::ops::Range;
 
+use lc_daemon::config::Esp;
 use shm_layout::packet::Packet;
 use shm_layout::ring::{Full, RingWriter};
 use shm_layout::wire::Priority;
@@ -21,6 +22,7 @@ use shm_layout::worker::{InProgress, WorkerCommit};
 use crate::decode::{Decoded, Fault, Transport, decode};
 use crate::describe::Describer;
 use crate::emit::{Judged, Outgoing, emit};
+use crate::esp::EspNull;
 use crate::extract::{HEAD, extract, is_candidate};
 use crate::flows::{Probe, Signal};
 use crate::matcher::{Fields, FilterIndex, FilterSet, Kinds, Matches, Verdict};
@@ -33,6 +35,7 @@ const WINDOW: usize = 192;
 /// See the [module](self).
 pub struct Batch {
     describer: Describer,
+    esp: EspNull,
     taken: Vec<Taken>,
     /// Those of wanted packets.
     probes: Vec<Probe>,
@@ -71,6 +74,7 @@ impl Batch {
     pub fn new(describer: Describer) -> Self {
         Self {
             describer,
+            esp: EspNull::new(Esp::default()),
             taken: Vec::with_capacity(MOST),
             probes: Vec::with_capacity(MOST),
             matched: Vec::new(),
@@ -79,6 +83,13 @@ impl Batch {
             fields: Fields::default(),
             matches: Matches::default(),
         }
+    }
+
+    /// The same, but looks into ESP that is not encrypted.
+    #[must_use]
+    pub fn with_esp(mut self, esp: Esp) -> Self {
+        self.esp = EspNull::new(esp);
+        self
     }
 
     /// Begins a new batch.
@@ -115,6 +126,11 @@ impl Batch {
         if decoded.fault.is_some_and(Fault::is_truncation) && len < packet.data.len() {
             head = copy_all(packet, &mut self.frame);
             decoded = decode(link_type, head);
+        }
+        if self.esp.concerns(&decoded) {
+            head = copy_all(packet, &mut self.frame);
+            let time_ns = packet.header.timestamp_ns;
+            decoded = self.esp.open(&decoded, head, time_ns).unwrap_or(decoded);
         }
         self.fields.clear();
         let wanted = filters.wanted();

@@ -15,18 +15,21 @@
 //! | IP (tunnel mode) | its length ends where the padding begins | - |
 //! | SCTP, ICMP | - | there is room for its header |
 //!
-//! Proof is enough. What is likely is believed of everything with [`Settings::null`], since then the operator vouches for it, and of an
-//! association of the same next header and ICV that has been proven. By [`Settings::heuristic`], SIP over UDP or TCP that starts right
+//! Proof is enough. What is likely is believed of everything with [`Esp::null`], since then the operator vouches for it, and of an
+//! association of the same next header and ICV that has been proven. By [`Esp::heuristic`], SIP over UDP or TCP that starts right
 //! behind ESP's header also proves itself with an ICV of unusual length.
 //!
 //! Associations are remembered by destination and SPI, in a table of fixed size, for five minutes of packet time. That only ever
 //! says which reading to try and what is likely; each packet is still judged by its content, and an association that makes no sense any
 //! more is forgotten, so one wrong guess cannot spoil the packets that follow.
 //!
-//! ESP within UDP (RFC 3948) counts, and behind extension headers; fragments are put together first. What is found is told as offsets
+//! ESP within UDP (RFC 3948) counts, and behind extension headers; fragments are put together first; in ESP within ESP, the inner one
+//! stays closed. What is found is told as offsets
 //! into the frame: no byte is moved or changed.
 
 use std::time::Duration;
+
+use lc_daemon::config::Esp;
 
 use crate::decode::{Addr, Decoded, Transport, decode_inner, decode_transport};
 
@@ -47,21 +50,10 @@ const MEMORY_NS: u64 = Duration::from_secs(300).as_nanos() as u64;
 /// Packets in a row without sense that an association survives.
 const MOST_MISSES: u8 = 3;
 
-/// Which ESP is opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Settings {
-    /// All ESP is taken for unencrypted, as far as its content allows.
-    pub null: bool,
-    /// Unencrypted ESP is found out by content.
-    pub heuristic: bool,
-    /// Length of the ICV in bytes, if it is known.
-    pub icv_len: Option<u8>,
-}
-
 /// See the module.
 #[derive(Debug)]
 pub struct EspNull {
-    settings: Settings,
+    settings: Esp,
     associations: Box<[Option<Association>]>,
 }
 
@@ -100,7 +92,7 @@ struct Found {
 impl EspNull {
     /// Opens what `settings` say.
     #[must_use]
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: Esp) -> Self {
         let slots = if settings.is_off() { 0 } else { ASSOCIATIONS };
         Self {
             settings,
@@ -112,10 +104,12 @@ impl EspNull {
     #[must_use]
     #[inline]
     pub fn concerns(&self, decoded: &Decoded) -> bool {
+        if self.settings.is_off() || decoded.fragment {
+            return false;
+        }
         let is_udp = decoded.transport == Some(Transport::Udp);
-        let is_esp = decoded.protocol == ESP
-            || is_udp && matches!(decoded.ports, Some((NAT_TRAVERSAL, _) | (_, NAT_TRAVERSAL)));
-        is_esp && !decoded.fragment && !self.settings.is_off()
+        decoded.protocol == ESP
+            || is_udp && matches!(decoded.ports, Some((NAT_TRAVERSAL, _) | (_, NAT_TRAVERSAL)))
     }
 
     /// What stands in the ESP packet that was decoded from `frame`, if it makes sense unencrypted. Offsets count from the first byte
@@ -217,12 +211,6 @@ impl EspNull {
         if association.misses > MOST_MISSES {
             *slot = None;
         }
-    }
-}
-
-impl Settings {
-    fn is_off(self) -> bool {
-        !self.null && !self.heuristic
     }
 }
 
@@ -399,12 +387,12 @@ mod tests {
 
     const SIP: &[u8] = b"INVITE sip:b@x SIP/2.0\r\n";
     const ENDS: (Addr, Addr) = (Addr::V4(0x0a00_0001), Addr::V4(0x0a00_0002));
-    const HEURISTIC: Settings = Settings {
+    const HEURISTIC: Esp = Esp {
         null: false,
         heuristic: true,
         icv_len: None,
     };
-    const NULL: Settings = Settings {
+    const NULL: Esp = Esp {
         null: true,
         heuristic: false,
         icv_len: None,
@@ -456,11 +444,11 @@ mod tests {
         esp.open(&decode(101, packet), packet, 0)
     }
 
-    fn opened(settings: Settings, packet: &[u8]) -> Option<Decoded> {
+    fn opened(settings: Esp, packet: &[u8]) -> Option<Decoded> {
         open(&mut EspNull::new(settings), packet)
     }
 
-    fn found(settings: Settings, bytes: &[u8]) -> Option<(u8, usize)> {
+    fn found(settings: Esp, bytes: &[u8]) -> Option<(u8, usize)> {
         let found = EspNull::new(settings).read(bytes, ENDS, None)?;
         Some((found.reading.next_header, found.len))
     }
@@ -468,7 +456,7 @@ mod tests {
     /// Rows Q1 to Q7 and Q9, Q10 of the reference's conformance cases.
     #[test]
     fn trailers_are_read_as_configured() {
-        let fixed = |icv_len| Settings {
+        let fixed = |icv_len| Esp {
             icv_len: Some(icv_len),
             ..NULL
         };
@@ -489,7 +477,7 @@ mod tests {
             })
             .collect();
         assert_eq!(found(NULL, &ciphertext), None);
-        assert!(Settings::default().is_off());
+        assert!(Esp::default().is_off());
         assert!(!HEURISTIC.is_off() && !NULL.is_off());
     }
 
@@ -503,7 +491,7 @@ mod tests {
     #[test]
     fn a_message_over_tcp_comes_out_whole() {
         let message = b"MESSAGE sip:+49@ims.example SIP/2.0\r\nContent-Length: 4\r\n\r\ntest";
-        let settings = Settings {
+        let settings = Esp {
             icv_len: Some(12),
             ..NULL
         };

@@ -2,7 +2,7 @@
 //!
 //! A worker notes the packet in its hands in shared memory. When its predecessor died with one in its hands, that packet
 //! is a *suspect*; when the next one dies of it too, it is *condemned*: it is kept in a pcapng file of its own, passed
-//! over, and counted. A process that is killed from outside at the same packet twice in a row would condemn it as well;
+//! over, and counted, be it new or held until there is a verdict on its call. A process that is killed from outside at the same packet twice in a row would condemn it as well;
 //! then a packet is missing, but it is in a file, and counted.
 //!
 //! All of this happens at start, before anything parses a packet: the bytes are only copied.
@@ -20,10 +20,12 @@ use pcap_file::pcapng::blocks::enhanced_packet::{EnhancedPacketBlock, EnhancedPa
 use pcap_file::pcapng::blocks::interface_description::{
     InterfaceDescriptionBlock, InterfaceDescriptionOption,
 };
-use shm_layout::packet::Packet;
+use shm_layout::packet::{Packet, PacketHeader};
 use shm_layout::region::OwnedRegion;
 use shm_layout::ring::RingReader;
 use shm_layout::worker::{InProgress, Worker};
+
+use crate::voip::desk;
 
 /// Deaths by the same packet in a row that condemn it.
 const DEATHS: u64 = 2;
@@ -62,8 +64,8 @@ pub(crate) fn put_aside(
     folder: &Path,
 ) -> Option<InProgress> {
     let condemned = judge(&regions.worker)?;
-    let ring = regions.rx.get_mut(usize::from(condemned.queue))?;
-    match keep(folder, worker, ring, condemned) {
+    let found = find(regions, condemned);
+    match found.map(|packet| keep(folder, worker, packet)).transpose() {
         Ok(Some(path)) => {
             tracing::error!(path = %path.display(), "a packet has killed this worker's predecessors; it is kept there and passed over");
         }
@@ -93,14 +95,19 @@ fn judge(region: &OwnedRegion<Worker>) -> Option<InProgress> {
     (deaths >= DEATHS).then_some(suspect)
 }
 
-/// Copies a condemned packet out of its ring into a file of its own in `folder`; the ring is left as it was. The file, or
-/// `None` if the packet is not in the ring any more.
-fn keep(
-    folder: &Path,
-    worker: u16,
-    ring: &mut RingReader,
-    condemned: InProgress,
-) -> Result<Option<PathBuf>, KeepError> {
+/// A copy of a condemned packet, from its rx ring or the log of held packets, which are left as they were; none if it is in neither
+/// any more.
+fn find(regions: &mut WorkerRegions, condemned: InProgress) -> Option<(PacketHeader, Vec<u8>)> {
+    let ring = regions.rx.get_mut(usize::from(condemned.queue))?;
+    find_received(ring, condemned).or_else(|| {
+        // A predecessor may have committed more than it could publish.
+        let commit = regions.worker.commit().ok()?;
+        regions.held.resume(commit.held()).ok()?;
+        desk::find_held(&regions.held, condemned)
+    })
+}
+
+fn find_received(ring: &mut RingReader, condemned: InProgress) -> Option<(PacketHeader, Vec<u8>)> {
     let start = ring.position();
     let mut found = None;
     while let Ok(Some(record)) = ring.read() {
@@ -115,9 +122,15 @@ fn keep(
         }
     }
     ring.unread(start);
-    let Some((header, bytes)) = found else {
-        return Ok(None);
-    };
+    found
+}
+
+/// Keeps a condemned packet in a file of its own in `folder`.
+fn keep(
+    folder: &Path,
+    worker: u16,
+    (header, bytes): (PacketHeader, Vec<u8>),
+) -> Result<PathBuf, KeepError> {
     let name = format!(
         "worker-{worker}-{}-{}.pcapng",
         header.timestamp_ns, header.sequence
@@ -164,5 +177,5 @@ fn keep(
         options: vec![EnhancedPacketOption::Comment(comment.into())],
     };
     writer.write_pcapng_block(packet).map_err(wrong)?;
-    Ok(Some(path))
+    Ok(path)
 }

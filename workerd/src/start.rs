@@ -100,7 +100,9 @@ pub fn attach_and_confine(
 fn work(config: &Config, peers: usize) -> Result<Work, StartError> {
     if config.mode != Mode::Voip {
         let describer = Describer::new(config.flow_table_bytes)?;
-        return Ok(Work::Packets(Box::new(Batch::new(describer))));
+        return Ok(Work::Packets(Box::new(
+            Batch::new(describer).with_esp(config.esp),
+        )));
     }
     let elsewhere = match config.source {
         _ if peers == 0 => Elsewhere::Nothing,
@@ -112,11 +114,8 @@ fn work(config: &Config, peers: usize) -> Result<Work, StartError> {
         Switchboard::new(config.calls_log_bytes, elsewhere).with_silence(&config.voip.silence);
     let streams = SipStreams::new(Settings::of(&config.voip))?;
     let analyser = Analyser::new(config.flow_table_bytes, streams, board)?;
-    Ok(Work::Calls(Box::new(Desk::new(
-        analyser,
-        peers,
-        elsewhere == Elsewhere::Exactly,
-    ))))
+    let desk = Desk::new(analyser, peers, elsewhere == Elsewhere::Exactly);
+    Ok(Work::Calls(Box::new(desk.with_esp(config.esp))))
 }
 
 /// Compiling shall not take the CPU that the worker is pinned to.

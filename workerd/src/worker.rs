@@ -16,12 +16,13 @@ use crate::flows::Counts;
 use crate::interfaces::InterfaceNames;
 use crate::matcher::{CompileError, Compiler, FilterSet, Verdict};
 use crate::voip::desk::{Desk, Means};
+use crate::voip::load::Load;
 use crate::voip::switchboard::Judge;
 use lc_daemon::attach::WorkerRegions;
 use lc_daemon::config::NoFilterPolicy;
 use lc_daemon::ready;
 use lc_daemon::signals::Stop;
-use shm_layout::counters::WorkerCounter as Counter;
+use shm_layout::counters::{CaptureCounter, WorkerCounter as Counter};
 use shm_layout::monotonic_ns;
 use shm_layout::packet::Packet;
 use shm_layout::region::OwnedRegion;
@@ -38,6 +39,13 @@ const KEPT_PART: u64 = 4;
 const SHORT_NAP: Duration = Duration::from_millis(2);
 /// Longest sleep, so that heartbeats go on and filter changes are seen.
 const NAP: Duration = Duration::from_millis(100);
+/// What the capture loses by the node's own fault.
+const LOSSES: [CaptureCounter; 4] = [
+    CaptureCounter::KernelDropped,
+    CaptureCounter::RingFull,
+    CaptureCounter::TooLong,
+    CaptureCounter::LostWithSocket,
+];
 /// Between two heartbeats, and between two tries to fetch filters.
 const BEAT_NS: u64 = 100_000_000;
 
@@ -53,6 +61,12 @@ pub struct Worker {
     kept_bytes: u64,
     /// Whether the source waits for room.
     waits: bool,
+    /// How much waits in the rx rings, of a live capture.
+    load: Load,
+    /// Packets that the capture has lost so far.
+    lost_by_capture: u64,
+    /// When packets were handled last.
+    busy_ns: u64,
     work: Work,
     /// To read the packets of a batch again.
     rx_views: Vec<RingView>,
@@ -162,6 +176,9 @@ impl Worker {
         Ok(Self {
             kept_bytes,
             waits,
+            load: Load::Light,
+            lost_by_capture: 0,
+            busy_ns: monotonic_ns(),
             regions,
             commit,
             filters: Box::new(FilterSet::none(policy)),
@@ -222,6 +239,7 @@ impl Worker {
                     return Drained::Late;
                 }
             } else if idle {
+                self.tick();
                 self.sleep();
             }
         }
@@ -330,6 +348,9 @@ impl Worker {
             }
         };
         self.publish(Some(queue));
+        if matches!(self.work, Work::Calls(_)) {
+            self.busy_ns = monotonic_ns();
+        }
         if took == Took::Condemned {
             self.condemned = None;
             self.regions.worker.set_suspect(None);
@@ -348,17 +369,34 @@ impl Worker {
         let before = bounds(&means);
         let result = desk.round(&mut means, at_end);
         desk.report(&mut means);
+        let has_passed_over = desk.has_passed_over();
         if *means.commit == was && bounds(&means) == before {
             return BatchEnd::Idle;
         }
         self.publish(None);
+        if has_passed_over && self.condemned.take().is_some() {
+            self.suspect = None;
+            self.regions.worker.set_suspect(None);
+        }
         match result {
             Ok(()) => BatchEnd::Busy,
             Err(_) => BatchEnd::TxFull,
         }
     }
 
-    /// Whether no more packets come, to any worker. Tells the desk, if this one has come to the end of what was captured so far.
+    /// Has time go on for calls where nothing comes. A file's time is that of its packets.
+    fn tick(&mut self) {
+        let silence_ns = monotonic_ns().saturating_sub(self.busy_ns);
+        if self.waits {
+            return;
+        }
+        if let Some((desk, mut means)) = lend(self) {
+            desk.tick(&mut means, silence_ns);
+        }
+    }
+
+    /// Whether no more packets come, to any worker. Tells the desk, if this one has come to the end of what was captured so far. Takes note of what waits, and of
+    /// what the capture has lost.
     fn is_at_end(&mut self, stops: bool) -> bool {
         let Work::Calls(desk) = &mut self.work else {
             return false;
@@ -366,20 +404,28 @@ impl Worker {
         let regions = &self.regions;
         let workers = regions.geometry.workers;
         let own = usize::from(regions.index);
-        let mut is_over = true;
-        let ends = regions.rx.iter().enumerate().map(|(queue, rx)| {
+        let (mut is_over, mut has_read_all) = (true, true);
+        let (mut waiting, mut lost, mut sequence) = (0, 0, 0);
+        for (queue, rx) in regions.rx.iter().enumerate() {
             let (state, _) = regions.session.queue_state(queue);
-            let commit = regions.session.queue_commit(queue, workers).ok()?;
+            let Ok(commit) = regions.session.queue_commit(queue, workers) else {
+                return false;
+            };
+            let behind = commit.head(own).saturating_sub(rx.position());
             is_over &= state.has_ended();
-            (commit.head(own) == rx.position()).then(|| commit.sequence())
-        });
-        let Some(sequence) = ends
-            .collect::<Option<Vec<_>>>()
-            .map(|ends| ends.into_iter().max())
-        else {
-            return false;
+            has_read_all &= behind == 0;
+            waiting = waiting.max(behind);
+            sequence = sequence.max(commit.sequence());
+            lost += LOSSES.iter().map(|loss| commit.get(*loss)).sum::<u64>();
+        }
+        self.lost_by_capture = lost;
+        self.load = match self.waits {
+            true => Load::Light,
+            false => Load::of_rx(waiting, regions.geometry.rx_bytes),
         };
-        let sequence = sequence.unwrap_or_default();
+        if !has_read_all {
+            return false;
+        }
         desk.passed(sequence);
         match self.waits {
             true if !stops => is_over && desk.have_all_passed(sequence),
@@ -600,6 +646,8 @@ fn lend(worker: &mut Worker) -> Option<(&mut Desk, Means<'_>)> {
         peers: &mut regions.peers,
         commit: &mut worker.commit,
         kept_bytes: worker.kept_bytes,
+        load: worker.load,
+        lost_by_capture: worker.lost_by_capture,
         condemned: worker.condemned,
     };
     Some((desk, means))

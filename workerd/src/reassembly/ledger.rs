@@ -75,6 +75,19 @@ impl Ledger<'_> {
         }
     }
 
+    /// Forgets packets in capture order, up to the first that carries something at or behind `offset`, and gives each of them to `each`. Once none is left,
+    /// packets that only repeat bytes before `offset` are not noted any more.
+    pub fn forget_first(&mut self, offset: u64, mut each: impl FnMut(u64, Range<u64>)) {
+        while let Some(note) = self.notes.notes.get(self.chain.first as usize).copied() {
+            if note.range().end > offset {
+                return;
+            }
+            self.notes.unlink(self.chain, NONE, self.chain.first);
+            each(note.token, note.range());
+        }
+        self.chain.below = self.chain.below.max(offset);
+    }
+
     /// Gives the packet that was noted last, if that is `token`, the token `other`.
     pub fn rename_last(&mut self, token: u64, other: u64) -> bool {
         match self.notes.notes.get_mut(self.chain.last as usize) {
@@ -212,6 +225,7 @@ mod tests {
     enum Step {
         Add(bool, u64, u32),
         Forget(bool, u64),
+        ForgetFirst(bool, u64),
         Clear(bool),
     }
 
@@ -219,6 +233,7 @@ mod tests {
         let step = prop_oneof![
             6 => (any::<bool>(), 0..1000_u64, 1..100_u32).prop_map(|(a, b, c)| Step::Add(a, b, c)),
             2 => (any::<bool>(), 0..1100_u64).prop_map(|(a, b)| Step::Forget(a, b)),
+            2 => (any::<bool>(), 0..1100_u64).prop_map(|(a, b)| Step::ForgetFirst(a, b)),
             1 => any::<bool>().prop_map(Step::Clear),
         ];
         prop::collection::vec(step, 0..100)
@@ -255,6 +270,17 @@ mod tests {
                         let mut forgotten = Vec::new();
                         let mut ledger = Ledger { notes: &mut notes, chain };
                         ledger.forget(offset, |token| forgotten.push(token));
+                        prop_assert_eq!(forgotten, expected);
+                    }
+                    Step::ForgetFirst(which, offset) => {
+                        let model = &mut model[usize::from(which)];
+                        let first = |(_, range): &&(u64, Range<u64>)| range.end <= offset;
+                        let count = model.iter().take_while(first).count();
+                        let expected: Vec<_> = model.drain(..count).collect();
+                        let chain = &mut chains[usize::from(which)];
+                        let mut forgotten = Vec::new();
+                        let mut ledger = Ledger { notes: &mut notes, chain };
+                        ledger.forget_first(offset, |token, range| forgotten.push((token, range)));
                         prop_assert_eq!(forgotten, expected);
                     }
                     Step::Clear(which) => {

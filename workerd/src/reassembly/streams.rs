@@ -204,6 +204,35 @@ impl<S: Default> Streams<S> {
         outcome
     }
 
+    /// The caller knows that a stream which is picked up in its middle may begin with the segment that comes next, at `seq`, so that earlier bytes need not be waited for. It `is_sure` of that,
+    /// asked only if nothing was seen of the stream. Without an id, or with a stale one, a connection is begun, and `id` set.
+    #[inline]
+    pub fn expect<C: Consumer<State = S>>(
+        &mut self,
+        id: &mut Option<ConnectionId>,
+        (direction, seq, time_ns): (Direction, u32, u64),
+        consumer: &mut C,
+        is_sure: impl FnOnce() -> bool,
+    ) {
+        let place = id.and_then(|id| self.place_of(id));
+        let unseen = |slot: usize| {
+            let half = &self.slots[slot].halves[index(direction)];
+            half.phase == Phase::Unseen
+        };
+        if !place.is_none_or(unseen) || !is_sure() {
+            return;
+        }
+        self.clock.see(time_ns);
+        let slot = place.unwrap_or_else(|| self.open(consumer));
+        *id = Some(self.id_of(slot));
+        let now = self.clock.now();
+        let place = &mut self.slots[slot];
+        place.deadline = now.plus(self.patience.silence[place.life as usize]);
+        let half = &mut place.halves[index(direction)];
+        half.next = seq;
+        half.hinted = true;
+    }
+
     /// Time has gone on to `time_ns`, that of a packet that is no segment.
     #[inline]
     pub fn see(&mut self, time_ns: u64) {

@@ -13,8 +13,12 @@
 //! assert_eq!((stream.received(), stream.lost()), (2, 1));
 //! ```
 
+mod event;
+mod format;
 mod header;
 mod stream;
 
+pub use event::{Event, noise_level};
+pub use format::{Content, Format};
 pub use header::{Header, control_type};
 pub use stream::{Stream, static_clock_rate};

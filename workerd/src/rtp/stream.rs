@@ -1,5 +1,6 @@
 //! What a stream of RTP packets from one source has been through: loss, reordering, repeats, jitter (RFC 3550 sections 6.4.1, A.1, A.3, A.8).
 
+use super::format::Content;
 use super::header::Header;
 
 /// A leap forward in sequence numbers that is taken as loss; a larger one is a source that began anew (RFC 3550 A.1).
@@ -30,6 +31,10 @@ pub struct Stream {
     transit: i64,
     /// Sixteen times the jitter, in units of the clock.
     jitter: u32,
+    events: u32,
+    /// When the latest event began, in units of the clock.
+    event_at: u32,
+    noise: u32,
 }
 
 impl Stream {
@@ -50,18 +55,50 @@ impl Stream {
             clock_rate,
             transit: transit(header.timestamp, clock_rate, time_ns),
             jitter: 0,
+            events: 0,
+            event_at: 0,
+            noise: 0,
         }
     }
 
     /// Takes note of a packet of the source, captured at `time_ns`.
     #[inline]
     pub fn observe(&mut self, header: &Header, time_ns: u64) {
+        if self.follow(header) {
+            self.measure(header, time_ns);
+        }
+    }
+
+    /// Takes note of what a packet, which was observed or began the stream, carries. True if an event begins with it: each is told of by several
+    /// packets of one timestamp (RFC 4733 section 2.5.1.2).
+    #[inline]
+    pub fn note(&mut self, header: &Header, content: Content) -> bool {
+        match content {
+            Content::Media => false,
+            Content::Noise => {
+                self.noise += 1;
+                false
+            }
+            Content::Event => {
+                let is_new = self.events == 0 || self.event_at != header.timestamp;
+                self.event_at = header.timestamp;
+                self.events += u32::from(is_new);
+                // Its timestamp is that of its beginning, and says nothing about the next packet's way.
+                self.transit = i64::MIN;
+                is_new
+            }
+        }
+    }
+
+    /// Takes note of the number of a packet. Whether its time is worth measuring.
+    #[inline]
+    fn follow(&mut self, header: &Header) -> bool {
         self.received += 1;
         let ahead = header.sequence.wrapping_sub(self.highest as u16);
         let behind = 0u16.wrapping_sub(ahead);
         if ahead == 0 {
             self.repeated += 1;
-            return;
+            return false;
         }
         if ahead < MAX_DROPOUT {
             self.highest = self.highest.wrapping_add(ahead.into());
@@ -78,11 +115,11 @@ impl Stream {
                 self.first = self.first.min(self.highest.wrapping_sub(behind.into()));
             }
             // Late packets would count as jitter what is reordering.
-            return;
+            return false;
         } else {
             self.begin_anew(header);
         }
-        self.measure(header, time_ns);
+        true
     }
 
     fn begin_anew(&mut self, header: &Header) {
@@ -149,6 +186,18 @@ impl Stream {
     #[must_use]
     pub fn restarts(&self) -> u32 {
         self.restarts
+    }
+
+    /// Events that its packets told of.
+    #[must_use]
+    pub fn events(&self) -> u32 {
+        self.events
+    }
+
+    /// Packets of comfort noise.
+    #[must_use]
+    pub fn noise(&self) -> u32 {
+        self.noise
     }
 
     /// Interarrival jitter in microseconds, if the clock rate is known.
@@ -246,6 +295,28 @@ mod tests {
         let mut stream = Stream::begin(&packet(0), 0, 0);
         stream.observe(&packet(1), 5);
         assert_eq!(stream.jitter_us(), None);
+    }
+
+    #[test]
+    fn each_event_counts_once_and_is_no_jitter() {
+        let mut stream = Stream::begin(&packet(0), 8_000, 0);
+        for number in 1..20u32 {
+            let event = (5..15).contains(&number);
+            // Two events of five packets each.
+            let begin = (number - number % 5) * 160;
+            let header = Header {
+                timestamp: if event { begin } else { number * 160 },
+                ..packet(number)
+            };
+            if !event {
+                stream.observe(&header, u64::from(number) * 20 * MILLISECOND);
+                continue;
+            }
+            stream.observe(&header, u64::from(number) * 20 * MILLISECOND);
+            assert_eq!(stream.note(&header, Content::Event), number % 5 == 0);
+        }
+        assert_eq!((stream.events(), stream.lost()), (2, 0));
+        assert_eq!(stream.jitter_us(), Some(0));
     }
 
     proptest! {

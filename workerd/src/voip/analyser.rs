@@ -8,6 +8,9 @@ use std::sync::Arc;
 use lc_proto::voip::{AccessNetwork, Rtp, Sip};
 use shm_layout::packet::PacketHeader;
 
+use super::account;
+use super::calls::CallRef;
+use super::dialog::State;
 use super::ear::{self, Ear};
 use super::settings::Settings;
 use super::streams::{Connection, Heard, Hearing, SipStreams};
@@ -225,6 +228,32 @@ impl Analyser {
     #[must_use]
     pub fn details(&self) -> &Details {
         &self.details
+    }
+
+    /// Adds to the details what is told of the packet's call.
+    pub fn describe_call(&mut self, call: CallRef, sight: &Sight<'_>, part: Part, protocol: &str) {
+        let calls = self.board.calls();
+        let Some(call) = calls.get(call) else {
+            return;
+        };
+        let details = &mut self.details;
+        account::put_losses(details, call, calls.lost_by_capture());
+        let payload = sight.decoded.payload_of(sight.frame);
+        let is_account = match part {
+            Part::Media if protocol == Protocol::Rtp.name() => {
+                account::put_media(details, call, payload);
+                rtp::control_type(payload).is_some()
+            }
+            Part::Media => rtp::control_type(payload).is_some(),
+            // A BYE, or what answers it.
+            Part::Signalling => {
+                let is_over = call.state() == State::Over;
+                payload.starts_with(b"BYE ") || is_over && payload.starts_with(b"SIP/2.0 ")
+            }
+        };
+        if is_account {
+            account::put_streams(details, call);
+        }
     }
 
     /// What the packet of a call says, for the processor: the name of its protocol. A line and [`Analyser::details`] are for people.

@@ -2,16 +2,19 @@
 
 use super::dialog::{Dialogs, State};
 use super::endpoints::Endpoint;
-use super::held::Chain;
+use super::held::{Chain, Position};
 use super::identities::Identities;
 use super::verdict::{Ids, Standing};
-use crate::rtp::Stream;
+use crate::rtp::{Content, Format, Stream};
 
 /// Most endpoints of a call.
 pub const MOST_ENDPOINTS: usize = 64;
 
 /// Most sources of media of a call that are followed.
 pub const MOST_STREAMS: usize = 32;
+
+/// Most payload types of a call that are told apart.
+pub const MOST_FORMATS: usize = 16;
 
 /// What is sent to an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,12 +48,22 @@ pub struct Call {
     pub(super) is_media: bool,
     /// The sources of its media.
     pub(super) streams: Vec<Stream>,
+    /// What its session descriptions say of payload types.
+    pub(super) formats: Vec<Format>,
     /// Whether packets that wait may carry messages of other calls as well.
     pub(super) shares: bool,
-    /// Whether it stands in line to have its packets forwarded.
-    pub(super) is_ready: bool,
+    /// The first of its packets that wait, if it stands in line to have them forwarded.
+    pub(super) ready_at: Option<Position>,
     /// Packets of it that were lost by our own fault.
     pub(super) incomplete: u32,
+    /// As many of them as are counted; none before it is wanted.
+    pub(super) incomplete_counted: u32,
+    /// Packets that the capture had lost, of any call, before it began.
+    pub(super) lost_before: u64,
+    /// Whether its media wait no more while it is undecided, because some were shed.
+    pub(super) sheds_media: bool,
+    /// Whether another worker counts it.
+    pub(super) is_others: bool,
     /// Whether it stands in [`Calls::next_changed`](super::calls::Calls::next_changed).
     pub(super) is_changed: bool,
     /// Where it was last told of in the log of calls.
@@ -109,6 +122,40 @@ impl Call {
         &self.streams
     }
 
+    /// What a payload type carries in it. Without a word, 101 is taken for events, as nearly everywhere.
+    #[must_use]
+    pub fn format(&self, payload_type: u8) -> Format {
+        let is_it = |format: &&Format| format.payload_type == payload_type;
+        match self.formats.iter().find(is_it) {
+            Some(format) => *format,
+            None if payload_type == 101 && self.formats.is_empty() => {
+                Format::new(payload_type, b"telephone-event", 8_000)
+            }
+            None => Format::of_type(payload_type),
+        }
+    }
+
+    /// Adds what a session description says; the last word counts.
+    pub(super) fn add_formats(&mut self, formats: &[Format]) {
+        for format in formats {
+            let is_full = self.formats.len() == MOST_FORMATS;
+            let is_it = |known: &&mut Format| known.payload_type == format.payload_type;
+            // What is so by itself need not be kept.
+            let is_known = *format == Format::of_type(format.payload_type);
+            match self.formats.iter_mut().find(is_it) {
+                Some(known) => *known = *format,
+                None if is_known || is_full => {}
+                None => self.formats.push(*format),
+            }
+        }
+    }
+
+    /// Whether a payload type carries events or noise.
+    #[must_use]
+    pub fn content(&self, payload_type: u8) -> Content {
+        self.format(payload_type).content
+    }
+
     /// Packets of it that were lost by our own fault.
     #[must_use]
     pub fn incomplete(&self) -> u32 {
@@ -126,6 +173,7 @@ impl Call {
             + self.ids.bytes()
             + self.identities.bytes()
             + self.streams.capacity() * size_of::<Stream>()
+            + self.formats.capacity() * size_of::<Format>()
             + self.endpoints.capacity() * size_of::<(Endpoint, Role)>()
             + ENTRY * (1 + self.endpoints.len())
     }

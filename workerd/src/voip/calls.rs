@@ -26,7 +26,7 @@ use super::held::Chain;
 use super::signal::Signal;
 use super::verdict::Standing;
 use crate::flows::clock::Clock;
-use crate::rtp::{Header, Stream, static_clock_rate};
+use crate::rtp::{Content, Header, Stream};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -34,7 +34,7 @@ const SECOND: u64 = 1_000_000_000;
 const LONGEST_STEP: u64 = 60 * SECOND;
 
 /// A call in the table. It stays valid until the call is forgotten; then it leads nowhere.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct CallRef {
     /// Place in the table, from 1 on; 0 leads nowhere.
     place: u32,
@@ -68,6 +68,14 @@ pub struct Counts {
     pub lost: u64,
     /// RTP packets that came after later ones, of calls that are forgotten.
     pub reordered: u64,
+    /// Calls that are wanted, and lost packets by our own fault.
+    pub incomplete: u64,
+    /// Those packets.
+    pub lost_by_us: u64,
+    /// Events in RTP.
+    pub events: u64,
+    /// Packets of comfort noise.
+    pub noise: u64,
 }
 
 /// One list for each state, wanted or not.
@@ -100,6 +108,8 @@ pub struct Calls {
     counts: Counts,
     /// What is learned from others is not told to them.
     is_learning: bool,
+    /// Packets that the capture has lost so far, of any call.
+    pub(super) lost_by_capture: u64,
     changed: Vec<CallRef>,
     gone: Vec<Box<[u8]>>,
 }
@@ -122,6 +132,7 @@ impl Calls {
             stamp: 0,
             counts: Counts::default(),
             is_learning: false,
+            lost_by_capture: 0,
             changed: Vec::new(),
             gone: Vec::new(),
         }
@@ -180,6 +191,12 @@ impl Calls {
         self.counts
     }
 
+    /// Packets that the capture has lost so far, of any call.
+    #[must_use]
+    pub fn lost_by_capture(&self) -> u64 {
+        self.lost_by_capture
+    }
+
     /// Bytes that the calls take.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -233,6 +250,8 @@ impl Calls {
         let call = Call {
             id: id.into(),
             dialogs: Dialogs::at(state),
+            lost_before: self.lost_by_capture,
+            is_others: self.is_learning,
             stamp: self.stamp,
             ..Call::default()
         };
@@ -247,7 +266,7 @@ impl Calls {
             }
         };
         self.by_id.insert(id.into(), place);
-        self.counts.started += 1;
+        self.counts.started += u64::from(!self.is_learning);
         self.enlist(place);
         self.weigh(place);
         let call = self.at(place);
@@ -292,13 +311,32 @@ impl Calls {
         let Some(found) = self.get_mut(call) else {
             return;
         };
-        let of_source = |stream: &&mut Stream| stream.ssrc() == header.ssrc;
-        if let Some(stream) = found.streams.iter_mut().find(of_source) {
-            stream.observe(header, time_ns);
-        } else if found.streams.len() < MOST_STREAMS {
-            let clock_rate = static_clock_rate(header.payload_type).unwrap_or(0);
+        let content = found.content(header.payload_type);
+        let of_source = |stream: &Stream| stream.ssrc() == header.ssrc;
+        let known = found.streams.iter().position(of_source);
+        let is_new = known.is_none() && found.streams.len() < MOST_STREAMS;
+        if is_new {
+            let clock_rate = found.format(header.payload_type).clock_rate;
             let stream = Stream::begin(header, clock_rate, time_ns);
             found.streams.push(stream);
+        }
+        let known = known.unwrap_or(found.streams.len().saturating_sub(1));
+        let Some(stream) = found
+            .streams
+            .get_mut(known)
+            .filter(|stream| of_source(stream))
+        else {
+            return;
+        };
+        if !is_new {
+            stream.observe(header, time_ns);
+        }
+        if content != Content::Media {
+            let is_event = stream.note(header, content);
+            self.counts.events += u64::from(is_event);
+            self.counts.noise += u64::from(content == Content::Noise);
+        }
+        if is_new {
             self.weigh(call.place);
         }
     }
@@ -345,14 +383,30 @@ impl Calls {
     /// Gives `change` the call, and reckons anew what it takes.
     pub fn update<T>(&mut self, call: CallRef, change: impl FnOnce(&mut Call) -> T) -> Option<T> {
         let found = self.get_mut(call)?;
-        let known = |call: &Call| (call.ids.len(), call.identities.size());
+        // Losses are told at each doubling: they come by the thousand.
+        let known = |call: &Call| {
+            let lost = call.incomplete.checked_ilog2();
+            let formats = call.formats.len();
+            (call.ids.len(), call.identities.size(), lost, formats)
+        };
         let (before, known_before) = (found.standing, known(found));
         let result = change(found);
         let after = found.standing;
+        if after >= Standing::Passed && found.incomplete > found.incomplete_counted {
+            let lost = found.incomplete - found.incomplete_counted;
+            let is_first = found.incomplete_counted == 0;
+            found.incomplete_counted = found.incomplete;
+            self.counts.incomplete += u64::from(is_first);
+            self.counts.lost_by_us += u64::from(lost);
+        }
+        let Some(found) = self.get_mut(call) else {
+            return Some(result);
+        };
+        let is_others = found.is_others;
         if before != after || known(found) != known_before {
             self.change(call);
         }
-        if before != after && after >= Standing::Passed && before < Standing::Passed {
+        if after >= Standing::Passed && before < Standing::Passed && !is_others {
             self.counts.matched += 1;
         }
         if before != after {
@@ -384,14 +438,15 @@ impl Calls {
                 let Some(call) = call.filter(|call| call.deadline_ns <= self.now_ns) else {
                     break;
                 };
-                if call.is_ready {
+                if call.ready_at.is_some() {
                     self.delist(place);
                     self.enlist(place);
                     continue;
                 }
+                let counted = u64::from(!call.is_others);
                 match call.state() {
-                    State::Over => self.counts.ended += 1,
-                    _ => self.counts.timed_out += 1,
+                    State::Over => self.counts.ended += counted,
+                    _ => self.counts.timed_out += counted,
                 }
                 return Some(self.forget(place));
             }
@@ -416,14 +471,33 @@ impl Calls {
             .flat_map(|wanted| ORDER.map(|state| list_of(state, wanted)));
         let fronts = lists.map(|list| self.lists[list].0);
         let place = fronts.into_iter().find(|place| *place != 0)?;
-        self.counts.evicted += 1;
+        self.counts.evicted += u64::from(!self.places[place as usize].is_others);
         Some(self.forget(place))
     }
 
     /// Forgets a call that has become part of another. Its packets that wait are the other's.
     pub fn absorb(&mut self, call: CallRef) -> Option<Chain> {
-        self.get(call)?;
+        let is_others = self.get(call)?.is_others;
+        self.counts.ended += u64::from(!is_others);
         Some(self.forget(call.place).chain)
+    }
+
+    /// Counts what the media of all calls have been through: nothing more will be heard of them.
+    pub fn count_streams(&mut self) {
+        for place in 1..self.places.len() {
+            let streams = std::mem::take(&mut self.places[place].streams);
+            self.count_lost(&streams);
+            if !streams.is_empty() {
+                self.weigh(place as u32);
+            }
+        }
+    }
+
+    fn count_lost(&mut self, streams: &[Stream]) {
+        for stream in streams {
+            self.counts.lost += stream.lost();
+            self.counts.reordered += u64::from(stream.reordered());
+        }
     }
 
     /// How many places for calls there are, used or not; place 0 never is.
@@ -460,10 +534,7 @@ impl Calls {
         if gone.told_at.is_some() {
             self.gone.push(gone.id.clone());
         }
-        for stream in &gone.streams {
-            self.counts.lost += stream.lost();
-            self.counts.reordered += u64::from(stream.reordered());
-        }
+        self.count_lost(&gone.streams);
         self.bytes -= gone.bytes;
         self.free.push(place);
         Orphans { chain: gone.chain }

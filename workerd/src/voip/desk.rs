@@ -17,6 +17,7 @@ mod carriers;
 use std::collections::{BTreeMap, HashSet};
 
 use lc_daemon::attach::Peer;
+use lc_daemon::config::Esp;
 use shm_layout::counters::WorkerCounter as Counter;
 use shm_layout::log::{LogBounds, LogError, LogWriter};
 use shm_layout::packet::{HEADER_BYTES, PacketHeader};
@@ -32,12 +33,14 @@ use super::call::Call;
 use super::calls::{self, CallRef};
 use super::held::{Position, Waiting};
 use super::journal::Journal;
+use super::load::{Load, Worth};
 use super::switchboard::{Fate, Judge, Ruling, Tally};
 use super::verdict::Standing;
 use crate::decode::{Decoded, decode};
 use crate::describe::Described;
 use crate::detect::Protocol;
 use crate::emit::{Judged, Outgoing, emit};
+use crate::esp::EspNull;
 use crate::fragments::{self, Fragments, Limits, Offered};
 use crate::interfaces::InterfaceNames;
 use crate::matcher::{Fields, Matches, Verdict};
@@ -67,10 +70,14 @@ pub struct Desk {
     parts: Vec<Position>,
     /// The other fragments of datagrams that carry a segment, by the position under which it waits.
     parts_of: BTreeMap<Position, Vec<Position>>,
+    /// Whether a held packet was passed over because it is condemned.
+    has_passed_over: bool,
     reported: Reported,
     /// Up to which number this worker is done with packets.
     progress: u64,
     is_restored: bool,
+    /// Records of messages that were found while the log was restored.
+    late: Vec<(CallRef, u16, Vec<u8>)>,
     /// Whether verdicts shall not depend on how far the workers have come.
     is_exact: bool,
     /// When the last packet was captured, in nanoseconds.
@@ -86,6 +93,7 @@ struct Hand {
     /// Its bytes, and perhaps more behind them.
     frame: Vec<u8>,
     decoded: Decoded,
+    esp: EspNull,
     /// A record of the log of held packets.
     record: Vec<u8>,
     /// Whether it is no packet, but what is told of a message apart from its packet ([`Apart`](super::apart::Apart)); the frame is that then.
@@ -109,6 +117,7 @@ struct Reported {
     analyser: analyser::Counts,
     fragments: fragments::Counts,
     streams: reassembly::Counts,
+    given_up: u64,
     calls: calls::Counts,
     tally: Tally,
 }
@@ -135,6 +144,10 @@ pub struct Means<'a> {
     pub commit: &'a mut WorkerCommit,
     /// Bytes of the tx ring that signalling which nothing asked for leaves free; such media leave twice as much. 0: nothing is shed.
     pub kept_bytes: u64,
+    /// How much there is to do, as the rx rings say.
+    pub load: Load,
+    /// Packets that the capture has lost so far, of any call.
+    pub lost_by_capture: u64,
     /// The packet that killed predecessors.
     pub condemned: Option<InProgress>,
 }
@@ -146,27 +159,29 @@ impl Desk {
         Self {
             analyser,
             journal: Journal::new(peers),
-            hand: Hand {
-                queue: 0,
-                header: PacketHeader::from_bytes(0, &[0; HEADER_BYTES]),
-                frame: Vec::new(),
-                decoded: Decoded::default(),
-                record: Vec::new(),
-                is_apart: false,
-            },
+            hand: Hand::new(),
             matches: Matches::default(),
             blocks: Vec::new(),
             fragments: Fragments::new(Limits::default()),
             told: BTreeMap::new(),
             parts: Vec::new(),
             parts_of: BTreeMap::new(),
+            has_passed_over: false,
             reported: Reported::default(),
             progress: 0,
             is_restored: false,
+            late: Vec::new(),
             is_exact,
             latest_ns: 0,
             awaits: None,
         }
+    }
+
+    /// The same, but looks into ESP that is not encrypted.
+    #[must_use]
+    pub fn with_esp(mut self, esp: Esp) -> Self {
+        self.hand.esp = EspNull::new(esp);
+        self
     }
 
     /// To be called before the rx rings are read, and often: learns from others, decides on calls, forwards what has waited, and makes room for more. With `at_end`, all calls are decided
@@ -175,10 +190,11 @@ impl Desk {
     /// # Errors
     /// [`Full::Now`]: the tx ring has no room.
     pub fn round(&mut self, means: &mut Means<'_>, at_end: bool) -> Result<(), Full> {
-        if !std::mem::replace(&mut self.is_restored, true) {
+        if !self.is_restored {
             self.restore(means);
         }
         let board = &mut self.analyser.board;
+        board.lost_by_capture(means.lost_by_capture);
         self.journal.learn(means.peers, board);
         board.compare_some(means.judge);
         let journal = &self.journal;
@@ -191,9 +207,12 @@ impl Desk {
         }
         told?;
         self.flush(means)?;
-        // A batch finds room for what it holds; only what is far longer than a packet should be is dropped.
+        // A batch finds room for what it holds. What is wanted waits for room in the tx ring, and then goes.
         let board = &mut self.analyser.board;
-        while means.held.used() > means.held.capacity() / 4 * 3 && board.drop_oldest() {
+        while means.held.used() > means.held.capacity() / 4 * 3
+            && board.worth_of_oldest() < Some(Worth::Wanted)
+            && board.drop_oldest()
+        {
             release(means.held, board.oldest());
         }
         Ok(())
@@ -203,6 +222,25 @@ impl Desk {
     #[must_use]
     pub fn calls(&self) -> &calls::Calls {
         self.analyser.board.calls()
+    }
+
+    /// The packets' time goes on with the clock, as nothing comes: `silence_ns` after the last packet.
+    pub fn tick(&mut self, means: &mut Means<'_>, silence_ns: u64) {
+        if self.is_restored && self.latest_ns > 0 {
+            let journal = &self.journal;
+            self.analyser.board.see(
+                means.judge,
+                self.progress.saturating_sub(1),
+                self.latest_ns + silence_ns,
+                |sequence| journal.have_passed(sequence),
+            );
+        }
+    }
+
+    /// Whether a held packet was passed over because it is condemned.
+    #[must_use]
+    pub fn has_passed_over(&self) -> bool {
+        self.has_passed_over
     }
 
     /// Whether packets wait for a verdict.
@@ -273,6 +311,8 @@ impl Desk {
         let bytes = u64::from(self.hand.header.captured_len);
         means.commit.add(Counter::Received, 1);
         means.commit.add(Counter::ReceivedBytes, bytes);
+        let load = load(means).max(Load::of_held(means.held));
+        self.analyser.board.bear(load);
         self.look(means, None)?;
         self.flush(means)
     }
@@ -310,6 +350,10 @@ impl Desk {
         commit.add(Counter::TcpSegmentsLost, now.gaps - before.gaps);
         self.reported.streams = now;
 
+        let (now, before) = (self.analyser.streams.given_up(), self.reported.given_up);
+        commit.add(Counter::TcpOutOfMemory, now - before);
+        self.reported.given_up = now;
+
         let board = &self.analyser.board;
         let (now, before) = (board.calls().counts(), self.reported.calls);
         commit.add(Counter::CallsStarted, now.started - before.started);
@@ -319,6 +363,10 @@ impl Desk {
         commit.add(Counter::CallsEvicted, now.evicted - before.evicted);
         commit.add(Counter::RtpLost, now.lost - before.lost);
         commit.add(Counter::RtpReordered, now.reordered - before.reordered);
+        commit.add(Counter::RtpEvents, now.events - before.events);
+        commit.add(Counter::RtpNoise, now.noise - before.noise);
+        commit.add(Counter::CallsIncomplete, now.incomplete - before.incomplete);
+        commit.add(Counter::LostOfCalls, now.lost_by_us - before.lost_by_us);
         self.reported.calls = now;
 
         let (now, before) = (board.tally(), self.reported.tally);
@@ -335,6 +383,18 @@ impl Desk {
         let mut position = means.held.tail();
         while let Some(end) = self.restore_next(means, position, &done) {
             position = end;
+        }
+        // What is known of these packets and calls was counted when they came.
+        self.reported.analyser = self.analyser.counts();
+        self.reported.fragments = *self.fragments.counts();
+        self.reported.streams = *self.analyser.streams.counts();
+        let now = self.analyser.board.calls().counts();
+        let before = &mut self.reported.calls;
+        (before.started, before.matched) = (now.started, now.matched);
+        (before.events, before.noise) = (now.events, now.noise);
+        self.is_restored = true;
+        for (call, link_type, record) in std::mem::take(&mut self.late) {
+            self.hold_apart(means, call, link_type, &record);
         }
     }
 
@@ -361,6 +421,8 @@ impl Desk {
             return Some(end);
         }
         if means.condemned == Some(self.hand.identity()) {
+            self.analyser.board.pass_over(start);
+            self.has_passed_over = true;
             means.commit.add(Counter::Quarantined, 1);
             means.commit.add(Counter::HeldReleased, 1);
             return Some(end);
@@ -407,10 +469,12 @@ impl Desk {
             Some((Ruling { call, fate }, part)) => match fate {
                 Fate::Unwanted => self.kept_back(means),
                 Fate::Wait => {
-                    self.hold(means, call, position);
+                    self.hold(means, call, part, position);
                     return Ok(());
                 }
-                Fate::NoRoom => {
+                Fate::Shed if position.is_none() => Counter::ShedByCall,
+                Fate::NoRoom | Fate::Shed => {
+                    self.leave(position);
                     let was_held = u64::from(position.is_none());
                     means.commit.add(Counter::Held, was_held);
                     means.commit.add(Counter::HeldDropped, 1);
@@ -419,14 +483,22 @@ impl Desk {
                 Fate::Forward => match self.send(means, call, part, Says::Itself, &[]) {
                     Ok(outcome) => outcome,
                     Err(full) => {
-                        self.hold(means, call, position);
+                        self.hold(means, call, part, position);
                         return Err(full);
                     }
                 },
             },
         };
+        self.leave(position);
         count(means.commit, outcome, position.is_some(), &header);
         Ok(())
+    }
+
+    /// The packet in the hand waits no more, if it was held: a successor shall not look at it.
+    fn leave(&mut self, position: Option<Position>) {
+        if let Some(position) = position {
+            self.analyser.board.pass_over(position);
+        }
     }
 
     /// Has the fragment in the hand wait until its datagram is whole, and finds out whose that is. Its fragments are forwarded as they came.
@@ -459,9 +531,12 @@ impl Desk {
             Offered::Whole(whole) => {
                 self.parts.clear();
                 self.parts.extend_from_slice(whole.tokens);
+                let time_ns = header.timestamp_ns;
+                let inner = self.hand.esp.open(&whole.decoded, whole.bytes, time_ns);
+                let decoded = inner.unwrap_or(whole.decoded);
                 let sight = Sight {
                     header: &header,
-                    decoded: &whole.decoded,
+                    decoded: &decoded,
                     frame: whole.bytes,
                 };
                 if Analyser::carries_many(sight.decoded) {
@@ -521,15 +596,23 @@ impl Desk {
     }
 
     /// Has the packet in the hand wait for the verdict on its call, or for room.
-    fn hold(&mut self, means: &mut Means<'_>, call: CallRef, position: Option<Position>) {
+    fn hold(
+        &mut self,
+        means: &mut Means<'_>,
+        call: CallRef,
+        part: Part,
+        position: Option<Position>,
+    ) {
         let position = match position {
             Some(position) => Ok(position),
             None => self.put_aside(means),
         };
         let board = &mut self.analyser.board;
-        match position {
-            Ok(position) => board.hold(call, position, self.hand.header.captured_len),
-            Err(_) => {
+        let bytes = self.hand.header.captured_len;
+        match (position, part) {
+            (Ok(position), Part::Signalling) => board.hold(call, position, bytes),
+            (Ok(position), Part::Media) => board.hold_media(call, position, bytes),
+            (Err(_), _) => {
                 means.commit.add(Counter::HeldDropped, 1);
                 board.shed(call);
             }
@@ -578,6 +661,7 @@ impl Desk {
         }
         let sight = self.hand.sight();
         let protocol = self.analyser.describe(&sight, part);
+        self.analyser.describe_call(call, &sight, part, protocol);
         let details = self.analyser.details();
         let calls = self.analyser.board.calls();
         let Some(found) = calls.get(call) else {
@@ -684,16 +768,16 @@ impl Desk {
         }
     }
 
-    /// Whether what is to be sent of a call that nothing asked for is dropped, since the tx ring is nearly full.
+    /// Whether what is to be sent of a call that nothing asked for is dropped, since there is too much to do.
     fn is_shed(&mut self, means: &mut Means<'_>, call: CallRef, part: Part) -> bool {
         let is_passed = |call: &Call| call.standing() == Standing::Passed;
         let calls = self.analyser.board.calls();
         let is_passed = calls.get(call).is_some_and(is_passed);
-        let kept_bytes = match part {
-            Part::Media => 2 * means.kept_bytes,
-            Part::Signalling => means.kept_bytes,
+        let least = match part {
+            Part::Media => Load::Heavy,
+            Part::Signalling => Load::Extreme,
         };
-        let is_shed = is_passed && kept_bytes > 0 && !means.tx.has_room(kept_bytes);
+        let is_shed = is_passed && load(means) >= least;
         if is_shed {
             self.analyser.board.shed(call);
         }
@@ -715,6 +799,18 @@ impl Desk {
 }
 
 impl Hand {
+    fn new() -> Self {
+        Self {
+            queue: 0,
+            header: PacketHeader::from_bytes(0, &[0; HEADER_BYTES]),
+            frame: Vec::new(),
+            decoded: Decoded::default(),
+            esp: EspNull::new(Esp::default()),
+            record: Vec::new(),
+            is_apart: false,
+        }
+    }
+
     fn room(&mut self, len: usize) -> &mut [u8] {
         if self.frame.len() < len {
             self.frame.resize(len, 0);
@@ -734,7 +830,14 @@ impl Hand {
     fn decode(&mut self) {
         #[cfg(debug_assertions)]
         crate::poison::taste(self.frame());
-        self.decoded = decode(self.header.link_type, self.frame());
+        let decoded = decode(self.header.link_type, self.frame());
+        self.decoded = decoded;
+        if self.esp.concerns(&decoded) {
+            let frame = self.frame.get(..self.header.captured_len as usize);
+            let time_ns = self.header.timestamp_ns;
+            let inner = frame.and_then(|frame| self.esp.open(&decoded, frame, time_ns));
+            self.decoded = inner.unwrap_or(decoded);
+        }
     }
 
     fn sight(&self) -> Sight<'_> {
@@ -772,6 +875,25 @@ impl Hand {
         self.frame.extend_from_slice(frame);
         Ok(Some((start, end)))
     }
+}
+
+/// How much there is to do, as the rings say.
+#[inline]
+fn load(means: &mut Means<'_>) -> Load {
+    Load::of_tx(means.tx, means.kept_bytes).max(means.load)
+}
+
+/// A copy of the packet `wanted`, if it is held.
+pub(crate) fn find_held(held: &LogWriter, wanted: InProgress) -> Option<(PacketHeader, Vec<u8>)> {
+    let mut hand = Hand::new();
+    let mut position = held.tail();
+    while let Ok(Some((_, end))) = hand.recall(held, position) {
+        if hand.identity() == wanted && !hand.is_apart {
+            return Some((hand.header, hand.frame));
+        }
+        position = end;
+    }
+    None
 }
 
 /// How urgent what is sent of a call is.

@@ -1,8 +1,15 @@
 //! The desk through its public face: what becomes of packets, whatever happens to the worker.
 
-use shm_layout::counters::WorkerCounter as Counter;
+use std::rc::Rc;
 
-use super::harness::{Death, Harness, Setup, fragmented, message, report, rtp, sip};
+use lc_daemon::config::NoFilterPolicy;
+use shm_layout::counters::WorkerCounter as Counter;
+use shm_layout::worker::InProgress;
+
+use super::harness::{
+    Death, Harness, MILLISECOND, Memory, SECOND, Setup, fragmented, message, report, rtp, sip,
+};
+use super::switchboard::Elsewhere;
 
 const CALLER: (u8, u16) = (1, 4000);
 const CALLEE: (u8, u16) = (2, 6000);
@@ -161,7 +168,155 @@ fn a_worker_may_die_each_time() {
         numbers.sort_unstable();
         assert_eq!(numbers, wanted, "{death:?}");
         harness.check_ledger();
+
+        // Nothing is counted twice.
+        let mut alive = Harness::new(Setup::default());
+        alive.batch = 1;
+        traffic(&mut alive);
+        alive.finish();
+        for counter in [
+            Counter::Received,
+            Counter::Forwarded,
+            Counter::SipMessages,
+            Counter::RtpPackets,
+            Counter::CallsStarted,
+            Counter::CallsMatched,
+            Counter::Held,
+            Counter::HeldForwarded,
+            Counter::HeldReleased,
+        ] {
+            let counts = [&harness, &alive].map(|worker| worker.count(counter));
+            assert_eq!(counts[0], counts[1], "{} {death:?}", counter.metric());
+        }
     }
+}
+
+#[test]
+fn what_a_successor_forwards_of_held_packets_is_forwarded_once() {
+    let mut harness = Harness::new(Setup {
+        tx_bytes: 16 << 10,
+        ..Setup::default()
+    });
+    // Waits in front of all others.
+    harness.give(&sip("INVITE", "other", "carol", Some((1, 4100))));
+    let wanted = call(&mut harness, "wanted", "alice", 0, 60);
+    for _ in 0..wanted.len() {
+        harness.work();
+        harness.numbers();
+        harness.die();
+        harness.work();
+        harness.die();
+        harness.work();
+    }
+    harness.finish();
+    assert_eq!(harness.numbers(), wanted);
+    harness.check_ledger();
+}
+
+#[test]
+fn a_held_packet_that_kills_is_passed_over_and_the_rest_delivered() {
+    let mut harness = Harness::new(Setup::default());
+    harness.give(&sip("INVITE", "other", "carol", Some((1, 4100))));
+    let invite = harness.give(&sip("INVITE", "c", "anna", Some(CALLER)));
+    let killer = harness.give(&rtp(CALLEE, CALLER, 7, 1));
+    let media = harness.give(&rtp(CALLEE, CALLER, 7, 2));
+    harness.work();
+    harness.condemned = Some(InProgress::new(0, killer));
+    harness.die();
+    harness.work();
+    assert!(harness.desk.has_passed_over());
+    // Nor does the next successor look at it.
+    harness.condemned = None;
+    harness.die();
+    harness.work();
+    let answer = harness.give(&sip("200 INVITE", "c", "alice", Some(CALLEE)));
+    harness.finish();
+    assert_eq!(harness.numbers(), [invite, media, answer]);
+    assert_eq!(harness.count(Counter::Quarantined), 1);
+    harness.check_ledger();
+}
+
+#[test]
+fn what_waits_is_decided_by_the_clock_when_nothing_comes() {
+    let mut harness = Harness::new(Setup {
+        policy: NoFilterPolicy::Allow,
+        users: vec![],
+        ..Setup::default()
+    });
+    for sequence in 1..4 {
+        harness.give(&rtp((5, 9000), (6, 9000), 7, sequence));
+    }
+    harness.work();
+    harness.wait(SECOND);
+    assert_eq!(harness.numbers().len(), 0);
+    harness.wait(3 * SECOND);
+    assert_eq!(harness.numbers(), [0, 1, 2]);
+    // A packet with the time of before goes on.
+    let next = harness.give(&rtp((5, 9000), (6, 9000), 7, 4));
+    harness.work();
+    assert_eq!(harness.numbers().last(), Some(&next));
+    harness.check_ledger();
+}
+
+/// Two workers that read each other's logs.
+fn pair(setup: &Setup) -> [Harness; 2] {
+    let memories = [0, 1].map(|worker| Memory::new(worker, setup));
+    [0, 1].map(|own| {
+        let other = Rc::clone(&memories[1 - own]);
+        Harness::beside(Rc::clone(&memories[own]), vec![other], setup.clone())
+    })
+}
+
+#[test]
+fn media_on_another_worker_follow_the_verdict() {
+    let setup = Setup {
+        elsewhere: Elsewhere::Soon,
+        ..Setup::default()
+    };
+    let [mut one, mut other] = pair(&setup);
+    other.give_as(1, 0, &rtp(CALLEE, CALLER, 7, 1));
+    other.work();
+    one.give_as(0, 0, &sip("INVITE", "c", "alice", Some(CALLER)));
+    one.work();
+    other.work();
+    other.give_as(2, MILLISECOND, &rtp(CALLEE, CALLER, 7, 2));
+    other.work();
+    assert_eq!((one.numbers(), other.numbers()), (vec![0], vec![1, 2]));
+    assert!(other.arrived().iter().all(|packet| packet.call_id() == "c"));
+    // A call that two know is counted by one.
+    let begun = [&one, &other].map(|worker| worker.count(Counter::CallsMatched));
+    assert_eq!(begun, [1, 0]);
+}
+
+#[test]
+fn a_reader_that_was_overtaken_knows_what_is_still_of_use() {
+    let setup = Setup {
+        elsewhere: Elsewhere::Soon,
+        calls_bytes: 16 << 10,
+        ..Setup::default()
+    };
+    let [mut one, mut other] = pair(&setup);
+    let ports = (4000..4020).step_by(2);
+    for port in ports.clone() {
+        one.give(&sip(
+            "INVITE",
+            &format!("c{port}"),
+            "alice",
+            Some((1, port)),
+        ));
+        one.give(&sip("200 INVITE", &format!("c{port}"), "alice", None));
+    }
+    one.work();
+    for number in 0..600 {
+        let id = format!("options {number}");
+        one.give_after(SECOND, &sip("OPTIONS", &id, "carol", None));
+        one.work();
+    }
+    for port in ports.clone() {
+        other.give_after(SECOND, &rtp((9, 9), (1, port), 7, 1));
+        other.work();
+    }
+    assert_eq!(other.numbers().len(), ports.count());
 }
 
 #[test]

@@ -1,16 +1,17 @@
 //! What SIP messages say to the calls, whatever carried them.
 
-use super::call::Role;
+use super::call::{MOST_FORMATS, Role};
 use super::endpoints::Endpoint;
 use super::signal::{self, Signal, Tags};
 use super::switchboard::{Judge, Message as CallMessage, Ruling, Switchboard};
 use crate::decode::Decoded;
 use crate::extract;
 use crate::matcher::{Fields, Kinds};
+use crate::rtp::Format;
 use crate::sip::address::Address;
 use crate::sip::message::{Message, Start};
 use crate::sip::method::Method;
-use crate::sip::sdp::{Profile, Session};
+use crate::sip::sdp::{Codec, Profile, Session};
 
 /// What was heard, since it was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -27,6 +28,7 @@ pub struct Ear {
     tags: Tags,
     fields: Fields,
     expected: Vec<(Endpoint, Role)>,
+    formats: Vec<Format>,
     /// What was heard.
     pub counts: Counts,
 }
@@ -40,6 +42,7 @@ impl Ear {
             tags: Tags::default(),
             fields: Fields::default(),
             expected: Vec::new(),
+            formats: Vec::new(),
             counts: Counts::default(),
         }
     }
@@ -61,6 +64,7 @@ impl Ear {
         self.fields.clear();
         extract::sip::extract(text, Kinds::ALL, &mut self.fields);
         self.expected.clear();
+        self.formats.clear();
         if let Some(session) = Session::of(message) {
             for endpoint in session.endpoints() {
                 let role = match endpoint.profile {
@@ -71,11 +75,22 @@ impl Ear {
                 let control = endpoint.rtcp.map(|control| (control, Role::Control));
                 self.expected.extend(control);
             }
+            let codecs = session.media().flat_map(|media| media.codecs());
+            let formats = codecs.take(MOST_FORMATS).map(|codec| {
+                let Codec {
+                    payload_type,
+                    name,
+                    clock_rate,
+                } = codec;
+                Format::new(payload_type, name, clock_rate)
+            });
+            self.formats.extend(formats);
         }
         let call_message = CallMessage {
             call_id,
             signal: self.signal(message),
             endpoints: &self.expected,
+            formats: &self.formats,
         };
         Some(board.message(judge, &call_message, decoded, &self.fields, bytes))
     }

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
 use lc_daemon::attach::Peer;
-use lc_daemon::config::{NoFilterPolicy, Voip};
+use lc_daemon::config::NoFilterPolicy;
 use lc_proto::data::{CapturedPacket, PacketMetadata};
 use prost::Message;
 use shm_layout::counters::WorkerCounter as Counter;
@@ -26,6 +26,7 @@ use shm_layout::worker::{InProgress, Worker, WorkerCommit};
 
 use super::analyser::Analyser;
 use super::desk::{Desk, Means};
+use super::load::Load;
 use super::settings::Settings;
 use super::streams::SipStreams;
 use super::switchboard::{Elsewhere, Judge, Switchboard};
@@ -187,6 +188,9 @@ pub(crate) struct Harness {
     peers: Vec<Peer>,
     interfaces: InterfaceNames,
     pub condemned: Option<InProgress>,
+    /// As the rx rings and the capture would say.
+    pub load: Load,
+    pub lost_by_capture: u64,
     /// Packets in a batch at most.
     pub batch: usize,
     commits: usize,
@@ -235,6 +239,8 @@ impl Harness {
             peers: peers.collect(),
             interfaces: InterfaceNames::default(),
             condemned: None,
+            load: Load::Light,
+            lost_by_capture: 0,
             batch: 64,
             commits: 0,
             death: None,
@@ -292,6 +298,13 @@ impl Harness {
         while self.deaths == deaths && self.handle_batch() {
             let _ = self.round(false);
         }
+    }
+
+    /// Nothing comes for so long, by the clock.
+    pub(crate) fn wait(&mut self, silence_ns: u64) {
+        let (desk, mut means) = self.lend();
+        desk.tick(&mut means, silence_ns);
+        self.work();
     }
 
     /// Handles what there is, and decides on everything: no more packets come.
@@ -404,6 +417,8 @@ impl Harness {
             peers: &mut self.peers,
             commit: &mut self.commit,
             kept_bytes: self.setup.kept_bytes,
+            load: self.load,
+            lost_by_capture: self.lost_by_capture,
             condemned: self.condemned,
         };
         (&mut self.desk, means)
@@ -482,7 +497,7 @@ impl Harness {
 
 fn desk(setup: &Setup, others: usize) -> Desk {
     let board = Switchboard::new(setup.calls_limit, setup.elsewhere);
-    let streams = SipStreams::new(Settings::of(&Voip::default())).unwrap();
+    let streams = SipStreams::new(Settings::default()).unwrap();
     let analyser = Analyser::new(64 << 10, streams, board).unwrap();
     Desk::new(analyser, others, setup.elsewhere == Elsewhere::Exactly)
 }
@@ -590,9 +605,22 @@ pub(crate) fn rtp_of(
     payload_type: u8,
     media: &[u8],
 ) -> Vec<u8> {
+    let timestamp = u32::from(sequence) * 160 + 7;
+    rtp_at(from, to, ssrc, (sequence, timestamp), payload_type, media)
+}
+
+/// The same, of any timestamp.
+pub(crate) fn rtp_at(
+    from: End,
+    to: End,
+    ssrc: u32,
+    (sequence, timestamp): (u16, u32),
+    payload_type: u8,
+    media: &[u8],
+) -> Vec<u8> {
     let mut payload = vec![0x80, payload_type];
     payload.extend_from_slice(&sequence.to_be_bytes());
-    payload.extend_from_slice(&(u32::from(sequence) * 160 + 7).to_be_bytes());
+    payload.extend_from_slice(&timestamp.to_be_bytes());
     payload.extend_from_slice(&ssrc.to_be_bytes());
     payload.extend_from_slice(media);
     udp(from, to, &payload)

@@ -50,6 +50,8 @@ pub struct Waiting<O> {
     pub time_ns: u64,
     /// Its length in bytes; 0 for what is told of a message without its packet.
     pub bytes: u32,
+    /// Whether it is media.
+    pub is_media: bool,
     /// Whose it is.
     pub owner: O,
 }
@@ -122,11 +124,46 @@ impl<O: Copy> Held<O> {
         if self.entries.front().is_some_and(|first| !first.is_done) {
             self.done.push(waiting.position);
         }
+        self.tidy();
+        Some(waiting)
+    }
+
+    /// Takes the media out of a chain. How many there were.
+    pub fn take_media(&mut self, chain: &mut Chain) -> u32 {
+        let (mut kept, mut number, mut taken) = (Chain::default(), chain.first, 0);
+        while let Some(entry) = self.entry(number) {
+            let next = std::mem::take(&mut entry.next);
+            let Waiting {
+                is_media,
+                bytes,
+                position,
+                ..
+            } = entry.waiting;
+            entry.is_done = is_media;
+            if is_media {
+                taken += 1;
+                self.done.push(position);
+            } else {
+                match self.entry(kept.last) {
+                    Some(last) => last.next = number,
+                    None => kept.first = number,
+                }
+                kept.last = number;
+                kept.packets += 1;
+                kept.bytes = kept.bytes.saturating_add(bytes);
+            }
+            number = next;
+        }
+        *chain = kept;
+        self.tidy();
+        taken
+    }
+
+    fn tidy(&mut self) {
         while self.entries.front().is_some_and(|entry| entry.is_done) {
             self.entries.pop_front();
             self.base += 1;
         }
-        Some(waiting)
     }
 
     /// The oldest packet of a chain.
@@ -295,6 +332,7 @@ mod tests {
             position,
             time_ns: position,
             bytes: 1,
+            is_media: position.is_multiple_of(2),
             owner,
         }
     }
@@ -303,7 +341,7 @@ mod tests {
         /// Against lists: each owner's packets come out in the order in which they came in.
         #[test]
         fn chains_are_lists(
-            steps in prop::collection::vec((0..4u8, 0..5usize, 0..5usize), 0..200),
+            steps in prop::collection::vec((0..5u8, 0..5usize, 0..5usize), 0..200),
         ) {
             let mut held = Held::default();
             let mut chains = [Chain::default(); 5];
@@ -313,6 +351,12 @@ mod tests {
                     0 | 1 => {
                         held.push(&mut chains[one], waiting(position as u64, one));
                         model[one].push(position as u64);
+                    }
+                    4 => {
+                        let before = model[one].len();
+                        model[one].retain(|position| !position.is_multiple_of(2));
+                        let taken = held.take_media(&mut chains[one]) as usize;
+                        prop_assert_eq!(taken, before - model[one].len());
                     }
                     2 if !model[one].is_empty() && other > 0 => {
                         let place = other % model[one].len();

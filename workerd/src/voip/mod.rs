@@ -1,8 +1,11 @@
 //! Calls: which there are, whether they are wanted, and which packets are theirs.
 
+pub mod account;
 pub mod analyser;
 pub mod apart;
 pub mod call;
+#[cfg(test)]
+mod call_tests;
 pub mod calls;
 pub mod chunks;
 pub mod desk;
@@ -19,6 +22,11 @@ pub(crate) mod harness;
 pub mod held;
 pub mod identities;
 pub mod journal;
+pub mod load;
+#[cfg(test)]
+mod media_tests;
+#[cfg(test)]
+mod overload_tests;
 pub mod settings;
 pub mod signal;
 pub mod snapshot;

@@ -83,6 +83,12 @@ impl Settings {
     }
 }
 
+impl Default for Settings {
+    fn default() -> Self {
+        Self::of(&Voip::default())
+    }
+}
+
 impl PortSet {
     fn add(&mut self, port: u16) {
         if let Some(word) = self.0.get_mut(usize::from(port / 64)) {

@@ -11,6 +11,7 @@ use super::endpoints::Endpoint;
 use super::verdict::Standing;
 use crate::decode::Addr;
 use crate::matcher::Kind;
+use crate::rtp::{Content, Format};
 
 /// What a worker tells of a call.
 #[derive(Clone, PartialEq, Message)]
@@ -42,6 +43,11 @@ pub struct Snapshot {
     /// The packets' time when it was told, in nanoseconds.
     #[prost(uint64, tag = "10")]
     pub time_ns: u64,
+    /// Whether another worker counts it.
+    #[prost(bool, tag = "11")]
+    pub is_others: bool,
+    #[prost(message, repeated, tag = "12")]
+    formats: Vec<Mapped>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -52,6 +58,16 @@ struct ExpectedAt {
     port: u32,
     #[prost(uint32, tag = "3")]
     role: u32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Mapped {
+    #[prost(uint32, tag = "1")]
+    payload_type: u32,
+    #[prost(uint32, tag = "2")]
+    clock_rate: u32,
+    #[prost(uint32, tag = "3")]
+    content: u32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -102,6 +118,14 @@ impl Snapshot {
             incomplete: call.incomplete,
             is_gone: false,
             time_ns: 0,
+            is_others: call.is_others,
+            formats: (call.formats.iter())
+                .map(|format| Mapped {
+                    payload_type: format.payload_type.into(),
+                    clock_rate: format.clock_rate,
+                    content: format.content as u32,
+                })
+                .collect(),
         }
     }
 
@@ -152,6 +176,22 @@ impl Snapshot {
     pub fn fields(&self) -> impl Iterator<Item = (Kind, &[u8])> {
         let fields = self.fields.iter();
         fields.filter_map(|said| Some((*Kind::ALL.get(said.kind as usize)?, &*said.text)))
+    }
+
+    /// What its session descriptions say of payload types.
+    pub fn formats(&self) -> impl Iterator<Item = Format> {
+        self.formats.iter().filter_map(|mapped| {
+            let content = match mapped.content {
+                1 => Content::Event,
+                2 => Content::Noise,
+                _ => Content::Media,
+            };
+            Some(Format {
+                payload_type: u8::try_from(mapped.payload_type).ok()?,
+                clock_rate: mapped.clock_rate,
+                content,
+            })
+        })
     }
 
     /// The addresses that its packets went between.

@@ -13,10 +13,13 @@
 //! - A segment that comes again is of the call whose message it repeats, as long as that is among the last [`REMEMBERED`] of its direction.
 //! - A connection that is not SIP is forgotten as soon as that shows, with all that was kept of it, and its segments cost a look at their first byte: one that begins with a SIP start line, and a SYN, make it be followed again.
 //!
-//! Memory: a place for each connection that is followed (see [`reassembly::Limits`](crate::reassembly::Limits)), and a parser for each direction that has carried bytes.
+//! Memory: a place for each connection that is followed (see [`reassembly::Limits`](crate::reassembly::Limits)), and a parser for each direction that has carried bytes. What all parsers keep of messages that are not whole is bounded
+//! by [`waiting_bytes`](crate::reassembly::Limits::waiting_bytes): beyond it, whoever would keep more gives up its message, and goes on at the next start line.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::analyser::{Sight, put_message};
@@ -53,8 +56,6 @@ pub enum Heard {
     Done,
     /// It has to be kept until it is among the findings, under another name if that was [`HAND`]: see [`SipStreams::rename`].
     Waits(ConnectionId, Direction),
-    /// It repeats what was settled, of this call.
-    Repeats(CallRef),
     /// There was no memory to put it in order.
     NoRoom,
 }
@@ -65,6 +66,9 @@ pub struct SipStreams {
     settings: Arc<Settings>,
     /// Segments whose messages are known now.
     pub findings: Findings,
+    /// Bytes that all parsers keep.
+    kept: Rc<Cell<usize>>,
+    given_up: u64,
 }
 
 /// What takes note of messages.
@@ -96,8 +100,36 @@ struct Talk {
 #[derive(Debug)]
 struct Side {
     sip: sip::Stream,
+    share: Share,
     /// Messages of calls, those that are not settled and some of those that are; in the order of the stream.
     spans: VecDeque<Span>,
+}
+
+/// What one parser keeps of the bytes that all of them keep.
+#[derive(Debug)]
+struct Share {
+    all: Rc<Cell<usize>>,
+    bytes: usize,
+}
+
+impl Share {
+    fn of(all: &Rc<Cell<usize>>) -> Self {
+        Self {
+            all: Rc::clone(all),
+            bytes: 0,
+        }
+    }
+
+    fn set(&mut self, bytes: usize) {
+        self.all.set(self.all.get() - self.bytes + bytes);
+        self.bytes = bytes;
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.set(0);
+    }
 }
 
 /// Where a message of a call stands.
@@ -120,6 +152,10 @@ struct Reader<'r, 'a> {
     bytes: u32,
     /// The connection that turned out last not to be SIP.
     foreign: Option<ConnectionId>,
+    /// Bytes that all parsers keep.
+    kept: &'r Rc<Cell<usize>>,
+    /// See [`SipStreams::given_up`].
+    given_up: &'r mut u64,
 }
 
 impl SipStreams {
@@ -132,6 +168,8 @@ impl SipStreams {
             streams: Streams::new(&settings.streams)?,
             settings: Arc::new(settings),
             findings: Findings::default(),
+            kept: Rc::default(),
+            given_up: 0,
         })
     }
 
@@ -145,6 +183,12 @@ impl SipStreams {
     #[must_use]
     pub fn counts(&self) -> &reassembly::Counts {
         self.streams.counts()
+    }
+
+    /// Segments behind which a message was given up, since parsers kept more than they may.
+    #[must_use]
+    pub fn given_up(&self) -> u64 {
+        self.given_up
     }
 
     /// Takes in the segment `sight`, which goes in `direction` of `connection`, under the name `token`.
@@ -180,7 +224,16 @@ impl SipStreams {
             origin: Some(origin),
             bytes: sight.header.captured_len,
             foreign: None,
+            kept: &self.kept,
+            given_up: &mut self.given_up,
         };
+        if !payload.is_empty() && segment.flags & SYN == 0 {
+            // What was held by a predecessor is the first that it had no use for yet.
+            let is_first = || token != HAND || sip::may_begin(payload);
+            let place = (direction, segment.seq, time_ns);
+            self.streams
+                .expect(&mut connection.id, place, &mut reader, is_first);
+        }
         let outcome = self
             .streams
             .segment(&mut connection.id, &segment, &mut reader);
@@ -212,14 +265,23 @@ impl SipStreams {
             Fate::Empty | Fate::Ignored | Fate::Refused(_) => Heard::Done,
             // A byte that was acknowledged before keeps the connection alive.
             Fate::Old if payload.len() <= 1 => Heard::Done,
-            Fate::Old => stream
-                .state
-                .call_at(direction, &outcome.range)
-                .map_or(Heard::Done, Heard::Repeats),
-            Fate::New | Fate::Waits => match stream.state.call_at(direction, &outcome.range) {
-                Some(call) => Heard::Repeats(call),
-                None => Heard::NoRoom,
-            },
+            // Settled before, or there was no room to note it.
+            fate => {
+                let origin = match direction {
+                    Direction::Request => origin,
+                    Direction::Response => origin.turned(),
+                };
+                let spans = stream.state.spans_at(direction, &outcome.range);
+                let mut calls = spans.map(|span| (span.call, None)).peekable();
+                let is_known = calls.peek().is_some();
+                if is_known {
+                    self.findings.add(token, origin, calls);
+                }
+                match is_known || fate == Fate::Old {
+                    true => Heard::Done,
+                    false => Heard::NoRoom,
+                }
+            }
         }
     }
 
@@ -233,6 +295,8 @@ impl SipStreams {
             origin: None,
             bytes: sight.header.captured_len,
             foreign: None,
+            kept: &self.kept,
+            given_up: &mut self.given_up,
         };
         let payload = sight.decoded.payload_of(sight.frame);
         let mut told = Vec::new();
@@ -265,6 +329,8 @@ impl SipStreams {
             origin: None,
             bytes: 0,
             foreign: None,
+            kept: &self.kept,
+            given_up: &mut self.given_up,
             hearing,
         };
         self.streams.advance(&mut reader);
@@ -281,6 +347,8 @@ impl SipStreams {
             origin: None,
             bytes: 0,
             foreign: None,
+            kept: &self.kept,
+            given_up: &mut self.given_up,
             hearing,
         };
         self.streams.close_all(&mut reader);
@@ -288,11 +356,15 @@ impl SipStreams {
 }
 
 impl Talk {
-    /// The call whose message stands in `range`, whole or in part.
-    fn call_at(&self, direction: Direction, range: &Range<u64>) -> Option<CallRef> {
-        let side = self.sides[direction as usize].as_ref()?;
-        let span = side.spans.iter().find(|span| overlap(&span.range, range))?;
-        Some(span.call)
+    /// Messages of calls that stand in `range`, whole or in part.
+    fn spans_at<'t>(
+        &'t self,
+        direction: Direction,
+        range: &'t Range<u64>,
+    ) -> impl Iterator<Item = &'t Span> {
+        let side = self.sides[direction as usize].iter();
+        let spans = side.flat_map(|side| &side.spans);
+        spans.filter(|span| span.range.start < range.end && range.start < span.range.end)
     }
 }
 
@@ -329,13 +401,26 @@ impl Consumer for Reader<'_, '_> {
                     let limits = self
                         .settings
                         .stream_limits(origin.ports.unwrap_or_default());
-                    Box::new(Side::new(limits, offset, !is_joined[way]))
+                    let share = Share::of(self.kept);
+                    Box::new(Side::new(limits, share, offset, !is_joined[way]))
                 });
-                let Side { sip, spans } = &mut **side;
+                let Side { sip, share, spans } = &mut **side;
                 let mut chunk = bytes;
                 while let Some(event) = sip.next(&mut chunk) {
                     is_foreign |= event == framer::Event::NotSip;
                     *is_sip |= self.take_event(&event, &origin, spans);
+                }
+                share.set(sip.held());
+                let most_kept = self.settings.streams.waiting_bytes;
+                if share.bytes > 0 && self.kept.get() > most_kept {
+                    *self.given_up += 1;
+                    if let Some(event) = sip.gap(0) {
+                        self.take_event(&event, &origin, spans);
+                    }
+                    let ports = origin.ports.unwrap_or_default();
+                    let limits = self.settings.stream_limits(ports);
+                    *sip = sip::Stream::new(limits, offset + bytes.len() as u64, false);
+                    share.set(0);
                 }
                 match is_foreign {
                     true => offset + bytes.len() as u64,
@@ -343,7 +428,7 @@ impl Consumer for Reader<'_, '_> {
                 }
             }
             Event::Gap { len: Some(len), .. } => {
-                let Some(Side { sip, spans }) = sides[way].as_deref_mut() else {
+                let Some(Side { sip, spans, .. }) = sides[way].as_deref_mut() else {
                     is_joined[way] = true;
                     return Interest::Follow;
                 };
@@ -354,7 +439,7 @@ impl Consumer for Reader<'_, '_> {
                 sip.settled()
             }
             Event::Gap { offset, len: None } | Event::End { offset, .. } => {
-                if let Some(Side { sip, spans }) = sides[way].as_deref_mut()
+                if let Some(Side { sip, spans, .. }) = sides[way].as_deref_mut()
                     && let Some(event) = sip.gap(0)
                 {
                     self.take_event(&event, &origin, spans);
@@ -442,7 +527,7 @@ impl Reader<'_, '_> {
         })
     }
 
-    /// Tells of the segments that end at or before `until`.
+    /// Tells of the segments that end at or before `until`, in the order of capture: one that has to wait has those behind it wait.
     fn settle(
         &mut self,
         ledger: &mut Ledger<'_>,
@@ -450,20 +535,17 @@ impl Reader<'_, '_> {
         origin: Origin,
         spans: &mut VecDeque<Span>,
     ) {
-        if !ledger.is_empty() {
-            for (token, range) in ledger.iter().filter(|(_, range)| range.end <= until) {
-                let first = spans.partition_point(|span| span.range.end <= range.start);
-                let carried = spans.range_mut(first..);
-                let carried = carried.take_while(|span| span.range.start < range.end);
-                let carried = carried.map(|span| {
-                    let begins = range.contains(&span.range.start);
-                    let told = begins.then(|| span.told.take()).flatten();
-                    (span.call, told)
-                });
-                self.findings.add(token, origin, carried);
-            }
-        }
-        ledger.forget(until, |_| {});
+        ledger.forget_first(until, |token, range| {
+            let first = spans.partition_point(|span| span.range.end <= range.start);
+            let carried = spans.range_mut(first..);
+            let carried = carried.take_while(|span| span.range.start < range.end);
+            let carried = carried.map(|span| {
+                let begins = range.contains(&span.range.start);
+                let told = begins.then(|| span.told.take()).flatten();
+                (span.call, told)
+            });
+            self.findings.add(token, origin, carried);
+        });
         // What begins in a segment that was not noted is told without one.
         for span in spans.iter_mut().filter(|span| span.told.is_some()) {
             let is_noted = ledger
@@ -474,20 +556,21 @@ impl Reader<'_, '_> {
                 self.findings.add(GONE, origin, std::iter::once(told));
             }
         }
-        let is_old = |span: &mut Span| span.told.is_none() && span.range.end <= until;
-        while spans.len() > REMEMBERED && spans.pop_front_if(is_old).is_some() {}
-    }
-}
-
-impl Side {
-    fn new(limits: framer::Limits, offset: u64, from_start: bool) -> Self {
-        Self {
-            sip: sip::Stream::new(limits, offset, from_start),
-            spans: VecDeque::new(),
+        if spans.len() > REMEMBERED {
+            let starts = ledger.iter().map(|(_, range)| range.start);
+            let until = starts.min().map_or(until, |start| start.min(until));
+            let is_old = |span: &mut Span| span.told.is_none() && span.range.end <= until;
+            while spans.len() > REMEMBERED && spans.pop_front_if(is_old).is_some() {}
         }
     }
 }
 
-fn overlap(one: &Range<u64>, other: &Range<u64>) -> bool {
-    one.start < other.end && other.start < one.end
+impl Side {
+    fn new(limits: framer::Limits, share: Share, offset: u64, from_start: bool) -> Self {
+        Self {
+            sip: sip::Stream::new(limits, offset, from_start),
+            share,
+            spans: VecDeque::new(),
+        }
+    }
 }

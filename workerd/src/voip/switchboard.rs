@@ -15,21 +15,23 @@
 
 mod shared;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
 use lc_daemon::config::CallSilence;
 
-use super::call::{Call, Role};
+use super::call::{Call, MOST_FORMATS, Role};
 use super::calls::{CallRef, Calls};
 use super::dialog::State;
 use super::endpoints::Endpoint;
 use super::held::{Chain, Held, Position, Waiting};
+use super::load::{Load, Worth};
 use super::signal::Signal;
 use super::snapshot::Snapshot;
 use super::verdict::Standing;
 use crate::decode::{Addr, Decoded};
 use crate::matcher::{Fields, FilterSet, Matches, Verdict};
-use crate::rtp::Header;
+use crate::rtp::{Format, Header};
 
 /// How long media without signalling wait for it, in nanoseconds of packet time.
 pub const PATIENCE_NS: u64 = 2_000_000_000;
@@ -58,6 +60,8 @@ pub enum Fate {
     Unwanted,
     /// Too much waits for its call already.
     NoRoom,
+    /// There is too much to do, and it matters least; see [`Load`].
+    Shed,
 }
 
 /// Whose a packet is, and what becomes of it.
@@ -95,6 +99,8 @@ pub struct Message<'a> {
     pub signal: Signal,
     /// Where it announces media.
     pub endpoints: &'a [(Endpoint, Role)],
+    /// What it says of payload types.
+    pub formats: &'a [Format],
 }
 
 /// The filters in force.
@@ -133,8 +139,8 @@ pub struct Switchboard {
     held: Held<CallRef>,
     /// Packets that wait and are of several calls.
     shared: BTreeMap<Position, Vec<CallRef>>,
-    /// Calls that are wanted and have packets that wait.
-    ready: VecDeque<CallRef>,
+    /// Calls that are wanted and have packets that wait, by the first of these: so packets go in the order of capture, whichever calls are theirs.
+    ready: BinaryHeap<Reverse<(Position, CallRef)>>,
     elsewhere: Elsewhere,
     /// Calls whose last word was heard here, and media without signalling.
     doubts: [VecDeque<Doubt>; 2],
@@ -144,6 +150,7 @@ pub struct Switchboard {
     now_ns: u64,
     /// Number of the packet at hand.
     sequence: u64,
+    load: Load,
     tally: Tally,
     matches: Matches,
     fields: Fields,
@@ -157,13 +164,14 @@ impl Switchboard {
             calls: Calls::new(limit),
             held: Held::default(),
             shared: BTreeMap::new(),
-            ready: VecDeque::new(),
+            ready: BinaryHeap::new(),
             elsewhere,
             doubts: Default::default(),
             compared: usize::MAX,
             generation: 0,
             now_ns: 0,
             sequence: 0,
+            load: Load::Light,
             tally: Tally::default(),
             matches: Matches::default(),
             fields: Fields::default(),
@@ -203,8 +211,10 @@ impl Switchboard {
             .find_or_begin(message.call_id, State::Transaction);
         let is_last_word = self.calls.observe(call, &message.signal);
         let addresses = decoded.addresses;
-        self.calls
-            .update(call, |call| call.identities.add(addresses, fields));
+        self.calls.update(call, |call| {
+            call.identities.add(addresses, fields);
+            call.add_formats(message.formats);
+        });
         let verdict = judge
             .filters
             .judge(decoded, fields, judge.bpf_active, &mut self.matches);
@@ -221,7 +231,7 @@ impl Switchboard {
             self.expect(call, *endpoint, *role);
         }
         self.settle(call);
-        self.rule(call, bytes, 2)
+        self.rule(call, bytes, false)
     }
 
     /// A packet of UDP that is not SIP. `source` of RTP or RTCP, if it looks like that, and whether the flow is known to be media. None if it is not of any call.
@@ -251,7 +261,7 @@ impl Switchboard {
         if is_sure && self.calls.get(call).is_some_and(|call| !call.is_media) {
             self.calls.update(call, |call| call.is_media = true);
         }
-        Some(self.rule(call, bytes, 1))
+        Some(self.rule(call, bytes, true))
     }
 
     /// Looks for the call of a flow of media, which begins, or whose call is over.
@@ -278,8 +288,10 @@ impl Switchboard {
                 judge
                     .filters
                     .judge(decoded, &fields, judge.bpf_active, &mut self.matches);
+            // Alone, it waits for its signalling even if it matches: its packets shall be told as the real call's.
             let is_alone = self.is_alone(call);
-            if verdict == Verdict::Matched || !is_alone {
+            let is_decided = is_alone && !self.is_undecided(call);
+            if !is_alone || is_decided && verdict == Verdict::Matched {
                 self.stand(call, judge.filters, verdict, false);
             }
             self.settle(call);
@@ -368,12 +380,14 @@ impl Switchboard {
     fn absorb(&mut self, into: CallRef, alone: CallRef) {
         let ids = self.calls.get(alone).map(|alone| alone.ids().clone());
         let standing = self.calls.get(alone).map(|alone| alone.standing());
+        let incomplete = self.calls.get(alone).map_or(0, Call::incomplete);
         let Some(mut chain) = self.calls.absorb(alone) else {
             return;
         };
         let held = &mut self.held;
         self.calls.update(into, |call| {
             held.merge(&mut call.chain, &mut chain, into);
+            call.incomplete = call.incomplete.saturating_add(incomplete);
             if standing == Some(Standing::Matched) {
                 call.standing = Standing::Matched;
                 ids.iter().flat_map(|ids| ids.iter()).for_each(|id| {
@@ -416,9 +430,9 @@ impl Switchboard {
         let Some(found) = self.calls.get(call) else {
             return;
         };
-        if found.chain().is_empty() {
+        let Some(first) = self.held.peek(&found.chain()) else {
             return;
-        }
+        };
         match found.standing() {
             Standing::Undecided => {}
             Standing::Unwanted => {
@@ -428,9 +442,10 @@ impl Switchboard {
                 self.tally.released += self.discard(chain.unwrap_or_default());
             }
             Standing::Passed | Standing::Matched => {
-                let was_ready = |call: &mut Call| std::mem::replace(&mut call.is_ready, true);
-                if self.calls.update(call, was_ready) == Some(false) {
-                    self.ready.push_back(call);
+                let first = first.position;
+                if found.ready_at.is_none_or(|known| first < known) {
+                    self.calls.update(call, |call| call.ready_at = Some(first));
+                    self.ready.push(Reverse((first, call)));
                 }
             }
         }
@@ -438,18 +453,21 @@ impl Switchboard {
 
     /// What becomes of another packet of `bytes` bytes of a call, or, without any, of what is told of a message.
     pub fn fate(&mut self, call: CallRef, bytes: u32) -> Fate {
-        self.rule(call, bytes, 2).fate
+        self.rule(call, bytes, false).fate
     }
 
-    fn rule(&mut self, call: CallRef, bytes: u32, shares: u32) -> Ruling {
+    fn rule(&mut self, call: CallRef, bytes: u32, is_media: bool) -> Ruling {
         let fate = match self.calls.get(call) {
             None => Fate::Unwanted,
             Some(found) => {
                 let chain = found.chain();
+                let shares = if is_media { 1 } else { 2 };
                 let has_room = chain.packets() < MOST_PACKETS * shares
                     && chain.bytes().saturating_add(bytes) <= MOST_BYTES * shares;
+                let is_shed = is_media && (self.load >= Load::Severe || found.sheds_media);
                 match found.standing() {
                     Standing::Unwanted => Fate::Unwanted,
+                    Standing::Undecided if is_shed => Fate::Shed,
                     Standing::Undecided if has_room => Fate::Wait,
                     Standing::Undecided => Fate::NoRoom,
                     // What waited goes first.
@@ -458,18 +476,46 @@ impl Switchboard {
                 }
             }
         };
-        if fate == Fate::NoRoom {
-            self.calls.update(call, |call| call.incomplete += 1);
+        if matches!(fate, Fate::NoRoom | Fate::Shed) {
+            self.lose(call, 1, fate == Fate::Shed);
         }
         Ruling { call, fate }
     }
 
+    /// The capture has lost `packets` so far, of any call.
+    pub fn lost_by_capture(&mut self, packets: u64) {
+        self.calls.lost_by_capture = packets;
+    }
+
+    /// So much is to be done that packets are shed.
+    pub fn bear(&mut self, load: Load) {
+        self.load = load;
+    }
+
+    /// `packets` of a call are lost by our own fault.
+    fn lose(&mut self, call: CallRef, packets: u32, sheds_media: bool) {
+        self.calls.update(call, |call| {
+            call.incomplete = call.incomplete.saturating_add(packets);
+            call.sheds_media |= sheds_media;
+        });
+    }
+
     /// A packet that shall wait, as [`Fate::Wait`] said, lies at `position`.
     pub fn hold(&mut self, call: CallRef, position: Position, bytes: u32) {
+        self.hold_as(call, position, bytes, false);
+    }
+
+    /// The same of media, which give way first.
+    pub fn hold_media(&mut self, call: CallRef, position: Position, bytes: u32) {
+        self.hold_as(call, position, bytes, true);
+    }
+
+    fn hold_as(&mut self, call: CallRef, position: Position, bytes: u32, is_media: bool) {
         let waiting = Waiting {
             position,
             time_ns: self.now_ns,
             bytes,
+            is_media,
             owner: call,
         };
         let held = &mut self.held;
@@ -484,6 +530,7 @@ impl Switchboard {
             position,
             time_ns: self.now_ns,
             bytes,
+            is_media: false,
             owner: CallRef::NONE,
         };
         self.held.push(&mut Chain::default(), waiting);
@@ -506,7 +553,7 @@ impl Switchboard {
                     held.pop(&mut parked);
                     self.tally.released += 1;
                 }
-                Fate::NoRoom => {
+                Fate::NoRoom | Fate::Shed => {
                     held.pop(&mut parked);
                     self.tally.dropped += 1;
                 }
@@ -525,7 +572,7 @@ impl Switchboard {
 
     /// A packet of the call is dropped for lack of room: the call is not complete any more.
     pub fn shed(&mut self, call: CallRef) {
-        self.calls.update(call, |call| call.incomplete += 1);
+        self.lose(call, 1, false);
     }
 
     /// What lies at `position` is nobody's, and need not be looked at again.
@@ -607,9 +654,19 @@ impl Switchboard {
             for (kind, text) in told.fields() {
                 call.identities.add_field(kind, text);
             }
+            if call.formats.is_empty() {
+                let formats: Vec<Format> = told.formats().take(MOST_FORMATS).collect();
+                call.add_formats(&formats);
+            }
             if own.is_some() {
                 call.told_at = own;
+                call.is_others = told.is_others;
                 call.incomplete = call.incomplete.max(told.incomplete);
+                // The predecessor counted them.
+                call.incomplete_counted = match call.standing >= Standing::Passed {
+                    true => call.incomplete,
+                    false => 0,
+                };
             }
         });
         for (endpoint, role) in told.endpoints() {
@@ -636,22 +693,37 @@ impl Switchboard {
             }
         }
         self.doubts = Default::default();
+        self.calls.count_streams();
         let parked: Vec<Position> = self.held.unowned().collect();
         parked
             .into_iter()
             .for_each(|position| self.unpark(position));
     }
 
+    /// Whether packets that have waited are to be forwarded, so that others have to wait until that is done.
+    #[must_use]
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
     /// The next packet that has waited and is to be forwarded; the same until [`Switchboard::forwarded`] is called.
     pub fn ready(&mut self) -> Option<Waiting<CallRef>> {
         loop {
-            let call = *self.ready.front()?;
+            let Reverse((position, call)) = *self.ready.peek()?;
             let chain = self.calls.get(call).map(|call| call.chain());
-            if let Some(waiting) = chain.and_then(|chain| self.held.peek(&chain)) {
-                return Some(waiting);
+            let first = chain.and_then(|chain| self.held.peek(&chain));
+            let is_known = |first: &Waiting<CallRef>| first.position == position;
+            if first.as_ref().is_some_and(is_known) {
+                return first;
             }
-            self.calls.update(call, |call| call.is_ready = false);
-            self.ready.pop_front();
+            self.ready.pop();
+            let known = self.calls.get(call).and_then(|call| call.ready_at);
+            if known != Some(position) {
+                continue;
+            }
+            let first = first.map(|first| first.position);
+            self.calls.update(call, |call| call.ready_at = first);
+            self.ready.extend(first.map(|first| Reverse((first, call))));
         }
     }
 
@@ -676,23 +748,47 @@ impl Switchboard {
         self.held.oldest().map(|waiting| waiting.position)
     }
 
-    /// Gives up the oldest packet that waits, to make room. False if none waits.
+    /// What the oldest packet that waits is worth.
+    #[must_use]
+    pub fn worth_of_oldest(&self) -> Option<Worth> {
+        let oldest = self.held.oldest()?;
+        let owner = self.calls.get(oldest.owner);
+        let is_decided = owner.is_some_and(|call| call.standing() >= Standing::Passed);
+        Some(match (is_decided, oldest.is_media) {
+            (true, _) => Worth::Wanted,
+            (false, false) => Worth::Signalling,
+            (false, true) => Worth::Media,
+        })
+    }
+
+    /// Gives up the oldest packet that waits, to make room; if it is media of a call that is undecided, all media that wait for that call. False if none waits.
     pub fn drop_oldest(&mut self) -> bool {
         let Some(waiting) = self.held.oldest() else {
             return false;
         };
+        let is_media = self.worth_of_oldest() == Some(Worth::Media);
         let held = &mut self.held;
-        match held.alone(waiting.position) {
-            Some(mut parked) => drop(held.pop(&mut parked)),
-            None => {
-                self.calls.update(waiting.owner, |call| {
-                    call.incomplete += 1;
-                    held.pop(&mut call.chain)
-                });
+        let held_alone = held.alone(waiting.position);
+        let dropped = match held_alone {
+            Some(mut parked) => {
+                held.pop(&mut parked);
+                u32::from(waiting.is_packet())
             }
-        }
+            None => {
+                let dropped = self.calls.update(waiting.owner, |call| match is_media {
+                    true => held.take_media(&mut call.chain),
+                    false => {
+                        held.pop(&mut call.chain);
+                        u32::from(waiting.is_packet())
+                    }
+                });
+                let dropped = dropped.unwrap_or_default();
+                self.lose(waiting.owner, dropped.max(1), is_media);
+                dropped
+            }
+        };
         self.shared.remove(&waiting.position);
-        self.tally.dropped += u64::from(waiting.is_packet());
+        self.tally.dropped += u64::from(dropped);
         true
     }
 
@@ -716,8 +812,11 @@ impl Switchboard {
             self.tally.dropped += self.discard(orphans.chain);
         }
         let now = self.now_ns;
+        // What is wanted waits for room in the tx ring, however long that takes.
         let is_late = |waiting: Waiting<CallRef>| waiting.time_ns + LONGEST_WAIT_NS <= now;
-        while self.held.oldest().is_some_and(is_late) {
+        while self.held.oldest().is_some_and(is_late)
+            && self.worth_of_oldest() < Some(Worth::Wanted)
+        {
             self.drop_oldest();
         }
     }
@@ -855,6 +954,7 @@ mod tests {
                 call_id: id.as_bytes(),
                 signal: Signal { start, dialog },
                 endpoints: &endpoints,
+                formats: &[],
             };
             let mut fields = Fields::default();
             fields.push(Kind::SipUser, user.as_bytes());
@@ -892,7 +992,7 @@ mod tests {
             match fate {
                 Fate::Forward => self.sent.push(number),
                 Fate::Wait => self.board.hold(call, number, 100),
-                Fate::Unwanted | Fate::NoRoom => {}
+                Fate::Unwanted | Fate::NoRoom | Fate::Shed => {}
             }
             self.flush();
             Some(fate)

@@ -51,7 +51,7 @@ impl Desk {
         let header = self.hand.header;
         let token = position.unwrap_or(HAND);
         let is_found = self.analyser.streams.findings.has(token);
-        let mut result = self.follow(means);
+        let result = self.follow(means);
         if is_found {
             return result;
         }
@@ -72,11 +72,6 @@ impl Desk {
                 if !self.analyser.streams.rename(connection, direction, token) {
                     board.unpark(token);
                 }
-            }
-            (Heard::Repeats(call), Some(position)) => self.follow_held(position, &[call], &[]),
-            (Heard::Repeats(call), None) => {
-                let (_, sent) = self.follow_hand(means, &[call], &[]);
-                result = result.and(sent);
             }
             (Heard::NoRoom | Heard::Done, _) => {
                 let is_lost = heard == Heard::NoRoom;
@@ -135,9 +130,13 @@ impl Desk {
         let fate = owner.map(|owner| (owner, board.fate(owner, header.captured_len)));
         let outcome = match fate {
             None | Some((_, Fate::Unwanted)) => self.kept_back(means),
-            Some((_, Fate::NoRoom)) => {
+            Some((_, Fate::NoRoom | Fate::Shed)) => {
                 means.commit.add(Counter::Held, 1);
                 Counter::HeldDropped
+            }
+            // What was captured before goes before.
+            Some((_, Fate::Forward)) if board.has_ready() => {
+                return (self.hold_carrier(means, calls, messages), Ok(()));
             }
             Some((_, Fate::Wait)) => return (self.hold_carrier(means, calls, messages), Ok(())),
             Some((owner, Fate::Forward)) => {
@@ -214,8 +213,9 @@ impl Desk {
         let call = message.call;
         let mut result = Ok(());
         match board.fate(call, 0) {
-            Fate::Unwanted | Fate::NoRoom => return Ok(()),
+            Fate::Unwanted | Fate::NoRoom | Fate::Shed => return Ok(()),
             Fate::Wait => {}
+            Fate::Forward if board.has_ready() => {}
             Fate::Forward => {
                 let headers = origin.decoded();
                 result = self.send_apart(means, call, &header, &headers, &message.block);
@@ -224,18 +224,33 @@ impl Desk {
                 }
             }
         }
-        let board = &mut self.analyser.board;
-        let id = board.calls().get(call).map_or(&[][..], Call::id);
-        let position = Apart::head(carrier, origin, id).and_then(|head| {
+        let calls = self.analyser.board.calls();
+        let id = calls.get(call).map_or(&[][..], Call::id);
+        if let Some(head) = Apart::head(carrier, origin, id) {
             let (queue, header) = (self.hand.queue.to_le_bytes(), header.to_bytes());
-            let parts = [&queue[..], &header, &head, id, &message.block];
-            means.held.append(origin.link_type, &parts).ok()
-        });
-        match position {
-            Some(position) => board.hold(call, position, 0),
-            None => board.shed(call),
+            let record = [&queue[..], &header, &head, id, &message.block].concat();
+            match self.is_restored {
+                true => self.hold_apart(means, call, origin.link_type, &record),
+                // The log goes on behind all that is restored.
+                false => self.late.push((call, origin.link_type, record)),
+            }
         }
         result
+    }
+
+    /// Appends the record of a message to the log of held packets.
+    pub(super) fn hold_apart(
+        &mut self,
+        means: &mut Means<'_>,
+        call: CallRef,
+        link_type: u16,
+        record: &[u8],
+    ) {
+        let board = &mut self.analyser.board;
+        match means.held.append(link_type, &[record]) {
+            Ok(position) => board.hold(call, position, 0),
+            Err(_) => board.shed(call),
+        }
     }
 
     /// Tells of the message in the hand, which was held apart from its packet.

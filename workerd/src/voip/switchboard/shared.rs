@@ -25,7 +25,7 @@ impl Switchboard {
             return self.unpark(position);
         };
         let bytes = self.held.bytes_at(position).unwrap_or_default();
-        let ruling = self.rule(owner, bytes, 2);
+        let ruling = self.rule(owner, bytes, false);
         if calls.len() > 1
             && matches!(ruling.fate, Fate::Wait | Fate::Forward)
             && self.shared.len() < MOST_SHARED
