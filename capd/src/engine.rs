@@ -31,6 +31,8 @@ const BATCH_PART: u64 = 8;
 /// How often counters and state are read from the source: at most, when it runs dry, and at least, when it is busy.
 const REFRESH_IDLE: Duration = Duration::from_millis(100);
 const REFRESH_BUSY: Duration = Duration::from_secs(1);
+/// How long a replay leaves a full ring alone: the worker has read a small part of it by then.
+const FULL_PAUSE: Duration = Duration::from_micros(100);
 
 /// How a capture thread ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -231,6 +233,8 @@ impl Engine {
                     unpublished = 0;
                 }
                 if full_ring == FullRing::Wait {
+                    // At once there would be room for a batch of the worker's, which had to wake this thread for each.
+                    std::thread::sleep(FULL_PAUSE);
                     rings[worker].wait_for_room(LONGEST_BLOCK);
                     pushed = push_inline(&mut rings[worker], &header, packet.data);
                 }

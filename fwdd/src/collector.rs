@@ -30,6 +30,8 @@ pub(crate) const QUEUE: usize = 4;
 /// Packets read from a ring before it is the next one's turn.
 const TURN: usize = 32;
 
+/// Between two looks at the rings while a batch is being filled, at least.
+const SHORTEST_NAP: Duration = Duration::from_micros(200);
 /// Longest sleep: the region's heartbeat is due then.
 const BEAT: Duration = Duration::from_millis(100);
 
@@ -388,7 +390,8 @@ impl Collector {
         }
     }
 
-    /// Sleeps until there is something to do: a packet, the bell, the age of the batch, or the heartbeat.
+    /// Sleeps until there is something to do: a packet, the bell, the age of the batch, or the heartbeat. Once a batch has begun, the rings are
+    /// looked at now and then, ever more seldom, so that workers need not wake this thread for every few packets.
     fn sleep(&self, flushing: bool) {
         let blocked = self.queue.is_none() || self.closed.is_some() || flushing;
         let mut readers = vec![&self.bell];
@@ -400,7 +403,10 @@ impl Collector {
             && !blocked
             && queue.capacity() > 0
         {
-            time = time.min(self.limits.age.saturating_sub(since.elapsed()));
+            let age = since.elapsed();
+            time = time.min(self.limits.age.saturating_sub(age));
+            time = time.min((age / 4).max(SHORTEST_NAP));
+            readers.truncate(1);
         }
         RingReader::wait_any(&readers, time);
     }

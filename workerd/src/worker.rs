@@ -433,30 +433,26 @@ impl Worker {
         }
     }
 
-    /// Handles packets of an rx ring, with their calls.
+    /// Takes packets of an rx ring, and handles them with their calls.
     fn handle(&mut self, queue: usize) -> (Took, Result<(), Full>) {
-        let (suspect, condemned) = (self.suspect, self.condemned);
+        let Work::Calls(desk) = &mut self.work else {
+            return (Took::Nothing, Ok(()));
+        };
         let mut took = Took::Nothing;
-        let mut result = Ok(());
+        let mut reading = Reading {
+            queue,
+            rx: &mut self.regions.rx[queue],
+            worker: &self.regions.worker,
+            commit: &mut self.commit,
+            condemned: self.condemned,
+        };
+        // Where each packet begins, and the last one ends.
+        let mut places = [reading.rx.position(); batch::MOST + 1];
+        let mut taken = 0;
         for number in 0..batch::MOST {
-            let Work::Calls(desk) = &mut self.work else {
-                break;
-            };
-            let mut reading = Reading {
-                queue,
-                rx: &mut self.regions.rx[queue],
-                worker: &self.regions.worker,
-                commit: &mut self.commit,
-                condemned,
-            };
-            let before = reading.rx.position();
             let next = reading.next(number == 0, |_, identity, _, packet| {
                 desk.take(identity, packet.header, &packet.data);
             });
-            if matches!(next, Next::Packet(_)) && !desk.is_due() {
-                reading.rx.unread(before);
-                break;
-            }
             took = match next {
                 Next::Nothing => break,
                 Next::NoPacket => Took::Some,
@@ -466,11 +462,28 @@ impl Worker {
             let Next::Packet(identity) = next else {
                 break;
             };
+            taken = number + 1;
+            places[taken] = reading.rx.position();
+            if is_doubtful(self.suspect, identity) {
+                break;
+            }
+        }
+        desk.prepare();
+        let mut result = Ok(());
+        for number in 0..taken {
             let Some((desk, mut means)) = lend(self) else {
                 break;
             };
+            if !desk.is_due() {
+                self.regions.rx[queue].unread(places[number]);
+                if number == 0 {
+                    took = Took::Nothing;
+                }
+                break;
+            }
             result = desk.handle(&mut means);
-            if result.is_err() || is_doubtful(suspect, identity) {
+            if result.is_err() {
+                self.regions.rx[queue].unread(places[number + 1]);
                 break;
             }
         }

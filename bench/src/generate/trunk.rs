@@ -1,7 +1,8 @@
 //! A trunk full of calls: all of them at the same time, one phase of their lives after the other, so that each phase can be measured alone.
 //!
 //! The calls are those of [`super::calls`], over IPv4. Media come in rounds of 20 ms of packet time, in which each call that speaks sends one packet each way; once in
-//! five seconds of its media a call sends a report each way. Media frames are made once, and then count on: their UDP checksum is left out, as RFC 768 allows.
+//! five seconds of its media a call sends a report each way. To be made faster than they are handled, media packets have their headers made once, which then count on,
+//! all have the same audio, and their UDP checksum is left out, as RFC 768 allows.
 
 use super::Packet;
 use super::calls::{Call, Step};
@@ -28,6 +29,8 @@ const END: u64 = 2;
 const CHECKSUM: usize = 40;
 const SEQUENCE: usize = 44;
 const TIMESTAMP: usize = 46;
+/// Bytes of the headers of a frame of media.
+const HEADERS: usize = 54;
 /// Samples of a packet.
 const SAMPLES: u32 = 160;
 
@@ -146,9 +149,14 @@ pub struct Trunk {
     settings: TrunkSettings,
     /// The phase at hand, by its place in [`Phase::ALL`].
     phase: usize,
-    /// Media of all calls, client's and server's, one frame behind the other.
-    media: Vec<u8>,
-    media_len: usize,
+    /// Headers of the next media packet of all calls, client's and server's.
+    media: Vec<[u8; HEADERS]>,
+    /// A frame of media, whose headers are replaced.
+    audio: Vec<u8>,
+    /// Which calls are wanted.
+    wanted: Vec<bool>,
+    /// Rounds in which calls that are not wanted, and such as are, have spoken before the phase at hand, if they speak in it.
+    heard: [Option<u64>; 2],
     /// Calls that are being set up.
     group: Vec<Call>,
     /// Where the phase stands: round, call, and which of its packets comes next.
@@ -156,6 +164,10 @@ pub struct Trunk {
     call: u64,
     part: u64,
     time_ns: u64,
+    /// Packet time between two packets of media.
+    pace_ns: u64,
+    /// Whether the packet at hand is `audio`, and not `frame`.
+    is_audio: bool,
     frame: Vec<u8>,
 }
 
@@ -172,12 +184,18 @@ impl Trunk {
             settings,
             phase: 0,
             media: Vec::new(),
-            media_len: 0,
+            audio: Vec::new(),
+            wanted: (0..settings.calls)
+                .map(|call| settings.is_wanted(call))
+                .collect(),
+            heard: [None; 2],
             group: Vec::new(),
             round: 0,
             call: 0,
             part: 0,
             time_ns: 0,
+            pace_ns: ROUND_NS / (4 * settings.calls),
+            is_audio: false,
             frame: Vec::new(),
         };
         for number in 0..settings.calls {
@@ -185,10 +203,10 @@ impl Trunk {
             for side in [Side::Client, Side::Server] {
                 call.write(Step::Rtp(side, 0), 0, &mut trunk.frame);
                 trunk.frame[CHECKSUM..CHECKSUM + 2].fill(0);
-                trunk.media.extend_from_slice(&trunk.frame);
+                trunk.media.extend(trunk.frame.first_chunk::<HEADERS>());
             }
         }
-        trunk.media_len = trunk.frame.len();
+        trunk.audio = std::mem::take(&mut trunk.frame);
         Ok(trunk)
     }
 
@@ -203,15 +221,23 @@ impl Trunk {
         (self.round, self.call, self.part) = (0, 0, 0);
         let goes_on = self.phase + 1 < Phase::ALL.len();
         self.phase += usize::from(goes_on);
+        let spoken = [Phase::UnwantedMedia, Phase::WantedMedia].map(|own| {
+            let phases = Phase::ALL[..self.phase].iter();
+            let spoken = phases.filter(|phase| [own, Phase::Media].contains(phase));
+            let speaks = [own, Phase::Media].contains(&self.phase());
+            speaks.then(|| spoken.count() as u64 * self.settings.rounds)
+        });
+        self.heard = spoken;
         goes_on
     }
 
     /// Makes the next packet of the phase at hand. False at its end.
     pub fn advance(&mut self) -> bool {
+        self.is_audio = false;
         match self.phase() {
             Phase::SetUp => self.advance_setup(),
             Phase::End => self.advance_end(),
-            phase => self.advance_media(phase),
+            _ => self.advance_media(),
         }
     }
 
@@ -220,7 +246,10 @@ impl Trunk {
     pub fn packet(&self) -> Packet<'_> {
         Packet {
             time_ns: self.time_ns,
-            bytes: &self.frame,
+            bytes: match self.is_audio {
+                true => &self.audio,
+                false => &self.frame,
+            },
         }
     }
 
@@ -259,22 +288,23 @@ impl Trunk {
         true
     }
 
-    fn advance_media(&mut self, phase: Phase) -> bool {
-        while self.call < self.settings.calls && !self.settings.speaks(self.call, phase) {
-            self.call += 1;
-        }
-        if self.call == self.settings.calls {
-            (self.call, self.round) = (0, self.round + 1);
-            return self.round < self.settings.rounds && self.advance_media(phase);
-        }
-        if self.round >= self.settings.rounds {
-            return false;
-        }
-        let heard = self.settings.heard_before(self.call, phase) + self.round;
+    fn advance_media(&mut self) -> bool {
+        let heard = loop {
+            if self.round == self.settings.rounds {
+                return false;
+            }
+            match self.wanted.get(self.call as usize) {
+                Some(is_wanted) => match self.heard[usize::from(*is_wanted)] {
+                    Some(heard) => break heard + self.round,
+                    None => self.call += 1,
+                },
+                None => (self.call, self.round) = (0, self.round + 1),
+            }
+        };
         // Phases with media follow each other, behind the set-up.
         let round = (self.phase as u64 - 1) * self.settings.rounds + self.round;
         let since = self.settings.groups() * GROUP_NS + round * ROUND_NS;
-        let within = (4 * self.call + self.part) * ROUND_NS / (4 * self.settings.calls);
+        let within = (4 * self.call + self.part) * self.pace_ns;
         self.time_ns = self.start_ns() + since + within;
         match self.part {
             0 | 1 => self.count_on(),
@@ -294,10 +324,9 @@ impl Trunk {
 
     /// Takes the next media packet of the call at hand, and makes the one that comes after it.
     fn count_on(&mut self) {
-        let start = (2 * self.call + self.part) as usize * self.media_len;
-        let frame = &mut self.media[start..start + self.media_len];
-        self.frame.clear();
-        self.frame.extend_from_slice(frame);
+        let frame = &mut self.media[(2 * self.call + self.part) as usize];
+        self.is_audio = true;
+        self.audio[..HEADERS].copy_from_slice(frame);
         let sequence = u16::from_be_bytes([frame[SEQUENCE], frame[SEQUENCE + 1]]).wrapping_add(1);
         frame[SEQUENCE..TIMESTAMP].copy_from_slice(&sequence.to_be_bytes());
         let timestamp = &mut frame[TIMESTAMP..TIMESTAMP + 4];

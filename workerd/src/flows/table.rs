@@ -225,6 +225,18 @@ impl<V: Copy + Default> FlowTable<V> {
         None
     }
 
+    /// What the flow remembers, most likely: it may be another's, and is nothing but a hint at what to fetch. Reads one line of the table that
+    /// [`FlowTable::prepare`] has fetched, and touches the memory itself not at all.
+    #[must_use]
+    #[inline]
+    pub fn guess(&self, probe: &Probe) -> Option<&V> {
+        self.buckets_of(probe).into_iter().find_map(|bucket| {
+            let bucket = &self.buckets[bucket];
+            let found = bucket.places.tagged(probe.tag());
+            (found != 0).then(|| &bucket.entries[found.trailing_zeros() as usize % WAYS].memory)
+        })
+    }
+
     /// What became of flows so far.
     #[must_use]
     pub fn counts(&self) -> Counts {

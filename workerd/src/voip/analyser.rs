@@ -18,7 +18,9 @@ use super::switchboard::{Judge, MediaFlow, Ruling, Switchboard};
 use crate::decode::{Decoded, Transport};
 use crate::detect::{Context, Details, Detector, Flow, Protocol};
 use crate::extract;
-use crate::flows::{Direction, FlowTable, NoMemory, Seed, Signal as Progress, Timeouts, Zone};
+use crate::flows::{
+    Direction, FlowTable, NoMemory, Probe, Seed, Signal as Progress, Timeouts, Zone,
+};
 use crate::rtp::{self, Header};
 use crate::sip::header::Name;
 use crate::sip::message::Message;
@@ -185,6 +187,22 @@ impl Analyser {
         }
     }
 
+    /// How the flow of a packet is found, if it has one.
+    #[inline]
+    #[must_use]
+    pub fn probe(&self, decoded: &Decoded) -> Option<Probe> {
+        self.flows.probe(decoded, Zone::NONE)
+    }
+
+    /// Has fetched what will be looked at for packets with these `probes`: flows, their calls, and the sources of those.
+    pub fn prepare(&mut self, probes: &[Probe]) {
+        self.flows.prepare(probes);
+        let calls = || probes.iter().filter_map(|probe| self.flows.guess(probe));
+        let table = self.board.calls();
+        calls().for_each(|memory| table.prefetch(memory.media.call()));
+        calls().for_each(|memory| table.prefetch_streams(memory.media.call()));
+    }
+
     fn media(&mut self, judge: Judge<'_>, sight: &Sight<'_>, payload: &[u8]) -> Option<Ruling> {
         let time_ns = sight.header.timestamp_ns;
         let probe = self.flows.probe(sight.decoded, Zone::NONE)?;
@@ -193,26 +211,30 @@ impl Analyser {
         let Memory {
             detection, media, ..
         } = flow.memory;
-        let context = Context::decoded(sight.decoded, sight.frame, forward, time_ns)?;
-        let verdict = self.detector.observe(&context, detection);
-        let is_expected = verdict.is_none()
-            && (sight.decoded.ports).is_some_and(|ports| self.settings.expects_media(ports));
-        let ssrc = match verdict.map(|verdict| verdict.protocol) {
-            Some(Protocol::Rtp | Protocol::Srtp | Protocol::Rtcp) => source(payload),
-            None if is_expected || !detection.given_up() => source(payload),
-            _ => None,
+        let header = Header::read(payload);
+        let source = match (header, detection.verdict()) {
+            // Most packets. Detection would learn nothing: what media may turn into does not look like RTP.
+            (Some(header), Some(verdict)) if is_rtp(verdict.protocol) => Some((header.ssrc, true)),
+            _ => {
+                let context = Context::decoded(sight.decoded, sight.frame, forward, time_ns)?;
+                let verdict = self.detector.observe(&context, detection);
+                let is_expected = verdict.is_none()
+                    && (sight.decoded.ports)
+                        .is_some_and(|ports| self.settings.expects_media(ports));
+                let ssrc = match verdict.map(|verdict| verdict.protocol) {
+                    Some(Protocol::Rtp | Protocol::Srtp | Protocol::Rtcp) => source(payload),
+                    None if is_expected || !detection.given_up() => source(payload),
+                    _ => None,
+                };
+                ssrc.map(|ssrc| (ssrc, verdict.is_some() || is_expected))
+            }
         };
-        let is_known = verdict.is_some() || is_expected;
         let bytes = sight.header.captured_len;
-        let ruling = self.board.media(
-            judge,
-            media,
-            sight.decoded,
-            ssrc.map(|ssrc| (ssrc, is_known)),
-            bytes,
-        )?;
+        let ruling = self
+            .board
+            .media(judge, media, sight.decoded, source, bytes)?;
         self.media += 1;
-        if let Some(header) = Header::read(payload) {
+        if let Some(header) = header {
             self.board.hear(ruling.call, &header, time_ns);
         }
         Some(ruling)
@@ -304,6 +326,10 @@ fn sip(payload: &[u8]) -> Option<Message<'_>> {
         .then(|| Message::parse(payload))?
 }
 
+fn is_rtp(protocol: Protocol) -> bool {
+    matches!(protocol, Protocol::Rtp | Protocol::Srtp)
+}
+
 /// The source of RTP or RTCP.
 fn source(payload: &[u8]) -> Option<u32> {
     if rtp::control_type(payload).is_some() {
@@ -315,7 +341,11 @@ fn source(payload: &[u8]) -> Option<u32> {
 
 /// Appends what is told of a packet of the call `call_id`: of a SIP message all of it, of media the Call-ID and the RTP header.
 pub fn put_blocks(payload: &[u8], part: Part, call_id: &[u8], blocks: &mut Vec<u8>) {
-    match (part, sip(payload)) {
+    let message = match part {
+        Part::Signalling => sip(payload),
+        Part::Media => None,
+    };
+    match (part, message) {
         (Part::Signalling, Some(message)) => put_message(&message, call_id, blocks),
         _ => {
             put_call_id(call_id, blocks);

@@ -18,6 +18,7 @@
 use std::collections::HashMap;
 
 use lc_daemon::config::CallSilence;
+use shm_layout::prefetch::prefetch;
 
 use super::call::{Call, MOST_ENDPOINTS, MOST_STREAMS, Role};
 use super::dialog::{Dialogs, State};
@@ -104,6 +105,8 @@ pub struct Calls {
     lists: [(u32, u32); LISTS],
     clock: Clock,
     now_ns: u64,
+    /// No call is to be forgotten before.
+    earliest_ns: u64,
     stamp: u32,
     counts: Counts,
     /// What is learned from others is not told to them.
@@ -129,6 +132,7 @@ impl Calls {
             lists: [(0, 0); LISTS],
             clock: Clock::default(),
             now_ns: 0,
+            earliest_ns: 0,
             stamp: 0,
             counts: Counts::default(),
             is_learning: false,
@@ -227,6 +231,22 @@ impl Calls {
     pub fn get(&self, call: CallRef) -> Option<&Call> {
         let found = self.places.get(call.place as usize)?;
         (call.place != 0 && found.stamp == call.stamp).then_some(found)
+    }
+
+    /// Has a call fetched into the cache.
+    #[inline]
+    pub fn prefetch(&self, call: CallRef) {
+        if let Some(found) = self.places.get(call.place as usize) {
+            prefetch(found);
+        }
+    }
+
+    /// Has the sources of a call's media fetched into the cache, where it is itself.
+    #[inline]
+    pub fn prefetch_streams(&self, call: CallRef) {
+        if let Some(found) = self.get(call) {
+            found.streams.iter().take(2).for_each(prefetch);
+        }
     }
 
     #[inline]
@@ -430,14 +450,26 @@ impl Calls {
 
     /// Forgets a call that has been silent for too long. Packets of it that wait are the caller's to care for; to be called until
     /// nothing comes. One whose packets are about to be forwarded stays.
+    #[inline]
     pub fn expire(&mut self) -> Option<Orphans> {
+        match self.now_ns < self.earliest_ns {
+            true => None,
+            false => self.expire_first(),
+        }
+    }
+
+    fn expire_first(&mut self) -> Option<Orphans> {
+        self.earliest_ns = u64::MAX;
         for list in 0..LISTS {
             loop {
                 let place = self.lists[list].0;
-                let call = self.places.get(place as usize).filter(|_| place != 0);
-                let Some(call) = call.filter(|call| call.deadline_ns <= self.now_ns) else {
+                let Some(call) = self.places.get(place as usize).filter(|_| place != 0) else {
                     break;
                 };
+                if call.deadline_ns > self.now_ns {
+                    self.earliest_ns = self.earliest_ns.min(call.deadline_ns);
+                    break;
+                }
                 if call.ready_at.is_some() {
                     self.delist(place);
                     self.enlist(place);
@@ -448,6 +480,7 @@ impl Calls {
                     State::Over => self.counts.ended += counted,
                     _ => self.counts.timed_out += counted,
                 }
+                self.earliest_ns = 0;
                 return Some(self.forget(place));
             }
         }
@@ -555,6 +588,7 @@ impl Calls {
         let list = list_of(state, call.standing >= Standing::Passed);
         call.deadline_ns = now + self.silence_ns[state as usize];
         call.list = list as u8;
+        self.earliest_ns = self.earliest_ns.min(call.deadline_ns);
         let (first, last) = self.lists[list];
         (call.previous, call.next) = (last, 0);
         if last == 0 {

@@ -10,6 +10,9 @@
 //! rx ring that it came from. So a successor learns what was told, looks once more at what is held ([`Desk::round`] does so first), and goes on with the
 //! rx ring: each packet is forwarded once.
 //!
+//! Packets come in batches, in two steps: all of them are *taken*, that is copied out of shared memory, decoded, and what is known of their flows and calls fetched into the
+//! cache ([`Desk::prepare`]); then one after the other is *handled*.
+//!
 //! Each packet is looked at once. One that finds the tx ring full is held, although its call is wanted, and goes first when there is room.
 
 mod carriers;
@@ -41,6 +44,7 @@ use crate::describe::Described;
 use crate::detect::Protocol;
 use crate::emit::{Judged, Outgoing, emit};
 use crate::esp::EspNull;
+use crate::flows::Probe;
 use crate::fragments::{self, Fragments, Limits, Offered};
 use crate::interfaces::InterfaceNames;
 use crate::matcher::{Fields, Matches, Verdict};
@@ -60,6 +64,16 @@ pub struct Desk {
     analyser: Analyser,
     journal: Journal,
     hand: Hand,
+    /// Looks into ESP that is not encrypted.
+    esp: EspNull,
+    /// Packets that are taken, and how many; the first of them are handled already. The rest are empty hands.
+    taken: Vec<Hand>,
+    in_batch: usize,
+    handled: usize,
+    /// Those of the packets that are taken.
+    probes: Vec<Probe>,
+    /// What becomes of packets that nobody asks for, by the filters of a generation and whether BPF filters act.
+    kept_back: Option<((u64, bool), Counter)>,
     /// To judge nothing, for the sake of the policy.
     matches: Matches,
     blocks: Vec<u8>,
@@ -86,14 +100,13 @@ pub struct Desk {
     awaits: Option<u64>,
 }
 
-/// The packet at hand, copied out of shared memory.
+/// A packet, copied out of shared memory.
 struct Hand {
     queue: u16,
     header: PacketHeader,
     /// Its bytes, and perhaps more behind them.
     frame: Vec<u8>,
     decoded: Decoded,
-    esp: EspNull,
     /// A record of the log of held packets.
     record: Vec<u8>,
     /// Whether it is no packet, but what is told of a message apart from its packet ([`Apart`](super::apart::Apart)); the frame is that then.
@@ -160,6 +173,12 @@ impl Desk {
             analyser,
             journal: Journal::new(peers),
             hand: Hand::new(),
+            esp: EspNull::new(Esp::default()),
+            taken: Vec::new(),
+            in_batch: 0,
+            handled: 0,
+            probes: Vec::new(),
+            kept_back: None,
             matches: Matches::default(),
             blocks: Vec::new(),
             fragments: Fragments::new(Limits::default()),
@@ -180,7 +199,7 @@ impl Desk {
     /// The same, but looks into ESP that is not encrypted.
     #[must_use]
     pub fn with_esp(mut self, esp: Esp) -> Self {
-        self.hand.esp = EspNull::new(esp);
+        self.esp = EspNull::new(esp);
         self
     }
 
@@ -260,20 +279,27 @@ impl Desk {
         is_awaited || waits && self.progress > slowest + MOST_AHEAD
     }
 
-    /// Whether the packet in the hand can be handled. Where time leaps, packets that wait would be given up for their age, although the others only have to come as far: this packet has to
-    /// come again when [`Desk::is_ahead`] says so.
+    /// Whether the next of the packets that are taken can be handled; if not, it and those behind it are given back. Where time leaps, packets that wait would be given up for their age,
+    /// although the others only have to come as far: this packet has to come again when [`Desk::is_ahead`] says so.
     pub fn is_due(&mut self) -> bool {
+        let Some(next) = self.taken[..self.in_batch].get(self.handled) else {
+            return false;
+        };
         let PacketHeader {
             sequence,
             timestamp_ns,
             ..
-        } = self.hand.header;
+        } = next.header;
         let silence_ns = timestamp_ns.abs_diff(self.latest_ns);
         let leaps = silence_ns > LONG_LEAP_NS || silence_ns > LEAP_NS && self.has_waiting();
         self.awaits = leaps.then_some(sequence);
         // Others may wait for this worker in turn.
         self.passed(sequence);
-        !self.is_ahead()
+        let is_due = !self.is_ahead();
+        if !is_due {
+            self.give_back();
+        }
+        is_due
     }
 
     /// Whether others wait to hear how far this worker has come.
@@ -294,27 +320,52 @@ impl Desk {
         self.progress = self.progress.max(sequence);
     }
 
-    /// Takes a packet into its hand, to be handled next.
+    /// Takes a packet, to be handled behind those that were taken before.
     pub fn take(&mut self, identity: InProgress, header: PacketHeader, data: &SharedBytes<'_>) {
-        let frame = self.hand.room(data.len());
-        data.copy_to(frame);
-        self.hand.is_apart = false;
-        self.hand.queue = u16::from(identity.queue);
-        self.hand.header = header;
+        if self.in_batch == self.taken.len() {
+            self.taken.push(Hand::new());
+        }
+        let hand = &mut self.taken[self.in_batch];
+        hand.is_apart = false;
+        hand.queue = u16::from(identity.queue);
+        hand.header = header;
+        data.copy_to(hand.room(data.len()));
+        hand.decode(&mut self.esp);
+        self.probes.extend(self.analyser.probe(&hand.decoded));
+        self.in_batch += 1;
     }
 
-    /// Handles the packet in its hand, and counts it.
+    /// Has fetched what is known of the packets that are taken.
+    pub fn prepare(&mut self) {
+        self.analyser.prepare(&self.probes);
+    }
+
+    /// Handles the next of the packets that are taken, and counts it.
     ///
     /// # Errors
-    /// [`Full::Now`]: the tx ring has no room. The packet waits, and is done with.
+    /// [`Full::Now`]: the tx ring has no room. The packet waits, and is done with; those behind it are given back.
     pub fn handle(&mut self, means: &mut Means<'_>) -> Result<(), Full> {
+        std::mem::swap(&mut self.hand, &mut self.taken[self.handled]);
+        self.handled += 1;
+        if self.handled == self.in_batch {
+            self.give_back();
+        }
         let bytes = u64::from(self.hand.header.captured_len);
         means.commit.add(Counter::Received, 1);
         means.commit.add(Counter::ReceivedBytes, bytes);
         let load = load(means).max(Load::of_held(means.held));
         self.analyser.board.bear(load);
-        self.look(means, None)?;
-        self.flush(means)
+        let result = self.look(means, None).and_then(|()| self.flush(means));
+        if result.is_err() {
+            self.give_back();
+        }
+        result
+    }
+
+    /// No packet is taken any more.
+    fn give_back(&mut self) {
+        (self.in_batch, self.handled) = (0, 0);
+        self.probes.clear();
     }
 
     /// Before a commit: tells what has changed, and counts what happened.
@@ -427,6 +478,8 @@ impl Desk {
             means.commit.add(Counter::HeldReleased, 1);
             return Some(end);
         }
+        means.worker.set_in_progress(Some(self.hand.identity()));
+        self.hand.decode(&mut self.esp);
         // What finds no room in the tx ring waits where it lies.
         let _ = self.look(means, Some(start));
         Some(end)
@@ -438,7 +491,6 @@ impl Desk {
         let header = self.hand.header;
         self.progress = self.progress.max(header.sequence + 1);
         self.latest_ns = header.timestamp_ns;
-        self.hand.decode();
         let decoded = &self.hand.decoded;
         if position.is_none() {
             means
@@ -532,7 +584,7 @@ impl Desk {
                 self.parts.clear();
                 self.parts.extend_from_slice(whole.tokens);
                 let time_ns = header.timestamp_ns;
-                let inner = self.hand.esp.open(&whole.decoded, whole.bytes, time_ns);
+                let inner = self.esp.open(&whole.decoded, whole.bytes, time_ns);
                 let decoded = inner.unwrap_or(whole.decoded);
                 let sight = Sight {
                     header: &header,
@@ -561,7 +613,7 @@ impl Desk {
                         let hand = &mut self.hand;
                         let has_ports = |position: &&Position| {
                             let found = hand.recall(means.held, **position);
-                            hand.decode();
+                            hand.decode(&mut self.esp);
                             found.is_ok() && hand.decoded.ports.is_some()
                         };
                         let first = self.parts.iter().find(has_ports);
@@ -633,7 +685,7 @@ impl Desk {
                         self.analyser.board.forwarded(owner);
                         continue;
                     }
-                    self.hand.decode();
+                    self.hand.decode(&mut self.esp);
                     let part = analyser::part_of(&self.hand.sight());
                     let sharers = self.analyser.board.sharers(position);
                     let sharers = sharers.map(<[CallRef]>::to_vec).unwrap_or_default();
@@ -785,15 +837,25 @@ impl Desk {
     }
 
     /// How packets count that nobody asks for.
+    #[inline]
     fn kept_back(&mut self, means: &Means<'_>) -> Counter {
         let Judge {
             filters,
             bpf_active,
         } = means.judge;
-        let nothing = (&Decoded::default(), &Fields::default());
-        match filters.judge(nothing.0, nothing.1, bpf_active, &mut self.matches) {
-            Verdict::Denied => Counter::FilteredByPolicy,
-            _ => Counter::FilteredNoMatch,
+        let by = (filters.generation(), bpf_active);
+        match self.kept_back {
+            Some((known, counter)) if known == by => counter,
+            _ => {
+                let nothing = (&Decoded::default(), &Fields::default());
+                let verdict = filters.judge(nothing.0, nothing.1, bpf_active, &mut self.matches);
+                let counter = match verdict {
+                    Verdict::Denied => Counter::FilteredByPolicy,
+                    _ => Counter::FilteredNoMatch,
+                };
+                self.kept_back = Some((by, counter));
+                counter
+            }
         }
     }
 }
@@ -805,7 +867,6 @@ impl Hand {
             header: PacketHeader::from_bytes(0, &[0; HEADER_BYTES]),
             frame: Vec::new(),
             decoded: Decoded::default(),
-            esp: EspNull::new(Esp::default()),
             record: Vec::new(),
             is_apart: false,
         }
@@ -827,15 +888,15 @@ impl Hand {
         InProgress::new(usize::from(self.queue), self.header.sequence)
     }
 
-    fn decode(&mut self) {
+    fn decode(&mut self, esp: &mut EspNull) {
         #[cfg(debug_assertions)]
         crate::poison::taste(self.frame());
         let decoded = decode(self.header.link_type, self.frame());
         self.decoded = decoded;
-        if self.esp.concerns(&decoded) {
+        if esp.concerns(&decoded) {
             let frame = self.frame.get(..self.header.captured_len as usize);
             let time_ns = self.header.timestamp_ns;
-            let inner = frame.and_then(|frame| self.esp.open(&decoded, frame, time_ns));
+            let inner = frame.and_then(|frame| esp.open(&decoded, frame, time_ns));
             self.decoded = inner.unwrap_or(decoded);
         }
     }

@@ -120,7 +120,7 @@ fn media_before_their_signalling_become_its() {
             .iter()
             .all(|packet| packet.call_id() == "c")
     );
-    let media = harness.arrived()[0].metadata().rtp.clone().unwrap();
+    let media = harness.arrived()[0].metadata().rtp.unwrap();
     assert_eq!((media.ssrc, media.sequence), (0xabcd, 1));
 }
 

@@ -81,6 +81,15 @@ pub struct MediaFlow {
     expectations: u32,
 }
 
+impl MediaFlow {
+    /// The call that it was media of when it was last looked for.
+    #[must_use]
+    #[inline]
+    pub fn call(&self) -> CallRef {
+        self.call
+    }
+}
+
 /// What became of packets that waited, and are not forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tally {
