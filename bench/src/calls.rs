@@ -157,9 +157,12 @@ const ETHERNET: u16 = 1;
 pub fn measure(plan: &Plan, signals: &Signals) -> Result<Report, CallsError> {
     let reckoned = reckon(plan.trunk)?;
     let folder = RunFolder::new()?;
-    let filters = folder.write("filters.toml", &filter_file(plan.trunk))?;
+    let filters = match plan.trunk.wanted().next() {
+        Some(_) => Some(folder.write("filters.toml", &filter_file(plan.trunk))?),
+        None => None,
+    };
     let discard = ["--discard".as_ref()];
-    let sink = Sink::start(&plan.programs, &folder, Some(&filters), &discard)?;
+    let sink = Sink::start(&plan.programs, &folder, filters.as_deref(), &discard)?;
     let mib = (plan.trunk.calls * MOST_BYTES) >> 20;
     let mut settings = vec![
         "hunter.mode = \"voip\"".to_owned(),

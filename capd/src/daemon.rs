@@ -18,6 +18,7 @@ use shm_layout::session::Session;
 use crate::absence::Watch;
 use crate::bpf::{Expression, FilterError};
 use crate::broker::{self, Broker, ListenError, Snapshots};
+use crate::calls::Listener;
 use crate::control::Control;
 use crate::engine::{CaptureThread, Ending};
 use crate::pushed::{Following, PushedFilters};
@@ -194,7 +195,14 @@ pub fn run(
     )?;
     // A predecessor's filters hold from the first packet on.
     filters.follow();
-    let threads = start(sources, &regions, &session, &control, gap)?;
+    let threads = start(
+        sources,
+        &regions,
+        &session,
+        &control,
+        gap,
+        config.mode == Mode::Voip && config.workers > 1,
+    )?;
     let mut held_back = config.waits_for_filters();
     ready::ready(if held_back {
         "waiting for filters"
@@ -277,6 +285,7 @@ fn start(
     session: &Arc<OwnedRegion<Session>>,
     control: &Arc<Control>,
     gap: Option<Duration>,
+    follows_calls: bool,
 ) -> Result<Vec<JoinHandle<Ending>>, StartError> {
     let mut threads = Vec::new();
     for (queue, source) in sources.into_iter().enumerate() {
@@ -285,6 +294,10 @@ fn start(
             queue,
             source,
             rings: regions.rx_rings(queue as u16)?,
+            listener: match follows_calls {
+                true => Some(Listener::new(regions.calls()?)),
+                false => None,
+            },
             session: Arc::clone(session),
             control: Arc::clone(control),
             resume_at: session.queue_commit(queue, regions.geometry().workers)?,

@@ -20,9 +20,10 @@ use shm_layout::region::OwnedRegion;
 use shm_layout::ring::{Full, PREAMBLE, RingWriter};
 use shm_layout::session::{QueueCommit, QueueState, Session};
 
+use crate::calls::Listener;
 use crate::control::Control;
 use crate::source::{FullRing, LONGEST_BLOCK, Poll, Predecessor, Source, SourceError, State};
-use crate::steer::Steering;
+use crate::steer::{Route, Steering};
 
 /// Most packets between two publications.
 const BATCH: usize = 1024;
@@ -53,6 +54,8 @@ pub(crate) struct CaptureThread {
     pub(crate) rings: Vec<RingWriter>,
     pub(crate) session: Arc<OwnedRegion<Session>>,
     pub(crate) control: Arc<Control>,
+    /// Where calls are followed: what the workers tell of them.
+    pub(crate) listener: Option<Listener>,
     /// The last commit of the predecessor, or all zero.
     pub(crate) resume_at: QueueCommit,
     /// Time without a capture thread before this one, if there was one.
@@ -75,6 +78,10 @@ impl CaptureThread {
             ring.resume(self.resume_at.head(worker));
         }
         let steering = Steering::new(self.rings.len() as u32);
+        let steering = match self.listener {
+            Some(_) => steering.with_media(),
+            None => steering,
+        };
         let commit = self.resume_at.clone();
         let mut engine = Engine {
             steering,
@@ -204,19 +211,27 @@ impl Engine {
             source,
             rings,
             session,
+            listener,
             ..
         } = thread;
         let away = session.workers_away();
         if away != steering.away() {
             steering.divert(away);
         }
+        if let Some(listener) = listener {
+            listener.listen(steering);
+        }
         let full_ring = source.full_ring();
         let most_bytes = rings.first().map_or(0, RingWriter::capacity) / BATCH_PART;
         let before = commit.sequence();
         let mut unpublished = 0;
         let polled = source.poll(BATCH, &mut |packet| {
-            let hash = steering.flow_hash(packet.link_type, packet.data, packet.timestamp_ns);
-            let worker = steering.worker(hash);
+            let Route {
+                flow_hash,
+                worker,
+                home,
+                is_media,
+            } = steering.route(packet.link_type, packet.data, packet.timestamp_ns);
             let header = PacketHeader {
                 sequence: packet.sequence,
                 timestamp_ns: packet.timestamp_ns,
@@ -224,7 +239,7 @@ impl Engine {
                 original_len: packet.original_length,
                 link_type: packet.link_type,
                 interface: packet.interface,
-                flow_hash: hash,
+                flow_hash,
             };
             let mut pushed = push_inline(&mut rings[worker], &header, packet.data);
             if pushed == Err(Full::Now) {
@@ -242,8 +257,10 @@ impl Engine {
             match pushed {
                 Ok(()) => {
                     commit.count_steered(worker);
-                    if !away.is_empty() && worker != steering.home(hash) {
-                        steered_away[steering.home(hash)] += 1;
+                    if worker != home {
+                        steered_away[home] += 1;
+                    } else if is_media {
+                        commit.add(CaptureCounter::SteeredMedia, 1);
                     }
                 }
                 Err(Full::Always) => commit.add(CaptureCounter::TooLong, 1),

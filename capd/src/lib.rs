@@ -27,6 +27,7 @@ pub mod steer;
 mod absence;
 mod arguments;
 mod broker;
+mod calls;
 mod control;
 mod daemon;
 mod engine;

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use lc_daemon::fd_store;
 use shm_layout::forwarder::Forwarder;
 use shm_layout::layout::{Geometry, Kind, RegionId};
+use shm_layout::log::LogReader;
 use shm_layout::region::{self, Backing, OwnedRegion, Pages, Region, RegionError};
 use shm_layout::ring::RingWriter;
 use shm_layout::session::{InterfaceInfo, Session};
@@ -107,6 +108,13 @@ impl Regions {
         let ids =
             (0..self.geometry.workers).map(|worker| RegionId::of_worker(Kind::Worker, worker));
         ids.map(|id| Region::attach(self.writable(id)?, id))
+            .collect()
+    }
+
+    /// What each worker tells of calls.
+    pub(crate) fn calls(&self) -> Result<Vec<LogReader>, RegionError> {
+        let ids = (0..self.geometry.workers).map(|worker| RegionId::of_worker(Kind::Calls, worker));
+        ids.map(|id| LogReader::attach(id, self.writable(id)?))
             .collect()
     }
 

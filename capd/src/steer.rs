@@ -13,17 +13,23 @@
 //! ESP is not looked into, encrypted or not: what two ends send each other in it, under whatever SPI, goes to one worker, and so do both
 //! directions of every flow in it.
 //!
+//! Where calls are followed, UDP flows that begin where a worker expects media go to that worker (`media`), unless it is away.
+//!
 //! Packets that are not IP are hashed by their MAC addresses and EtherType; what cannot be read at all hashes to 0.
 //!
 //! The hash takes any bytes: it never panics, and looks at a bounded number of headers.
 
 mod fragments;
+mod media;
 mod tunnel;
+
+use std::net::IpAddr;
 
 use shm_layout::layout::MAX_WORKERS;
 use shm_layout::shares::WorkerSet;
 
 use fragments::{Followers, Fragment};
+use media::Media;
 
 /// Headers that are looked through at most, of each kind: VLAN tags and MPLS labels, IPv6 extension headers.
 const MAX_TAGS: usize = 8;
@@ -43,6 +49,21 @@ pub struct Steering {
     /// The worker of each bucket.
     table: [u8; BUCKETS],
     followers: Followers,
+    /// Where calls are followed.
+    media: Option<Box<Media>>,
+}
+
+/// Where a packet goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The hash of its flow.
+    pub flow_hash: u32,
+    /// The worker that gets it.
+    pub worker: usize,
+    /// The worker that would get it if none were away.
+    pub home: usize,
+    /// Whether its home has the call that it is media of, and is not the worker that the hash picks.
+    pub is_media: bool,
 }
 
 impl Steering {
@@ -53,16 +74,63 @@ impl Steering {
             away: WorkerSet::NONE,
             table: [0; BUCKETS],
             followers: Followers::default(),
+            media: None,
         };
         steering.divert(WorkerSet::NONE);
         steering
+    }
+
+    /// The same, but media go to the worker that has their call, as far as [`Steering::expect_media`] tells.
+    pub fn with_media(mut self) -> Self {
+        self.media = Some(Box::new(Media::new()));
+        self
+    }
+
+    /// `worker` has a call that expects media at this address and port.
+    pub fn expect_media(&mut self, address: IpAddr, port: u16, worker: usize) {
+        let known = u8::try_from(worker)
+            .ok()
+            .filter(|_| worker < self.workers as usize);
+        if let (Some(media), Some(worker)) = (&mut self.media, known) {
+            media.expect(place(address_number(address), port.into()), worker);
+        }
+    }
+
+    /// Where a packet captured at `time_ns` goes.
+    #[inline]
+    pub fn route(&mut self, link_type: u16, data: &[u8], time_ns: u64) -> Route {
+        let (flow_hash, ends) = match read(link_type, data) {
+            Seen::Flow(Flow { hash, ends }) => (hash, ends),
+            Seen::Fragment(fragment) => (self.followers.flow_hash(&fragment, time_ns), None),
+        };
+        let picked = self.home(flow_hash);
+        let called = (self.media.as_mut())
+            .and_then(|media| media.worker(flow_hash, ends, time_ns))
+            .filter(|worker| *worker != picked);
+        match called {
+            None => Route {
+                flow_hash,
+                worker: self.worker(flow_hash),
+                home: picked,
+                is_media: false,
+            },
+            Some(home) => Route {
+                flow_hash,
+                worker: match self.away.contains(home) {
+                    true => self.worker(flow_hash),
+                    false => home,
+                },
+                home,
+                is_media: true,
+            },
+        }
     }
 
     /// The flow hash of a packet captured at `time_ns`: [`flow_hash`], but fragments have their first one's.
     #[inline]
     pub fn flow_hash(&mut self, link_type: u16, data: &[u8], time_ns: u64) -> u32 {
         match read(link_type, data) {
-            Seen::Flow(hash) => hash,
+            Seen::Flow(flow) => flow.hash,
             Seen::Fragment(fragment) => self.followers.flow_hash(&fragment, time_ns),
         }
     }
@@ -122,7 +190,7 @@ fn score(bucket: usize, worker: usize) -> u64 {
 #[inline]
 pub fn flow_hash(link_type: u16, data: &[u8]) -> u32 {
     match read(link_type, data) {
-        Seen::Flow(hash) => hash,
+        Seen::Flow(flow) => flow.hash,
         Seen::Fragment(fragment) => fragment.between,
     }
 }
@@ -130,8 +198,21 @@ pub fn flow_hash(link_type: u16, data: &[u8]) -> u32 {
 /// What is hashed of a packet.
 #[derive(Clone, Copy, Debug)]
 enum Seen {
-    Flow(u32),
+    Flow(Flow),
     Fragment(Fragment),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Flow {
+    hash: u32,
+    /// The hashes of source and destination, of UDP.
+    ends: Option<[u64; 2]>,
+}
+
+impl Flow {
+    fn of(hash: u32) -> Self {
+        Self { hash, ends: None }
+    }
 }
 
 #[inline(always)]
@@ -155,7 +236,7 @@ fn read(link_type: u16, data: &[u8]) -> Seen {
             protocol,
         } => mix(0, 0, 0, 0, u64::from(protocol) | OTHER),
     };
-    Seen::Flow(hash)
+    Seen::Flow(Flow::of(hash))
 }
 
 /// Keeps EtherTypes apart from IP protocols in the hash.
@@ -259,7 +340,7 @@ fn by_version(packet: &[u8]) -> Network<'_> {
 #[inline(always)]
 fn ipv4(packet: &[u8], tunnels: u8) -> Seen {
     let Some(header) = packet.first_chunk::<20>() else {
-        return Seen::Flow(0);
+        return Seen::Flow(Flow::of(0));
     };
     let ends = Ends {
         source: be32(header, 12).into(),
@@ -284,12 +365,12 @@ fn ipv4(packet: &[u8], tunnels: u8) -> Seen {
 #[inline(always)]
 fn ipv6(packet: &[u8], tunnels: u8) -> Seen {
     let Some(header) = packet.first_chunk::<40>() else {
-        return Seen::Flow(0);
+        return Seen::Flow(Flow::of(0));
     };
     let (protocol, upper) = ipv6_upper_layer(packet, header[6]);
     let ends = Ends {
-        source: fold(be64(header, 8) ^ END, be64(header, 16) ^ FLOW),
-        destination: fold(be64(header, 24) ^ END, be64(header, 32) ^ FLOW),
+        source: number_v6(be64(header, 8), be64(header, 16)),
+        destination: number_v6(be64(header, 24), be64(header, 32)),
         protocol,
     };
     match upper {
@@ -300,7 +381,7 @@ fn ipv6(packet: &[u8], tunnels: u8) -> Seen {
             };
             upper_layer(ends, packet, at, Some(end), tunnels)
         }
-        Upper::CutOff => Seen::Flow(ends.hash(0, 0)),
+        Upper::CutOff => Seen::Flow(Flow::of(ends.hash(0, 0))),
         Upper::Fragment { id, first } => fragment(ends, id, first, packet, tunnels),
     }
 }
@@ -335,7 +416,14 @@ fn upper_layer(ends: Ends, packet: &[u8], at: usize, end: Option<usize>, tunnels
     {
         return seen;
     }
-    Seen::Flow(ends.hash(source.into(), destination.into()))
+    let (a, b) = (
+        place(ends.source, source.into()),
+        place(ends.destination, destination.into()),
+    );
+    Seen::Flow(Flow {
+        hash: meet(a, b, ends.protocol.into()),
+        ends: (ends.protocol == UDP).then_some([a, b]),
+    })
 }
 
 /// A fragment, whose payload starts at `first` if it is the first one.
@@ -343,7 +431,7 @@ fn upper_layer(ends: Ends, packet: &[u8], at: usize, end: Option<usize>, tunnels
 fn fragment(ends: Ends, id: u32, first: Option<usize>, packet: &[u8], tunnels: u8) -> Seen {
     // The lengths of a first fragment are not its datagram's.
     let flow = first.map(|at| match upper_layer(ends, packet, at, None, tunnels) {
-        Seen::Flow(hash) => hash,
+        Seen::Flow(flow) => flow.hash,
         Seen::Fragment(inner) => inner.flow.unwrap_or(inner.between),
     });
     let between = ends.hash(0, 0);
@@ -414,8 +502,18 @@ const FLOW: u64 = 0xd1b5_4a32_d192_ed03;
 /// Hashes two ends, each an address and a port, to the same value in either order.
 #[inline]
 fn mix(address_a: u64, address_b: u64, port_a: u64, port_b: u64, protocol: u64) -> u32 {
-    let a = fold(address_a ^ END, port_a ^ FLOW);
-    let b = fold(address_b ^ END, port_b ^ FLOW);
+    meet(place(address_a, port_a), place(address_b, port_b), protocol)
+}
+
+/// The hash of an end: an address, as a number, and a port.
+#[inline]
+fn place(address: u64, port: u64) -> u64 {
+    fold(address ^ END, port ^ FLOW)
+}
+
+/// The same hash for two ends in either order.
+#[inline]
+fn meet(a: u64, b: u64, protocol: u64) -> u32 {
     // The sum is symmetric and, unlike exclusive or, does not vanish for equal ends.
     let hash = fold(a.wrapping_add(b) ^ FLOW, END ^ protocol);
     (hash >> 32) as u32
@@ -427,6 +525,25 @@ fn fold(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
     (product >> 64) as u64 ^ product as u64
 }
+
+/// An IPv6 address as a number.
+#[inline]
+fn number_v6(high: u64, low: u64) -> u64 {
+    fold(high ^ END, low ^ FLOW)
+}
+
+/// An address as the headers of packets give it.
+fn address_number(address: IpAddr) -> u64 {
+    match address {
+        IpAddr::V4(address) => u32::from(address).into(),
+        IpAddr::V6(address) => {
+            let octets = address.octets();
+            number_v6(be64(&octets, 0), be64(&octets, 8))
+        }
+    }
+}
+
+const UDP: u8 = 17;
 
 /// The number in up to 8 big-endian bytes.
 fn number(bytes: &[u8]) -> u64 {
@@ -468,8 +585,10 @@ pub fn fuzz(link_type: u16, data: &[u8]) {
     let hashes = [
         flow_hash(link_type, data),
         steering.flow_hash(link_type, data, 0),
+        steering.route(link_type, data, 0).flow_hash,
     ];
-    assert!(hashes.map(|hash| steering.worker(hash)) <= [usize::from(link_type % 64); 2]);
+    let most = usize::from(link_type % 64);
+    assert!(hashes.iter().all(|hash| steering.worker(*hash) <= most));
 }
 
 #[cfg(test)]
@@ -914,6 +1033,79 @@ mod tests {
                 .all(|worker| (least..=most).contains(&buckets[*worker])),
             "{buckets:?}"
         );
+    }
+
+    #[test]
+    fn media_go_to_the_worker_of_their_call_unless_it_is_away() {
+        for (version, called) in [(4, 1), (4, 2), (6, 0), (6, 3)] {
+            let mut steering = Steering::new(4).with_media();
+            let (a, b) = ([10, 0, 0, 1], [10, 0, 0, 2]);
+            let wide = |address: [u8; 4]| <[u8; 16]>::try_from(address.repeat(4)).unwrap();
+            let packet = |from: [u8; 4], from_port: u16, to: [u8; 4], port: u16| match version {
+                4 => v4(17, (from, from_port), (to, port), 0, 0),
+                _ => v6(17, (wide(from), from_port), (wide(to), port), &[]),
+            };
+            let address = match version {
+                4 => IpAddr::from(b),
+                _ => IpAddr::from(wide(b)),
+            };
+            let begun = packet(a, 1000, b, 4000);
+            let picked = steering.route(12, &begun, 0);
+            steering.expect_media(address, 4000, called);
+            assert_eq!(steering.route(12, &begun, 1), picked, "it has begun");
+            for (n, (from_port, port)) in [(2001, 4000), (2002, 4000), (2003, 4001)]
+                .into_iter()
+                .enumerate()
+            {
+                let there = packet(a, from_port, b, port);
+                let back = packet(b, port, a, from_port);
+                let hash = flow_hash(12, &there);
+                let expected = match port {
+                    4000 => called,
+                    _ => steering.home(hash),
+                };
+                for (time, packet) in [(2, &there), (3, &back), (4, &there)] {
+                    let route = steering.route(12, packet, time + n as u64);
+                    assert_eq!((route.worker, route.home), (expected, expected));
+                    assert_eq!(route.is_media, expected != steering.home(hash));
+                    assert_eq!(route.flow_hash, hash);
+                }
+            }
+            steering.divert(WorkerSet::NONE.with(called));
+            let there = packet(a, 2001, b, 4000);
+            let route = steering.route(12, &there, 9);
+            assert_ne!(route.worker, called);
+            assert_eq!(route.home, called);
+            steering.divert(WorkerSet::NONE);
+            assert_eq!(steering.route(12, &there, 10).worker, called);
+        }
+    }
+
+    #[test]
+    fn media_in_tunnels_and_fragments_go_to_the_worker_of_their_call() {
+        let (a, b) = ([10, 0, 0, 1], [10, 0, 0, 2]);
+        let inner = v4(17, (a, 2000), (b, 4000), 0, 0);
+        let called = (steer_home(&inner) + 1) % 4;
+        let mut steering = Steering::new(4).with_media();
+        steering.expect_media(b.into(), 4000, called);
+        let mut outer = v4(4, (a, 0), (b, 0), 0, 0)[..20].to_vec();
+        outer.extend(&inner);
+        assert_eq!(steering.route(12, &outer, 0).worker, called);
+        // TCP to the same place is no media.
+        let tcp = v4(6, (a, 2000), (b, 4000), 0, 0);
+        assert!(!steering.route(12, &tcp, 0).is_media);
+        let first = v4(17, (a, 2000), (b, 4000), 0x2000, 0);
+        let second = v4(17, (a, 0), (b, 0), 0x0002, 0);
+        assert_eq!(steering.route(12, &first, 1).worker, called);
+        assert_eq!(steering.route(12, &second, 1).worker, called);
+        // A worker that is none, as by a damaged log.
+        steering.expect_media(b.into(), 5000, 4);
+        let other = v4(17, (a, 2000), (b, 5000), 0, 0);
+        assert!(!steering.route(12, &other, 2).is_media);
+    }
+
+    fn steer_home(packet: &[u8]) -> usize {
+        Steering::new(4).home(flow_hash(12, packet))
     }
 
     #[test]

@@ -9,6 +9,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -21,6 +23,7 @@ use lc_daemon::attach::{
     AttachError, Broker, ForwarderRegions, Observer, PROTOCOL, Reply, Request, Role, SOCKET,
     WorkerRegions, receive, send,
 };
+use lc_daemon::calls_log::CALL;
 use lc_daemon::config::Config;
 use lc_daemon::exit::Exit;
 use lc_daemon::signals::{Signals, Stop};
@@ -72,6 +75,14 @@ struct Memory {
     flows: u32,
     full_ring: FullRing,
     filter: Expression,
+    gate: Option<Arc<Gate>>,
+}
+
+/// How far a source may go, and how often it was asked.
+#[derive(Default)]
+struct Gate {
+    limit: AtomicU32,
+    polls: AtomicU32,
 }
 
 impl Memory {
@@ -82,7 +93,13 @@ impl Memory {
             flows,
             full_ring,
             filter: Expression::default(),
+            gate: None,
         }
+    }
+
+    fn behind(mut self, gate: &Arc<Gate>) -> Self {
+        self.gate = Some(Arc::clone(gate));
+        self
     }
 }
 
@@ -126,9 +143,16 @@ impl Source for Memory {
     }
 
     fn poll(&mut self, max: usize, deliver: &mut Deliver<'_>) -> Result<Poll, SourceError> {
+        if let Some(gate) = &self.gate {
+            gate.polls.fetch_add(1, Ordering::SeqCst);
+        }
         for _ in 0..max {
             if self.next == self.count {
                 return Ok(Poll::Finished);
+            }
+            let gate = self.gate.as_ref();
+            if gate.is_some_and(|gate| gate.limit.load(Ordering::SeqCst) == self.next) {
+                return Ok(Poll::Dry);
             }
             let data = frame(self.next, self.flows);
             let packet = Packet {
@@ -325,6 +349,72 @@ fn a_replay_waits_for_filters_and_for_room_and_loses_nothing() {
     assert_eq!(capd.end(), Exit::Ok);
     assert!(observer.session.is_stopping());
     assert!(!run_dir.join("capd.sock").exists());
+}
+
+/// Half of the flows begin before a worker tells that it has their calls, half of them afterwards.
+#[test]
+fn media_that_begin_go_to_the_worker_of_their_call_and_flows_that_have_begun_stay() {
+    const FLOWS: u32 = 40;
+    const COUNT: u32 = 10 * FLOWS;
+    for (mode, follows_calls) in [("voip", true), ("hunt", false)] {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(dir.path(), 4, &format!("mode = \"{mode}\""));
+        let gate = Arc::new(Gate::default());
+        let source = Memory::new(COUNT, FLOWS, FullRing::Wait).behind(&gate);
+        let capd = start(&config, source);
+        let run_dir = config.runtime_dir.clone();
+        let mut workers =
+            [0, 1, 2, 3].map(|index| attach(|| WorkerRegions::attach(&run_dir, index)));
+        let observer = attach(|| Observer::attach(&run_dir));
+        let mut seen = [const { vec![] }; 4];
+        let mut read_up_to = |workers: &mut [WorkerRegions; 4], count: u32| {
+            gate.limit.store(count, Ordering::SeqCst);
+            until("the packets", || {
+                for (worker, seen) in workers.iter_mut().zip(&mut seen) {
+                    drain(worker, FLOWS, seen);
+                }
+                (seen.iter().map(Vec::len).sum::<usize>() == count as usize).then_some(())
+            });
+            seen.clone()
+        };
+        let before = read_up_to(&mut workers, FLOWS / 2);
+        // Endpoints 10.0.0.0:5060 and on, and a record that is none.
+        let call: Vec<u8> = (0..FLOWS as u8)
+            .flat_map(|n| [0x2a, 9, 0x0a, 4, 10, 0, 0, n, 0x10, 0xc4, 0x27])
+            .collect();
+        let log = &mut workers[3].calls;
+        log.append(CALL, &[&[0xff; 100]]).unwrap();
+        log.append(CALL, &[&call]).unwrap();
+        log.publish();
+        let polls = gate.polls.load(Ordering::SeqCst);
+        until("another look at the logs", || {
+            (gate.polls.load(Ordering::SeqCst) > polls + 1).then_some(())
+        });
+        let seen = read_up_to(&mut workers, COUNT);
+        let flows = |seen: &[Vec<u32>; 4], worker: usize| -> std::collections::BTreeSet<u32> {
+            seen[worker].iter().map(|n| n % FLOWS).collect()
+        };
+        let mut all = 0;
+        for worker in 0..4 {
+            let (first, now) = (flows(&before, worker), flows(&seen, worker));
+            all += now.len();
+            if !follows_calls {
+                continue;
+            }
+            let mut expected = first.clone();
+            if worker == 3 {
+                expected.extend(FLOWS / 2..FLOWS);
+            }
+            assert_eq!(now, expected, "worker {worker}");
+        }
+        assert_eq!(all, FLOWS as usize, "each flow keeps to one worker");
+        let commit = observer.session.queue_commit(0, 4).unwrap();
+        assert_balanced(&commit, 4);
+        let steered = commit.get(CaptureCounter::SteeredMedia);
+        assert_eq!(steered > 0, follows_calls);
+        assert!(steered <= u64::from(COUNT - FLOWS / 2) / 2);
+        assert_eq!(capd.end(), Exit::Ok);
+    }
 }
 
 /// A worker that never comes does not hold up a replay for longer than the grace time; when it comes after all, it gets its share.

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod attach;
+pub mod calls_log;
 pub mod config;
 pub mod config_file;
 pub mod exit;

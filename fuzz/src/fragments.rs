@@ -63,7 +63,7 @@ pub fn check(bytes: &[u8]) {
         waiting.insert(token, piece);
         match fragments.offer(&decoded, &frame, 0, time_ns, &[token]) {
             Offered::Held => {}
-            Offered::Refused(_) => drop(waiting.remove(&token)),
+            Offered::Refused(_) | Offered::Again(_) => drop(waiting.remove(&token)),
             Offered::Whole(whole) => {
                 assert!(whole.tokens.is_sorted() && whole.tokens.contains(&token));
                 let back = whole.tokens.iter().map(|token| waiting.remove(token));

@@ -468,13 +468,24 @@ impl Status {
         )?;
         writeln!(
             f,
-            "  {:<14} {} SIP messages, {} of them malformed; media: {} packets, {} lost, {} late",
+            "  {:<14} {} calls that are forwarded lost {} packets here; {} packets were shed by call",
+            "incomplete",
+            count(Counter::CallsIncomplete),
+            count(Counter::LostOfCalls),
+            count(Counter::ShedByCall),
+        )?;
+        writeln!(
+            f,
+            "  {:<14} {} SIP messages, {} of them malformed; media: {} packets, {} lost, {} late; {} sent to their call's worker",
             "in calls",
             count(Counter::SipMessages),
             count(Counter::SipMalformed),
             count(Counter::RtpPackets),
             count(Counter::RtpLost),
             count(Counter::RtpReordered),
+            self.counters
+                .get(CaptureCounter::SteeredMedia.metric())
+                .unwrap_or(&0),
         )?;
         let [held, forwarded, released, dropped] = [
             Counter::Held,

@@ -51,6 +51,8 @@ counters! {
         ReadErrors = "capture_read_errors_total",
         /// Packets that the kernel held for a capture that ended before it took them, where no other could take them either.
         LostWithSocket = "capture_lost_with_socket_packets_total",
+        /// Packets that went to the worker that has the call they are media of, not to the one that their flow's hash picks.
+        SteeredMedia = "capture_steered_media_packets_total",
     }
 }
 

@@ -126,7 +126,7 @@ pub enum LogError {
 pub struct Record<'a> {
     /// Meaning of the body, as the log's user defines it.
     pub kind: u16,
-    /// The body, as long as it was appended.
+    /// The body, as long as it was appended, or as was asked for.
     pub body: &'a [u8],
     /// Where the record starts.
     pub position: u64,
@@ -227,7 +227,7 @@ impl LogWriter {
         if !(tail..=head).contains(&position) || !position.is_multiple_of(WORD as u64) {
             return Err(LogError::Position { position });
         }
-        Ok(self.log.copy(position, head, scratch)?)
+        Ok(self.log.copy(position, head, usize::MAX, scratch)?)
     }
 
     /// Gives up what lies before `position`, the start or the end of a record. The room is free after the next
@@ -323,6 +323,19 @@ impl LogReader {
     /// [`LogError::Overrun`]: the next call reads the first record of the log. [`LogError::Record`]: what was published so far
     /// is passed over. [`LogError::Bounds`]: nothing can be read until the writer says something else.
     pub fn next<'a>(&mut self, scratch: &'a mut Vec<u8>) -> Result<Option<Record<'a>>, LogError> {
+        self.next_within(usize::MAX, scratch)
+    }
+
+    /// The same, but of a body no more than `most` bytes are copied, about: for those who shall not be held up by a writer's
+    /// records.
+    ///
+    /// # Errors
+    /// As [`LogReader::next`].
+    pub fn next_within<'a>(
+        &mut self,
+        most: usize,
+        scratch: &'a mut Vec<u8>,
+    ) -> Result<Option<Record<'a>>, LogError> {
         if self.position == self.head {
             // Pairs with the Release store in `LogWriter::publish`: what lies before the head can be read.
             let head = self.log.head().load(Ordering::Acquire);
@@ -335,7 +348,7 @@ impl LogReader {
             }
             self.head = head;
         }
-        let found = self.log.copy(self.position, self.head, scratch);
+        let found = self.log.copy(self.position, self.head, most, scratch);
         // Bytes are overwritten only when a tail behind them was published. So if one of those copied was overwritten before it
         // was read, the fence (it pairs with the one in `LogWriter::publish`) makes that tail visible here.
         fence(Ordering::Acquire);
@@ -490,6 +503,7 @@ impl Log {
         &self,
         position: u64,
         head: u64,
+        most: usize,
         scratch: &'a mut Vec<u8>,
     ) -> Result<Option<Record<'a>>, RingError> {
         let found = framing::find(position, head, self.capacity, |at| self.load(at))?;
@@ -503,11 +517,12 @@ impl Log {
         }
         let end = position + u64::from(preamble.len);
         scratch.clear();
-        scratch.reserve(preamble.body_len());
-        for at in (position + PREAMBLE as u64..end).step_by(WORD) {
+        scratch.reserve(preamble.body_len().min(most.saturating_add(WORD)));
+        let words = (position + PREAMBLE as u64..end).step_by(WORD);
+        for at in words.take(most.div_ceil(WORD)) {
             scratch.extend_from_slice(&self.load(at).to_le_bytes());
         }
-        scratch.truncate(preamble.body_len() - fill);
+        scratch.truncate((preamble.body_len() - fill).min(most));
         Ok(Some(Record {
             kind: preamble.aux,
             body: scratch,

@@ -67,6 +67,8 @@ pub struct Told {
     pub timestamp_ns: i64,
     /// Where it was captured: of files, their names.
     pub interface_name: String,
+    /// Bytes of the packet; none of a message that is told of apart from its packet.
+    pub capture_length: u32,
     /// The filters that it matched.
     pub matched_filter_ids: Vec<String>,
     /// What was decoded.

@@ -2,7 +2,7 @@
 //! whole. IP in IP, GRE (with Ethernet, ERSPAN, MPLS, PPP), and over UDP VXLAN, Geneve, GTP-U and GRE. UDP on a tunnel's port that is
 //! no tunnel by its headers and lengths is hashed as UDP.
 
-use super::{Network, Seen, be16, by_version, ether_type, ipv4, ipv6, ppp};
+use super::{Network, Seen, UDP, be16, by_version, ether_type, ipv4, ipv6, ppp};
 
 const GTP_U: u16 = 2152;
 const GRE_IN_UDP: u16 = 4754;
@@ -10,7 +10,6 @@ const VXLAN: u16 = 4789;
 const VXLAN_GPE: u16 = 4790;
 const GENEVE: u16 = 6081;
 
-const UDP: u8 = 17;
 const GRE: u8 = 47;
 
 const BRIDGED: u16 = 0x6558;

@@ -9,10 +9,13 @@ use std::time::Duration;
 use clap::Parser;
 use lc_tests::chaos::{self, Round};
 
+/// Kinds of rounds.
+const KINDS: u64 = 4;
+
 /// Kills processes of running nodes at random, and checks every packet.
 ///
-/// Rounds of file replay and of live capture take turns, until enough processes were killed. Live
-/// rounds need root. Exit code 0 if all held, 1 at the first round that did not.
+/// Rounds of file replay and of live capture, of packets and of calls, take turns, until each had one and enough processes were
+/// killed. Live rounds need root. Exit code 0 if all held, 1 at the first round that did not.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
@@ -48,13 +51,14 @@ fn main() -> ExitCode {
     }
     for seed in cli.seed.. {
         let total: usize = killed.values().sum();
-        if total >= cli.kills {
+        if total >= cli.kills && seed - cli.seed >= KINDS {
             break;
         }
-        let kind = if seed % 2 == 0 { "live" } else { "replay" };
-        let result = match kind {
-            "live" => chaos::live(seed),
-            _ => Some(chaos::replay(seed)),
+        let (kind, result) = match seed % KINDS {
+            1 => ("replay", Some(chaos::replay(seed))),
+            2 => ("live", chaos::live(seed)),
+            3 => ("calls", Some(chaos::calls(seed))),
+            _ => ("live calls", chaos::live_calls(seed)),
         };
         match result {
             None if !skipped => {
@@ -66,10 +70,11 @@ fn main() -> ExitCode {
             None => {}
             Some(Ok(round)) => {
                 println!(
-                    "{kind} round, seed {seed}: {} killed, {} packets, {} repeated",
+                    "{kind} round, seed {seed}: {} killed, {} packets, {} repeated, {} let go",
                     round.killed.len(),
                     round.packets,
-                    round.repeated
+                    round.repeated,
+                    round.let_go
                 );
                 for name in &round.killed {
                     *killed.entry(name).or_default() += 1;

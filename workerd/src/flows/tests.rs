@@ -457,3 +457,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_guess_is_right_where_no_other_flow_looks_alike() {
+    let mut table = table(1 << 20);
+    let packets: Vec<_> = (0..BATCH as u32).map(udp).collect();
+    for (number, packet) in (0..).zip(&packets) {
+        let probe = probe(&table, packet);
+        assert_eq!(table.guess(&probe), None);
+        table.observe(&probe, S, Signal::None).memory[0] = number;
+    }
+    let probes: Vec<_> = packets.iter().map(|packet| probe(&table, packet)).collect();
+    table.prepare(&probes);
+    let right = |(number, probe): &(u64, &Probe)| {
+        table.guess(probe).map(|memory| memory[0]) == Some(*number)
+    };
+    // Tags have 15 bits of the hash, so that in a table that is next to empty hardly two are equal.
+    assert_eq!((0..).zip(&probes).filter(right).count(), BATCH);
+}

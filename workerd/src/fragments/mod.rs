@@ -24,6 +24,7 @@
 //!   keep one for ever.
 //! - **Memory** grows with the bytes that came, not with the places they claim, and never beyond [`Limits::bytes`]: the oldest datagrams
 //!   are given up first. Nothing is allocated for packets that are not fragments.
+//! - **Fragments that come again** when their datagram is whole belong to it, if the caller wants that ([`Fragments::remember`]), and if they are the same to the byte.
 //! - **Fragments within tunnels** are found by the decoder. A datagram that was sent in fragments and carries a fragment of another is
 //!   put together twice, here.
 //!
@@ -48,6 +49,7 @@
 
 mod datagram;
 mod piece;
+mod recent;
 #[cfg(test)]
 mod tests;
 
@@ -57,6 +59,7 @@ use crate::decode::{Decoded, decode_datagram};
 
 use datagram::{Added, Datagram};
 use piece::{Key, Piece};
+use recent::Recent;
 
 /// What one more fragment can add to the memory at most: its bytes, and that buffers grow by doubling.
 const MOST_GROWTH: usize = 1 << 19;
@@ -142,6 +145,8 @@ pub enum Offered<'a> {
     Whole(Whole<'a>),
     /// It is not taken, and its tokens are not kept.
     Refused(Refusal),
+    /// It has come before, and its datagram, the one of this [`Whole::serial`], is whole. Its tokens are not kept.
+    Again(u64),
 }
 
 /// A datagram put together.
@@ -153,6 +158,8 @@ pub struct Whole<'a> {
     pub bytes: &'a [u8],
     /// Tokens of the packets that carried it, smallest first.
     pub tokens: &'a [u64],
+    /// Its number among all datagrams.
+    pub serial: u64,
 }
 
 /// See the module.
@@ -167,6 +174,9 @@ pub struct Fragments {
     whole: Vec<u8>,
     tokens: Vec<u64>,
     abandoned: Vec<u64>,
+    /// The datagram that became whole last.
+    completed: u64,
+    recent: Recent,
     counts: Counts,
 }
 
@@ -187,6 +197,8 @@ impl Fragments {
             whole: Vec::new(),
             tokens: Vec::new(),
             abandoned: Vec::new(),
+            completed: 0,
+            recent: Recent::default(),
             counts: Counts::default(),
         }
     }
@@ -202,6 +214,10 @@ impl Fragments {
         tokens: &[u64],
     ) -> Offered<'_> {
         self.expire(time_ns);
+        if let Some(serial) = self.find_again(decoded, frame, interface) {
+            self.counts.duplicates += 1;
+            return Offered::Again(serial);
+        }
         let offered = self.step(decoded, frame, interface, time_ns, tokens);
         let mut decoded = match offered {
             Ok(Some(decoded)) => decoded,
@@ -232,7 +248,20 @@ impl Fragments {
             decoded,
             bytes: &self.whole,
             tokens: &self.tokens,
+            serial: self.completed,
         })
+    }
+
+    /// From now on, fragments of the datagram `serial`, which is whole, that come again are told from new ones.
+    pub fn remember(&mut self, serial: u64) {
+        self.recent.remember(serial);
+    }
+
+    fn find_again(&self, decoded: &Decoded, frame: &[u8], interface: u16) -> Option<u64> {
+        let piece = Piece::read(decoded, frame, interface).ok()?;
+        let is_open = self.datagrams.contains_key(&piece.key);
+        let print = (!is_open).then(|| self.recent.print(&piece))?;
+        self.recent.find(print)
     }
 
     /// Gives up what has become too old by `time_ns`. To be called now and then, since otherwise only fragments make time pass.
@@ -303,6 +332,7 @@ impl Fragments {
             self.memory += RECORD;
             Datagram::new(*decoded, piece.protocol, time_ns, serial)
         });
+        self.recent.note(self.recent.print(&piece), datagram.serial);
         let before = datagram.memory();
         let was_spoilt = datagram.is_spoilt;
         let added = datagram.add(&piece, tokens);
@@ -337,6 +367,7 @@ impl Fragments {
         datagram.assemble(&mut self.whole);
         self.tokens = std::mem::take(&mut datagram.tokens);
         self.tokens.sort_unstable();
+        self.completed = datagram.serial;
         self.counts.completed += 1;
         Some(decode_datagram(
             &datagram.carrier,

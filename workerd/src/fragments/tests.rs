@@ -46,7 +46,7 @@ fn offer(fragments: &mut Fragments, link_type: u16, packet: &[u8]) -> String {
     match fragments.offer(&decoded, packet, 0, 0, &[0]) {
         Offered::Held => "pending".into(),
         Offered::Whole(whole) => format!("done:{}", whole.bytes.len()),
-        Offered::Refused(_) => "error".into(),
+        Offered::Refused(_) | Offered::Again(_) => "error".into(),
     }
 }
 
@@ -545,6 +545,7 @@ proptest! {
                 }
                 Offered::Held => prop_assert!(come.len() < distinct.len()),
                 Offered::Refused(refusal) => prop_assert!(false, "{:?}", refusal),
+                Offered::Again(_) => prop_assert!(false, "nothing is remembered"),
             }
         }
         prop_assert!(false, "never whole");

@@ -64,6 +64,8 @@ pub(super) struct Half {
     pub(super) scale: u8,
     pub(super) phase: Phase,
     pub(super) hinted: bool,
+    /// Whether what its receiver has is not waited for: see [`Streams::resume`](super::Streams::resume).
+    pub(super) resumes: bool,
     /// Whether it was seen at all.
     pub(super) heard: bool,
     pub(super) waiting: Queue,
@@ -97,6 +99,7 @@ impl Default for Half {
             scale: USUAL_SCALE,
             phase: Phase::Unseen,
             hinted: false,
+            resumes: false,
             heard: false,
             waiting: Queue::default(),
             notes: Chain::default(),

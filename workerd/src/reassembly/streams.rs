@@ -69,6 +69,8 @@ pub struct Streams<S> {
     clock: Clock,
     hand: Hand,
     counts: Counts,
+    /// See [`Streams::resume`].
+    resumes: bool,
 }
 
 /// A place for a connection.
@@ -167,6 +169,7 @@ impl<S: Default> Streams<S> {
             clock: Clock::default(),
             hand: Hand::default(),
             counts: Counts::default(),
+            resumes: false,
         })
     }
 
@@ -231,6 +234,13 @@ impl<S: Default> Streams<S> {
         let half = &mut place.halves[index(direction)];
         half.next = seq;
         half.hinted = true;
+        half.resumes = self.resumes;
+    }
+
+    /// Whether segments come that a predecessor has kept, and of which others, that it was done with, are missing. Streams that begin with such a segment
+    /// don't wait for bytes that their receivers have, until they have caught up.
+    pub fn resume(&mut self, resumes: bool) {
+        self.resumes = resumes;
     }
 
     /// Time has gone on to `time_ns`, that of a packet that is no segment.
@@ -671,6 +681,8 @@ impl<S: Default> Streams<S> {
         let half = self.half(at);
         if half.waits() || half.link.list().is_some() {
             self.settle(at, fate == Fate::New, consumer);
+        } else if half.resumes && !self.resumes {
+            self.half_mut(at).resumes = false;
         }
         Outcome { range, fate, noted }
     }
@@ -950,6 +962,10 @@ impl<S: Default> Streams<S> {
                 })
             }
         };
+        if wait == Some(Wait::Late) && half.resumes {
+            // Comes back here, until nothing waits or somebody may send it yet.
+            return self.give_up(at, consumer);
+        }
         let list = wait.map(|wait| wait as usize);
         if list != half.link.list() || moved {
             let (halves, now) = (Halves(&mut self.slots), self.clock.now());

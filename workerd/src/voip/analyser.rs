@@ -262,7 +262,8 @@ impl Analyser {
         account::put_losses(details, call, calls.lost_by_capture());
         let payload = sight.decoded.payload_of(sight.frame);
         let is_account = match part {
-            Part::Media if protocol == Protocol::Rtp.name() => {
+            // A flow of which detection has seen too little to tell is what its call expects.
+            Part::Media if ["", Protocol::Rtp.name()].contains(&protocol) => {
                 account::put_media(details, call, payload);
                 rtp::control_type(payload).is_some()
             }

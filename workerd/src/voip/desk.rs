@@ -17,7 +17,7 @@
 
 mod carriers;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use lc_daemon::attach::Peer;
 use lc_daemon::config::Esp;
@@ -59,13 +59,14 @@ const LONG_LEAP_NS: u64 = 10_000_000_000;
 /// Bytes in front of a held packet: its capture thread and its header. Its link type is the kind of its record.
 const HELD_HEAD: usize = 2 + HEADER_BYTES;
 
+/// Datagrams of calls, sent in fragments, that are known for fragments that come again.
+const MOST_DATAGRAMS: usize = 64;
+
 /// See the [module](self).
 pub struct Desk {
     analyser: Analyser,
     journal: Journal,
     hand: Hand,
-    /// Looks into ESP that is not encrypted.
-    esp: EspNull,
     /// Packets that are taken, and how many; the first of them are handled already. The rest are empty hands.
     taken: Vec<Hand>,
     in_batch: usize,
@@ -74,6 +75,8 @@ pub struct Desk {
     probes: Vec<Probe>,
     /// What becomes of packets that nobody asks for, by the filters of a generation and whether BPF filters act.
     kept_back: Option<((u64, bool), Counter)>,
+    /// Opens ESP without encryption.
+    esp: EspNull,
     /// To judge nothing, for the sake of the policy.
     matches: Matches,
     blocks: Vec<u8>,
@@ -82,6 +85,8 @@ pub struct Desk {
     told: BTreeMap<Position, Vec<u8>>,
     /// Positions of what was put together.
     parts: Vec<Position>,
+    /// Whose datagrams are that were sent in fragments, by their serials; the latest.
+    datagrams: VecDeque<(u64, CallRef)>,
     /// The other fragments of datagrams that carry a segment, by the position under which it waits.
     parts_of: BTreeMap<Position, Vec<Position>>,
     /// Whether a held packet was passed over because it is condemned.
@@ -173,17 +178,18 @@ impl Desk {
             analyser,
             journal: Journal::new(peers),
             hand: Hand::new(),
-            esp: EspNull::new(Esp::default()),
             taken: Vec::new(),
             in_batch: 0,
             handled: 0,
             probes: Vec::new(),
             kept_back: None,
+            esp: EspNull::new(Esp::default()),
             matches: Matches::default(),
             blocks: Vec::new(),
             fragments: Fragments::new(Limits::default()),
             told: BTreeMap::new(),
             parts: Vec::new(),
+            datagrams: VecDeque::new(),
             parts_of: BTreeMap::new(),
             has_passed_over: false,
             reported: Reported::default(),
@@ -330,7 +336,7 @@ impl Desk {
         hand.queue = u16::from(identity.queue);
         hand.header = header;
         data.copy_to(hand.room(data.len()));
-        hand.decode(&mut self.esp);
+        hand.decode();
         self.probes.extend(self.analyser.probe(&hand.decoded));
         self.in_batch += 1;
     }
@@ -346,6 +352,8 @@ impl Desk {
     /// [`Full::Now`]: the tx ring has no room. The packet waits, and is done with; those behind it are given back.
     pub fn handle(&mut self, means: &mut Means<'_>) -> Result<(), Full> {
         std::mem::swap(&mut self.hand, &mut self.taken[self.handled]);
+        // Which learns: it must not before, since the packet may have been given back.
+        self.hand.open(&mut self.esp);
         self.handled += 1;
         if self.handled == self.in_batch {
             self.give_back();
@@ -432,9 +440,11 @@ impl Desk {
     fn restore(&mut self, means: &mut Means<'_>) {
         let done = self.journal.restore(means.calls, &mut self.analyser.board);
         let mut position = means.held.tail();
+        self.analyser.streams.resume(true);
         while let Some(end) = self.restore_next(means, position, &done) {
             position = end;
         }
+        self.analyser.streams.resume(false);
         // What is known of these packets and calls was counted when they came.
         self.reported.analyser = self.analyser.counts();
         self.reported.fragments = *self.fragments.counts();
@@ -479,7 +489,8 @@ impl Desk {
             return Some(end);
         }
         means.worker.set_in_progress(Some(self.hand.identity()));
-        self.hand.decode(&mut self.esp);
+        self.hand.decode();
+        self.hand.open(&mut self.esp);
         // What finds no room in the tx ring waits where it lies.
         let _ = self.look(means, Some(start));
         Some(end)
@@ -580,7 +591,19 @@ impl Desk {
                 board.unpark(position);
                 means.commit.add(Counter::FragmentsDropped, 1);
             }
+            Offered::Again(serial) => {
+                let is_it = |(known, _): &&(u64, CallRef)| *known == serial;
+                match self.datagrams.iter().find(is_it) {
+                    Some((_, call)) => {
+                        let fate = board.fate(*call, header.captured_len);
+                        let ruling = Ruling { call: *call, fate };
+                        board.adopt(&[position], ruling);
+                    }
+                    None => board.unpark(position),
+                }
+            }
             Offered::Whole(whole) => {
+                let serial = whole.serial;
                 self.parts.clear();
                 self.parts.extend_from_slice(whole.tokens);
                 let time_ns = header.timestamp_ns;
@@ -610,16 +633,22 @@ impl Desk {
                         let mut blocks = Vec::new();
                         put_blocks(sight.decoded.payload_of(sight.frame), part, id, &mut blocks);
                         // The one that has the ports; what came first, if none has.
-                        let hand = &mut self.hand;
+                        let (hand, esp) = (&mut self.hand, &mut self.esp);
                         let has_ports = |position: &&Position| {
                             let found = hand.recall(means.held, **position);
-                            hand.decode(&mut self.esp);
+                            hand.decode();
+                            hand.open(esp);
                             found.is_ok() && hand.decoded.ports.is_some()
                         };
                         let first = self.parts.iter().find(has_ports);
                         let first = *first.or(self.parts.first()).unwrap_or(&position);
                         self.told.insert(first, blocks);
                         self.analyser.board.adopt(&self.parts, ruling);
+                        if self.datagrams.len() == MOST_DATAGRAMS {
+                            self.datagrams.pop_front();
+                        }
+                        self.datagrams.push_back((serial, ruling.call));
+                        self.fragments.remember(serial);
                     }
                 }
             }
@@ -685,7 +714,8 @@ impl Desk {
                         self.analyser.board.forwarded(owner);
                         continue;
                     }
-                    self.hand.decode(&mut self.esp);
+                    self.hand.decode();
+                    self.hand.open(&mut self.esp);
                     let part = analyser::part_of(&self.hand.sight());
                     let sharers = self.analyser.board.sharers(position);
                     let sharers = sharers.map(<[CallRef]>::to_vec).unwrap_or_default();
@@ -728,7 +758,7 @@ impl Desk {
             self.blocks.clear();
             match told {
                 Some(told) => self.blocks.extend_from_slice(told),
-                None if Analyser::carries_many(sight.decoded) => {
+                None if Analyser::carries_many(sight.decoded) || sight.decoded.fragment => {
                     put_call_id(found.id(), &mut self.blocks);
                 }
                 None => put_blocks(payload, part, found.id(), &mut self.blocks),
@@ -888,17 +918,21 @@ impl Hand {
         InProgress::new(usize::from(self.queue), self.header.sequence)
     }
 
-    fn decode(&mut self, esp: &mut EspNull) {
+    fn decode(&mut self) {
         #[cfg(debug_assertions)]
         crate::poison::taste(self.frame());
-        let decoded = decode(self.header.link_type, self.frame());
-        self.decoded = decoded;
-        if esp.concerns(&decoded) {
-            let frame = self.frame.get(..self.header.captured_len as usize);
-            let time_ns = self.header.timestamp_ns;
-            let inner = frame.and_then(|frame| esp.open(&decoded, frame, time_ns));
-            self.decoded = inner.unwrap_or(decoded);
+        self.decoded = decode(self.header.link_type, self.frame());
+    }
+
+    /// Looks into ESP, if it may be without encryption.
+    fn open(&mut self, esp: &mut EspNull) {
+        if !esp.concerns(&self.decoded) {
+            return;
         }
+        let frame = self.frame.get(..self.header.captured_len as usize);
+        let time_ns = self.header.timestamp_ns;
+        let inner = frame.and_then(|frame| esp.open(&self.decoded, frame, time_ns));
+        self.decoded = inner.unwrap_or(self.decoded);
     }
 
     fn sight(&self) -> Sight<'_> {

@@ -7,7 +7,8 @@ use shm_layout::counters::WorkerCounter as Counter;
 use shm_layout::worker::InProgress;
 
 use super::harness::{
-    Death, Harness, MILLISECOND, Memory, SECOND, Setup, fragmented, message, report, rtp, sip,
+    Arrived, Death, Harness, MILLISECOND, Memory, SECOND, Setup, fragmented, message, report, rtp,
+    sip,
 };
 use super::switchboard::Elsewhere;
 
@@ -222,6 +223,9 @@ fn a_held_packet_that_kills_is_passed_over_and_the_rest_delivered() {
     let media = harness.give(&rtp(CALLEE, CALLER, 7, 2));
     harness.work();
     harness.condemned = Some(InProgress::new(0, killer));
+    let found = harness.held_frame(killer);
+    assert_eq!(found.as_deref(), Some(&rtp(CALLEE, CALLER, 7, 1)[..]));
+    assert_eq!(harness.held_frame(99), None);
     harness.die();
     harness.work();
     assert!(harness.desk.has_passed_over());
@@ -342,6 +346,32 @@ fn fragments_go_with_their_call_as_they_came() {
         assert_eq!(told.len(), usize::from(is_wanted));
         harness.check_ledger();
     }
+}
+
+#[test]
+fn fragments_that_come_again_go_with_their_datagram() {
+    let mut harness = Harness::new(Setup::default());
+    let invite = message("INVITE", "c", "alice", "", Some(CALLER));
+    let fragments = fragmented((1, 5060), (2, 5060), &invite, 104, 7);
+    // Each twice, and then all of them once more.
+    let twice = fragments.iter().flat_map(|piece| [piece, piece]);
+    let numbers: Vec<u64> = twice
+        .chain(&fragments)
+        .map(|piece| harness.give(piece))
+        .collect();
+    harness.finish();
+    assert_eq!(harness.numbers(), numbers);
+    let is_told = |packet: &&Arrived| packet.metadata().sip.as_ref().unwrap().method == "INVITE";
+    assert_eq!(harness.arrived().iter().filter(is_told).count(), 1);
+    assert_eq!(harness.count(Counter::SipMessages), 1);
+    // Another datagram by the same name is another message.
+    let bye = message("BYE", "c", "alice", "a", None);
+    for piece in fragmented((1, 5060), (2, 5060), &bye, 104, 7) {
+        harness.give(&piece);
+    }
+    harness.finish();
+    assert_eq!(harness.count(Counter::SipMessages), 2);
+    harness.check_ledger();
 }
 
 #[test]

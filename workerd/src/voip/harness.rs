@@ -25,7 +25,7 @@ use shm_layout::wire::{Priority, WirePacket};
 use shm_layout::worker::{InProgress, Worker, WorkerCommit};
 
 use super::analyser::Analyser;
-use super::desk::{Desk, Means};
+use super::desk::{Desk, Means, find_held};
 use super::load::Load;
 use super::settings::Settings;
 use super::streams::SipStreams;
@@ -340,6 +340,12 @@ impl Harness {
         self.commit.get(counter)
     }
 
+    /// The bytes of a packet that is held, as the quarantine finds them.
+    pub(crate) fn held_frame(&self, number: u64) -> Option<Vec<u8>> {
+        let found = find_held(&self.held, InProgress::new(0, number));
+        found.map(|(_, frame)| frame)
+    }
+
     /// Bytes of the log of held packets that are in use.
     pub(crate) fn held_bytes(&self) -> u64 {
         self.held.used()
@@ -364,6 +370,8 @@ impl Harness {
             Counter::HeldDropped,
         ]);
         let waiting = self.count(Counter::Held) - gone;
+        // What is told apart from its packet was never received.
+        let ends = ends - self.count(Counter::ToldApart);
         assert_eq!(self.count(Counter::Received), ends + waiting);
     }
 
@@ -440,24 +448,28 @@ impl Harness {
         if self.desk.is_ahead() {
             return false;
         }
-        let mut is_full = false;
-        let mut handled = 0;
-        while handled < self.batch && !is_full {
-            let before = self.rx.position();
+        let mut places = vec![self.rx.position()];
+        while places.len() <= self.batch {
             let Some(record) = self.rx.read().unwrap() else {
                 break;
             };
             let packet = RxPacket::read(&record, None).unwrap();
             let identity = InProgress::new(0, packet.header.sequence);
             self.desk.take(identity, packet.header, &packet.data);
+            places.push(self.rx.position());
+        }
+        self.desk.prepare();
+        let mut is_full = false;
+        let mut handled = 0;
+        while handled + 1 < places.len() && !is_full {
             if !self.desk.is_due() {
-                self.rx.unread(before);
                 break;
             }
             let (desk, mut means) = self.lend();
             is_full = desk.handle(&mut means).is_err();
             handled += 1;
         }
+        self.rx.unread(places[handled]);
         if handled == 0 {
             return false;
         }

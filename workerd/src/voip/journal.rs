@@ -12,6 +12,7 @@
 use std::collections::HashSet;
 
 use lc_daemon::attach::Peer;
+use lc_daemon::calls_log::{CALL, DONE, PROGRESS};
 use prost::Message;
 use shm_layout::log::{LogError, LogWriter, Record};
 use shm_layout::ring::Full;
@@ -20,9 +21,6 @@ use super::held::Position;
 use super::snapshot::Snapshot;
 use super::switchboard::Switchboard;
 
-const CALL: u16 = 1;
-const DONE: u16 = 2;
-const PROGRESS: u16 = 3;
 /// Most records of another worker that are read at a time.
 const MOST_READ: usize = 256;
 /// Most records that are told again at a time.

@@ -27,9 +27,13 @@ pub mod load;
 mod media_tests;
 #[cfg(test)]
 mod overload_tests;
+#[cfg(test)]
+mod row_tests;
 pub mod settings;
 pub mod signal;
 pub mod snapshot;
 pub mod streams;
 pub mod switchboard;
+#[cfg(test)]
+mod tcp_tests;
 pub mod verdict;

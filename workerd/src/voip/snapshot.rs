@@ -1,7 +1,7 @@
 //! A call as it stands in the calls log: for the worker's successor, for the other workers, and for steering.
 //!
 //! Protobuf, so that workers of different versions understand each other while one after the other is replaced: fields may be added, and what is not known is
-//! passed over. A snapshot may come from a worker that was taken over: any bytes give a call or none, within the bounds of [`Call`].
+//! passed over; what [`lc_daemon::calls_log`] says of them stays as it is. A snapshot may come from a worker that was taken over: any bytes give a call or none, within the bounds of [`Call`].
 
 use prost::Message;
 
@@ -220,6 +220,9 @@ fn address(octets: &[u8]) -> Option<Addr> {
 mod tests {
     use super::*;
     use crate::matcher::Fields;
+    use std::net::IpAddr;
+
+    use lc_daemon::calls_log::media_endpoints;
     use proptest::prelude::*;
 
     #[test]
@@ -238,6 +241,12 @@ mod tests {
         fields.push(Kind::Codec, b"pcma");
         let pair = (Addr::V4(1), Addr::V6(2));
         call.identities.add(Some(pair), &fields);
+        let record = Snapshot::of(&call).encode_to_vec();
+        let expected = [
+            (IpAddr::from([0, 0, 0, 7]), 4000),
+            (IpAddr::from(7u128.to_be_bytes()), 4001),
+        ];
+        assert!(media_endpoints(&record).eq(expected));
         let told = Snapshot::decode(&*Snapshot::of(&call).encode_to_vec()).unwrap();
         assert_eq!(
             (&told.id[..], &told.ids[..]),

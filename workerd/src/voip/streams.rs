@@ -318,6 +318,11 @@ impl SipStreams {
         stream.is_some_and(|mut stream| stream.ledger.rename_last(HAND, token))
     }
 
+    /// Whether the segments that come are those that a predecessor kept. See [`Streams::resume`].
+    pub fn resume(&mut self, resumes: bool) {
+        self.streams.resume(resumes);
+    }
+
     /// Gives up what was waited for too long, by the time of the packet at hand; once per batch.
     pub fn advance(&mut self, hearing: &mut Hearing<'_>) {
         if hearing.time_ns > 0 {
