@@ -99,7 +99,7 @@ EXCHANGE_PACKAGES := sip-tester kamailio rtpengine-daemon tcpdump
 exchange: setup
 	$(MAKE) setup PACKAGES='$(EXCHANGE_PACKAGES)'
 	$(CARGO) build --locked --workspace --bins
-	LC_HUNT_MODE_UNDER_TEST=voip target/debug/lc-exchange --calls $(CALLS)
+	target/debug/lc-exchange --calls $(CALLS)
 
 bench: build
 	$(CARGO) bench --locked --package lc-bench

@@ -66,10 +66,9 @@ pub fn check(bytes: &[u8]) {
             Offered::Refused(_) | Offered::Again(_) => drop(waiting.remove(&token)),
             Offered::Whole(whole) => {
                 assert!(whole.tokens.is_sorted() && whole.tokens.contains(&token));
-                let pieces = whole.tokens.iter().map(|token| waiting.remove(token));
-                let pieces: Option<Vec<Piece>> =
-                    pieces.map(|piece| piece.expect("what waits")).collect();
-                if let Some(pieces) = pieces {
+                let back = whole.tokens.iter().map(|token| waiting.remove(token));
+                let back: Vec<Option<Piece>> = back.map(|one| one.expect("what waits")).collect();
+                if let Some(pieces) = back.into_iter().collect::<Option<Vec<Piece>>>() {
                     compare(whole.bytes, &pieces);
                 }
             }
@@ -79,7 +78,8 @@ pub fn check(bytes: &[u8]) {
     }
     fragments.expire(u64::MAX);
     take_back(&mut fragments, &mut waiting);
-    assert!(waiting.is_empty() && fragments.is_empty() && fragments.memory() == 0);
+    assert!(fragments.is_empty() && fragments.memory() == 0);
+    assert!(waiting.is_empty(), "never came back: {waiting:?}");
 }
 
 /// What is given up was waiting.

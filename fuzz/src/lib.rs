@@ -3,10 +3,13 @@
 //! | check | what reads | what must hold |
 //! |---|---|---|
 //! | [`block`] | a block of the kernel's packet ring | ends, within bounds |
+//! | [`calls`] | a worker that follows calls, and dies now and then: SIP over UDP and TCP, fragments, media, verdicts | each packet once at most, as it came, and accounted for; memory within its bounds |
 //! | [`capture_file`] | pcap and pcapng, compressed or not | ends, packets within bounds |
 //! | [`headers`] | steering and decoding of one packet | within bounds; a worker that there is |
 //! | [`packet`] | a worker's whole way, packet after packet: headers, fields, filters, flows, detection, encoding | what is sent is the packet, readable by any protobuf reader |
 //! | [`detection`] | detection and description of one flow | ends, without a panic |
+//! | [`fragments`] | IP fragments of a few datagrams | whole with the bytes that came first; every packet comes back; memory within its bounds |
+//! | [`rtp`] | RTP and RTCP, and the statistics of a stream | agree with a simpler model |
 //! | [`reassembly`] | segments of TCP connections | each byte once, offsets without holes, memory within its bounds |
 //! | [`filter_snapshot`] | the snapshot of the filters, and what compiles it | refused or compiled |
 //! | [`filters`] | any filters, and any payload that they are compared with | refused or compiled; what is found is announced by the first bytes |
@@ -28,13 +31,16 @@
 )]
 
 pub mod block;
+pub mod calls;
 pub mod capture_file;
 pub mod detection;
 pub mod filter_snapshot;
 pub mod filters;
+pub mod fragments;
 pub mod headers;
 pub mod packet;
 pub mod reassembly;
+pub mod rtp;
 pub mod sdp;
 pub mod sip_message;
 pub mod sip_stream;
@@ -47,15 +53,18 @@ pub use input::Input;
 pub type Check = fn(&[u8]);
 
 /// All checks, under the names of their fuzz targets and corpora.
-pub const CHECKS: [(&str, Check); 11] = [
+pub const CHECKS: [(&str, Check); 14] = [
     ("block", block::check),
+    ("calls", calls::check),
     ("capture_file", capture_file::check),
     ("detection", detection::check),
     ("filter_snapshot", filter_snapshot::check),
     ("filters", filters::check),
+    ("fragments", fragments::check),
     ("headers", headers::check),
     ("packet", packet::check),
     ("reassembly", reassembly::check),
+    ("rtp", rtp::check),
     ("sdp", sdp::check),
     ("sip_message", sip_message::check),
     ("sip_stream", sip_stream::check),

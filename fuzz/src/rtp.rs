@@ -68,7 +68,10 @@ fn look(payload: &[u8]) {
         assert!(header.len >= 12 && header.payload_type < 128);
         let mut stream = Stream::begin(&header, 8_000, 0);
         stream.observe(&header, u64::MAX);
-        assert_eq!((stream.received(), stream.repeated(), stream.lost()), (2, 1, 0));
+        assert_eq!(
+            (stream.received(), stream.repeated(), stream.lost()),
+            (2, 1, 0)
+        );
     }
     assert!(control.is_none_or(|control| (192..=223).contains(&control)));
 }

@@ -43,8 +43,8 @@ impl Stream {
     pub fn begin(header: &Header, clock_rate: u32, time_ns: u64) -> Self {
         Self {
             ssrc: header.ssrc,
-            highest: header.sequence.into(),
-            first: header.sequence.into(),
+            highest: first(header),
+            first: first(header),
             seen: 1,
             heard: 1,
             received: 1,
@@ -125,7 +125,7 @@ impl Stream {
     fn begin_anew(&mut self, header: &Header) {
         self.lost_before = self.lost();
         self.restarts += 1;
-        (self.highest, self.first) = (header.sequence.into(), header.sequence.into());
+        (self.highest, self.first) = (first(header), first(header));
         (self.seen, self.heard) = (1, 1);
         self.transit = i64::MIN;
     }
@@ -207,6 +207,11 @@ impl Stream {
     }
 }
 
+/// The first number of a source, one wrap up: what comes late may lie before it.
+fn first(header: &Header) -> u32 {
+    (1 << 16) + u32::from(header.sequence)
+}
+
 /// Arrival time less sampling time, in units of the clock.
 fn transit(timestamp: u32, clock_rate: u32, time_ns: u64) -> i64 {
     let arrival = u128::from(time_ns) * u128::from(clock_rate) / 1_000_000_000;
@@ -274,6 +279,9 @@ mod tests {
         // One that comes before the first.
         let stream = heard([10, 9, 11]);
         assert_eq!((stream.lost(), stream.reordered()), (0, 1));
+        // Before the wrap.
+        let stream = heard([65_536, 65_535, 65_538]);
+        assert_eq!((stream.lost(), stream.reordered()), (1, 1));
     }
 
     #[test]

@@ -137,6 +137,7 @@ struct Reported {
     analyser: analyser::Counts,
     fragments: fragments::Counts,
     streams: reassembly::Counts,
+    given_up: u64,
     calls: calls::Counts,
     tally: Tally,
 }
@@ -243,6 +244,12 @@ impl Desk {
             release(means.held, board.oldest());
         }
         Ok(())
+    }
+
+    /// The calls that are known.
+    #[must_use]
+    pub fn calls(&self) -> &calls::Calls {
+        self.analyser.board.calls()
     }
 
     /// The packets' time goes on with the clock, as nothing comes: `silence_ns` after the last packet.
@@ -405,6 +412,10 @@ impl Desk {
         let (now, before) = (*self.analyser.streams.counts(), self.reported.streams);
         commit.add(Counter::TcpSegmentsLost, now.gaps - before.gaps);
         self.reported.streams = now;
+
+        let (now, before) = (self.analyser.streams.given_up(), self.reported.given_up);
+        commit.add(Counter::TcpOutOfMemory, now - before);
+        self.reported.given_up = now;
 
         let board = &self.analyser.board;
         let (now, before) = (board.calls().counts(), self.reported.calls);

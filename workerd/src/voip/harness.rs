@@ -56,6 +56,8 @@ pub(crate) struct Setup {
     pub elsewhere: Elsewhere,
     /// See [`Means::kept_bytes`].
     pub kept_bytes: u64,
+    /// What is kept of TCP at most, if it is not as configured.
+    pub kept_of_streams: Option<usize>,
 }
 
 impl Default for Setup {
@@ -70,6 +72,7 @@ impl Default for Setup {
             calls_limit: 4 << 20,
             elsewhere: Elsewhere::Nothing,
             kept_bytes: 0,
+            kept_of_streams: None,
         }
     }
 }
@@ -509,7 +512,11 @@ impl Harness {
 
 fn desk(setup: &Setup, others: usize) -> Desk {
     let board = Switchboard::new(setup.calls_limit, setup.elsewhere);
-    let streams = SipStreams::new(Settings::default()).unwrap();
+    let mut settings = Settings::default();
+    if let Some(bytes) = setup.kept_of_streams {
+        settings.streams.waiting_bytes = bytes;
+    }
+    let streams = SipStreams::new(settings).unwrap();
     let analyser = Analyser::new(64 << 10, streams, board).unwrap();
     Desk::new(analyser, others, setup.elsewhere == Elsewhere::Exactly)
 }

@@ -16,6 +16,8 @@ pub mod ear;
 pub mod endpoints;
 pub mod findings;
 #[cfg(test)]
+mod flood_tests;
+#[cfg(test)]
 pub(crate) mod harness;
 pub mod held;
 pub mod identities;

@@ -13,10 +13,13 @@
 //! - A segment that comes again is of the call whose message it repeats, as long as that is among the last [`REMEMBERED`] of its direction.
 //! - A connection that is not SIP is forgotten as soon as that shows, with all that was kept of it, and its segments cost a look at their first byte: one that begins with a SIP start line, and a SYN, make it be followed again.
 //!
-//! Memory: a place for each connection that is followed (see [`reassembly::Limits`](crate::reassembly::Limits)), and a parser for each direction that has carried bytes.
+//! Memory: a place for each connection that is followed (see [`reassembly::Limits`](crate::reassembly::Limits)), and a parser for each direction that has carried bytes. What all parsers keep of messages that are not whole is bounded
+//! by [`waiting_bytes`](crate::reassembly::Limits::waiting_bytes): beyond it, whoever would keep more gives up its message, and goes on at the next start line.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::analyser::{Sight, put_message};
@@ -65,6 +68,9 @@ pub struct SipStreams {
     pub findings: Findings,
     /// The calls whose messages end in the segment that waits since the last call of [`SipStreams::segment`].
     pub ending: Vec<CallRef>,
+    /// Bytes that all parsers keep.
+    kept: Rc<Cell<usize>>,
+    given_up: u64,
 }
 
 /// What takes note of messages.
@@ -96,8 +102,36 @@ struct Talk {
 #[derive(Debug)]
 struct Side {
     sip: sip::Stream,
+    share: Share,
     /// Messages of calls, those that are not settled and some of those that are; in the order of the stream.
     spans: VecDeque<Span>,
+}
+
+/// What one parser keeps of the bytes that all of them keep.
+#[derive(Debug)]
+struct Share {
+    all: Rc<Cell<usize>>,
+    bytes: usize,
+}
+
+impl Share {
+    fn of(all: &Rc<Cell<usize>>) -> Self {
+        Self {
+            all: Rc::clone(all),
+            bytes: 0,
+        }
+    }
+
+    fn set(&mut self, bytes: usize) {
+        self.all.set(self.all.get() - self.bytes + bytes);
+        self.bytes = bytes;
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.set(0);
+    }
 }
 
 /// Where a message of a call stands.
@@ -120,6 +154,10 @@ struct Reader<'r, 'a> {
     bytes: u32,
     /// The connection that turned out last not to be SIP.
     foreign: Option<ConnectionId>,
+    /// Bytes that all parsers keep.
+    kept: &'r Rc<Cell<usize>>,
+    /// See [`SipStreams::given_up`].
+    given_up: &'r mut u64,
 }
 
 impl SipStreams {
@@ -133,6 +171,8 @@ impl SipStreams {
             settings: Arc::new(settings),
             findings: Findings::default(),
             ending: Vec::new(),
+            kept: Rc::default(),
+            given_up: 0,
         })
     }
 
@@ -146,6 +186,12 @@ impl SipStreams {
     #[must_use]
     pub fn counts(&self) -> &reassembly::Counts {
         self.streams.counts()
+    }
+
+    /// Segments behind which a message was given up, since parsers kept more than they may.
+    #[must_use]
+    pub fn given_up(&self) -> u64 {
+        self.given_up
     }
 
     /// Takes in the segment `sight`, which goes in `direction` of `connection`, under the name `token`.
@@ -181,6 +227,8 @@ impl SipStreams {
             origin: Some(origin),
             bytes: sight.header.captured_len,
             foreign: None,
+            kept: &self.kept,
+            given_up: &mut self.given_up,
         };
         if !payload.is_empty() && segment.flags & SYN == 0 {
             // What was held by a predecessor is the first that it had no use for yet.
@@ -255,6 +303,8 @@ impl SipStreams {
             origin: None,
             bytes: sight.header.captured_len,
             foreign: None,
+            kept: &self.kept,
+            given_up: &mut self.given_up,
         };
         let payload = sight.decoded.payload_of(sight.frame);
         let mut told = Vec::new();
@@ -292,6 +342,8 @@ impl SipStreams {
             origin: None,
             bytes: 0,
             foreign: None,
+            kept: &self.kept,
+            given_up: &mut self.given_up,
             hearing,
         };
         self.streams.advance(&mut reader);
@@ -308,6 +360,8 @@ impl SipStreams {
             origin: None,
             bytes: 0,
             foreign: None,
+            kept: &self.kept,
+            given_up: &mut self.given_up,
             hearing,
         };
         self.streams.close_all(&mut reader);
@@ -360,13 +414,26 @@ impl Consumer for Reader<'_, '_> {
                     let limits = self
                         .settings
                         .stream_limits(origin.ports.unwrap_or_default());
-                    Box::new(Side::new(limits, offset, !is_joined[way]))
+                    let share = Share::of(self.kept);
+                    Box::new(Side::new(limits, share, offset, !is_joined[way]))
                 });
-                let Side { sip, spans } = &mut **side;
+                let Side { sip, share, spans } = &mut **side;
                 let mut chunk = bytes;
                 while let Some(event) = sip.next(&mut chunk) {
                     is_foreign |= event == framer::Event::NotSip;
                     *is_sip |= self.take_event(&event, &origin, spans);
+                }
+                share.set(sip.held());
+                let most_kept = self.settings.streams.waiting_bytes;
+                if share.bytes > 0 && self.kept.get() > most_kept {
+                    *self.given_up += 1;
+                    if let Some(event) = sip.gap(0) {
+                        self.take_event(&event, &origin, spans);
+                    }
+                    let ports = origin.ports.unwrap_or_default();
+                    let limits = self.settings.stream_limits(ports);
+                    *sip = sip::Stream::new(limits, offset + bytes.len() as u64, false);
+                    share.set(0);
                 }
                 match is_foreign {
                     true => offset + bytes.len() as u64,
@@ -374,7 +441,7 @@ impl Consumer for Reader<'_, '_> {
                 }
             }
             Event::Gap { len: Some(len), .. } => {
-                let Some(Side { sip, spans }) = sides[way].as_deref_mut() else {
+                let Some(Side { sip, spans, .. }) = sides[way].as_deref_mut() else {
                     is_joined[way] = true;
                     return Interest::Follow;
                 };
@@ -385,7 +452,7 @@ impl Consumer for Reader<'_, '_> {
                 sip.settled()
             }
             Event::Gap { offset, len: None } | Event::End { offset, .. } => {
-                if let Some(Side { sip, spans }) = sides[way].as_deref_mut()
+                if let Some(Side { sip, spans, .. }) = sides[way].as_deref_mut()
                     && let Some(event) = sip.gap(0)
                 {
                     self.take_event(&event, &origin, spans);
@@ -512,9 +579,10 @@ impl Reader<'_, '_> {
 }
 
 impl Side {
-    fn new(limits: framer::Limits, offset: u64, from_start: bool) -> Self {
+    fn new(limits: framer::Limits, share: Share, offset: u64, from_start: bool) -> Self {
         Self {
             sip: sip::Stream::new(limits, offset, from_start),
+            share,
             spans: VecDeque::new(),
         }
     }
