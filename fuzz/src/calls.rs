@@ -70,7 +70,7 @@ thread_local! {
     static MEMORY: RefCell<Memory> = RefCell::new(Memory::new());
 }
 
-/// `bytes`: how the worker is set up; then what happens, as [`Station::step`] reads it. Each packet is forwarded once at most and as it came, has one outcome or waits, and does not wait when there is nothing more to
+/// `bytes`: how the worker is set up; then what happens, step by step. Each packet is forwarded once at most and as it came, has one outcome or waits, and does not wait when there is nothing more to
 /// come; what calls take stays within its bounds.
 pub fn check(bytes: &[u8]) {
     MEMORY.with_borrow_mut(|memory| {

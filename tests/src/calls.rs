@@ -8,12 +8,11 @@
 //!
 //! Addresses: callers 10.1.0.0/16, callees 10.2.0.0/16, three proxies in 198.18.0.0/24, two relays in 198.19.0.0/24.
 
-use std::fs;
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-use crate::capture::Packet;
+use crate::capture::{self, Packet};
 
 const MILLISECOND: u64 = 1_000_000;
 /// Capture time of the first packet.
@@ -121,7 +120,7 @@ impl Calls {
         }
         let owners = datagrams.iter().map(|datagram| datagram.call).collect();
         let packets: Vec<Packet> = datagrams.into_iter().map(Datagram::into_packet).collect();
-        fs::write(&path, file(&packets))?;
+        capture::write(&path, &packets)?;
         Ok(Self {
             path,
             calls,
@@ -372,24 +371,4 @@ impl Datagram {
             bytes: frame,
         }
     }
-}
-
-/// A pcap file with times in nanoseconds.
-fn file(packets: &[Packet]) -> Vec<u8> {
-    let mut file = Vec::new();
-    for word in [0xa1b2_3c4d, 0x0004_0002, 0, 0, 65_535, ETHERNET] {
-        file.extend(word.to_le_bytes());
-    }
-    for packet in packets {
-        let (seconds, nanoseconds) = (
-            packet.time_ns / 1_000_000_000,
-            packet.time_ns % 1_000_000_000,
-        );
-        let len = packet.bytes.len() as u32;
-        for word in [seconds as u32, nanoseconds as u32, len, len] {
-            file.extend(word.to_le_bytes());
-        }
-        file.extend(&packet.bytes);
-    }
-    file
 }

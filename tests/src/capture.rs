@@ -10,7 +10,7 @@
 //! nanosecond are cut.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
@@ -58,6 +58,31 @@ pub enum CaptureError {
 const RAW_IP: u32 = 101;
 /// Largest buffer for one record: far above any real snap length.
 const BUFFER_BYTES: usize = 16 << 20;
+
+/// Writes `packets` of one LINKTYPE_ as a pcap file with times in nanoseconds.
+///
+/// # Errors
+///
+/// Those of the file.
+pub fn write(path: &Path, packets: &[Packet]) -> io::Result<()> {
+    let link_type = packets.first().map_or(0, |packet| packet.link_type);
+    let mut file = BufWriter::new(File::create(path)?);
+    for word in [0xa1b2_3c4d, 0x0004_0002, 0, 0, 65_535, link_type] {
+        file.write_all(&word.to_le_bytes())?;
+    }
+    for packet in packets {
+        let (seconds, nanoseconds) = (
+            packet.time_ns / 1_000_000_000,
+            packet.time_ns % 1_000_000_000,
+        );
+        let len = packet.bytes.len() as u32;
+        for word in [seconds as u32, nanoseconds as u32, len, packet.original_len] {
+            file.write_all(&word.to_le_bytes())?;
+        }
+        file.write_all(&packet.bytes)?;
+    }
+    file.flush()
+}
 
 /// Reads the capture at `path`.
 ///

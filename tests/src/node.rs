@@ -31,6 +31,31 @@ impl Node {
         Ok(Self { running })
     }
 
+    /// Starts a node that follows the calls of the capture `sent`: those that `filters` want go to the sink `sink`.
+    ///
+    /// # Errors
+    ///
+    /// [`ProcessError::Start`]
+    pub fn follow_calls(
+        sent: &Path,
+        filters: &Path,
+        sink: &Path,
+        workers: &str,
+        more: &[&str],
+    ) -> Result<Self, ProcessError> {
+        let pairs: [(&str, &OsStr); 4] = [
+            ("--read-file", sent.as_ref()),
+            ("--filters", filters.as_ref()),
+            ("--sink", sink.as_ref()),
+            ("--workers", workers.as_ref()),
+        ];
+        let pairs = pairs
+            .iter()
+            .flat_map(|(flag, value)| [OsStr::new(flag), value]);
+        let more = more.iter().map(OsStr::new);
+        Self::start([OsStr::new("voip")].into_iter().chain(pairs).chain(more))
+    }
+
     /// As [`Node::start`], with an environment variable, as `NAME=value`.
     ///
     /// # Errors

@@ -6,7 +6,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ffi::OsString;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
@@ -106,19 +105,6 @@ fn write_filters(path: &Path, callers: &BTreeSet<&str>) {
     fs::write(path, text).unwrap();
 }
 
-fn start(sent: &Path, sink: &Path, filters: &Path, workers: &str, more: &[&str]) -> Node {
-    let mut arguments: Vec<OsString> = vec!["voip".into(), "--read-file".into(), sent.into()];
-    arguments.extend([
-        "--sink".into(),
-        sink.into(),
-        "--filters".into(),
-        filters.into(),
-    ]);
-    arguments.extend(["--workers".into(), workers.into()]);
-    arguments.extend(more.iter().map(OsString::from));
-    Node::start(arguments).unwrap()
-}
-
 /// Every eighth call is wanted. Returns what is to arrive, and the call of each packet of that by its time.
 fn choose<'c>(
     sent: &Generated,
@@ -178,7 +164,7 @@ fn exactly_the_packets_of_the_calls_that_match_arrive_whatever_the_number_of_wor
     write_filters(&filters, &callers);
     for workers in ["1", "2", "4"] {
         let sink = folder.path().join(workers);
-        let node = start(&sent.path, &sink, &filters, workers, &[]);
+        let node = Node::follow_calls(&sent.path, &filters, &sink, workers, &[]).unwrap();
         let outcome = node.finish(2 * PATIENCE).unwrap();
         assert_eq!(outcome.code(), 0, "{}{}", outcome.stdout, outcome.stderr);
         let arrived = capture::read(&sink.join("packets.pcapng")).unwrap().packets;
@@ -204,7 +190,7 @@ fn a_worker_that_dies_loses_neither_calls_nor_packets_that_wait() {
     write_filters(&filters, &callers);
     let sink = folder.path().join("arrived");
     let more = ["--replay-rate", "4000pps"];
-    let node = start(&sent.path, &sink, &filters, "2", &more);
+    let node = Node::follow_calls(&sent.path, &filters, &sink, "2", &more).unwrap();
     for (round, worker) in ["lc-workerd 0", "lc-workerd 1", "lc-workerd 0"]
         .into_iter()
         .enumerate()

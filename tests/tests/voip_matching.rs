@@ -5,7 +5,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::{BTreeMap, HashMap};
-use std::ffi::OsString;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
@@ -110,19 +109,7 @@ fn run(made: &Calls, way: impl Fn(usize) -> Way, workers: &str) -> Result<(), St
     let path = folder.path().join("filters.toml");
     fs::write(&path, text(filters.values())).unwrap();
     let sink = folder.path().join("sink");
-    let mut arguments: Vec<OsString> = vec![
-        "voip".into(),
-        "--read-file".into(),
-        made.path.clone().into(),
-    ];
-    arguments.extend([
-        "--sink".into(),
-        sink.clone().into(),
-        "--filters".into(),
-        path.into(),
-    ]);
-    arguments.extend(["--workers".into(), workers.into()]);
-    let node = Node::start(arguments).unwrap();
+    let node = Node::follow_calls(&made.path, &path, &sink, workers, &[]).unwrap();
     let outcome = node.finish(2 * PATIENCE).unwrap();
     if outcome.code() != 0 {
         return Err(outcome.stderr);

@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::HashMap;
-use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
@@ -29,23 +28,6 @@ fn write_filters<'a>(path: &Path, callers: impl IntoIterator<Item = &'a Call>) {
     fs::rename(&new, path).unwrap();
 }
 
-fn start(made: &Calls, sink: &Path, filters: &Path, workers: &str, more: &[&str]) -> Node {
-    let mut arguments: Vec<OsString> = vec![
-        "voip".into(),
-        "--read-file".into(),
-        made.path.clone().into(),
-    ];
-    arguments.extend([
-        "--sink".into(),
-        sink.into(),
-        "--filters".into(),
-        filters.into(),
-    ]);
-    arguments.extend(["--workers".into(), workers.into()]);
-    arguments.extend(more.iter().map(OsString::from));
-    Node::start(arguments).unwrap()
-}
-
 #[test]
 fn a_call_of_ten_minutes_is_forwarded_to_its_end() {
     let folder = tempdir().unwrap();
@@ -65,7 +47,7 @@ fn a_call_of_ten_minutes_is_forwarded_to_its_end() {
     assert!(last.time_ns - first.time_ns > 600_000_000_000);
     for workers in ["1", "4"] {
         let sink = folder.path().join(workers);
-        let node = start(&made, &sink, &filters, workers, &[]);
+        let node = Node::follow_calls(&made.path, &filters, &sink, workers, &[]).unwrap();
         let outcome = node.finish(2 * PATIENCE).unwrap();
         assert_eq!(outcome.code(), 0, "{}{}", outcome.stdout, outcome.stderr);
         let arrived = capture::read(&sink.join("packets.pcapng")).unwrap().packets;
@@ -92,7 +74,14 @@ fn a_filter_that_comes_while_calls_run_catches_them_from_then_on() {
     let filters = folder.path().join("filters.toml");
     write_filters(&filters, [&made.calls[2]]);
     let sink = folder.path().join("arrived");
-    let node = start(&made, &sink, &filters, "4", &["--replay-rate", "2000pps"]);
+    let node = Node::follow_calls(
+        &made.path,
+        &filters,
+        &sink,
+        "4",
+        &["--replay-rate", "2000pps"],
+    )
+    .unwrap();
     let received = |due: u64| {
         let status =
             node.wait_until(|status| counter(status, "worker_received_packets_total") >= due);

@@ -144,7 +144,7 @@ fn reports(call: u64, round: u64) -> bool {
     (call + round) % REPORT_EVERY == REPORT_EVERY - 1
 }
 
-/// See the [module](self).
+/// Very many calls at the same time; see the module.
 pub struct Trunk {
     settings: TrunkSettings,
     /// The phase at hand, by its place in [`Phase::ALL`].

@@ -3,11 +3,10 @@
 //! Several calls share each connection. Messages that come close to each other are sent at once, then cut into segments at random places; segments come twice and out of order.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use lc_tests::capture::Packet;
+use lc_tests::capture::{self, Packet};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -114,7 +113,7 @@ pub fn generate(folder: &Path, wanted: &Wanted) -> Calls {
         })
         .collect();
     let path = folder.join("tcp-calls.pcap");
-    write(&path, &packets);
+    capture::write(&path, &packets).unwrap();
     Calls {
         path,
         packets,
@@ -150,25 +149,6 @@ fn acknowledge(sent: &mut [Sent]) {
             frame[42..46].copy_from_slice(&theirs.copied().unwrap_or(begin).to_be_bytes());
         }
     }
-}
-
-fn write(path: &Path, packets: &[Packet]) {
-    let mut bytes = Vec::new();
-    for word in [0xa1b2_3c4d_u32, 0x0004_0002, 0, 0, 65_535, 1] {
-        bytes.extend(word.to_le_bytes());
-    }
-    for packet in packets {
-        let (seconds, nanoseconds) = (
-            packet.time_ns / 1_000_000_000,
-            packet.time_ns % 1_000_000_000,
-        );
-        let len = packet.bytes.len() as u32;
-        for word in [seconds as u32, nanoseconds as u32, len, len] {
-            bytes.extend(word.to_le_bytes());
-        }
-        bytes.extend(&packet.bytes);
-    }
-    fs::write(path, bytes).unwrap();
 }
 
 impl Generator {

@@ -1,14 +1,10 @@
 //! `lc-hunt voip` with SIP over TCP, in WebSockets and over SCTP: the segments of the calls that match, each once, in order, and each message told of once.
-//!
-//! Release builds refuse the mode; see `LC_HUNT_MODE_UNDER_TEST`.
 
-#![cfg(debug_assertions)]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod generated;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ffi::OsString;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
@@ -22,23 +18,12 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::tempdir;
 
-const UNDER_TEST: &str = "LC_HUNT_MODE_UNDER_TEST=voip";
 const CARRIERS: &[Carrier] = &[
     Carrier::Bare,
     Carrier::WebSocket,
     Carrier::Bare,
     Carrier::Sctp,
 ];
-
-fn start(sent: &Path, sink: &Path, filters: &Path, workers: &str, more: &[&str]) -> Node {
-    let mut arguments: Vec<OsString> = vec!["voip".into(), "--read-file".into(), sent.into()];
-    for (flag, path) in [("--sink", sink), ("--filters", filters)] {
-        arguments.extend([flag.into(), path.into()]);
-    }
-    arguments.extend(["--workers".into(), workers.into()]);
-    arguments.extend(more.iter().map(OsString::from));
-    Node::start_with_variable(UNDER_TEST, arguments).unwrap()
-}
 
 /// Every third call is wanted, by its caller, whose name is the filter's id.
 fn choose(sent: &Calls, filters: &Path) -> BTreeSet<String> {
@@ -121,7 +106,7 @@ fn segments_of_the_calls_that_match_arrive_whatever_the_number_of_workers() {
     let wanted = choose(&sent, &filters);
     for workers in ["1", "4"] {
         let sink = folder.path().join(workers);
-        let node = start(&sent.path, &sink, &filters, workers, &[]);
+        let node = Node::follow_calls(&sent.path, &filters, &sink, workers, &[]).unwrap();
         let outcome = node.finish(2 * PATIENCE).unwrap();
         assert_eq!(outcome.code(), 0, "{}{}", outcome.stdout, outcome.stderr);
         check(&sent, &wanted, &sink);
@@ -144,13 +129,8 @@ fn a_worker_that_dies_loses_no_message_and_tells_of_none_twice() {
     let filters = folder.path().join("filters.toml");
     let wanted = choose(&sent, &filters);
     let sink = folder.path().join("arrived");
-    let node = start(
-        &sent.path,
-        &sink,
-        &filters,
-        "2",
-        &["--replay-rate", "2000pps"],
-    );
+    let more = ["--replay-rate", "2000pps"];
+    let node = Node::follow_calls(&sent.path, &filters, &sink, "2", &more).unwrap();
     let all = sent.packets.len() as u64;
     let received = |status: &serde_json::Value| counter(status, "worker_received_packets_total");
     for (round, worker) in [

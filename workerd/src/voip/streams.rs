@@ -13,7 +13,7 @@
 //! - A segment that comes again is of the call whose message it repeats, as long as that is among the last [`REMEMBERED`] of its direction.
 //! - A connection that is not SIP is forgotten as soon as that shows, with all that was kept of it, and its segments cost a look at their first byte: one that begins with a SIP start line, and a SYN, make it be followed again.
 //!
-//! Memory: a place for each connection that is followed (see [`reassembly::Limits`](crate::reassembly::Limits)), and a parser for each direction that has carried bytes. What all parsers keep of messages that are not whole is bounded
+//! Memory: a place for each connection that is followed (see [`reassembly::Limits`]), and a parser for each direction that has carried bytes. What all parsers keep of messages that are not whole is bounded
 //! by [`waiting_bytes`](crate::reassembly::Limits::waiting_bytes): beyond it, whoever would keep more gives up its message, and goes on at the next start line.
 
 use std::cell::Cell;
@@ -336,7 +336,16 @@ impl SipStreams {
         if hearing.time_ns > 0 {
             self.streams.see(hearing.time_ns);
         }
-        let mut reader = Reader {
+        let (streams, mut reader) = self.without_segment(hearing);
+        streams.advance(&mut reader);
+    }
+
+    /// What reads on where no segment is at hand.
+    fn without_segment<'r, 'a>(
+        &'r mut self,
+        hearing: &'r mut Hearing<'a>,
+    ) -> (&'r mut Streams<Talk>, Reader<'r, 'a>) {
+        let reader = Reader {
             settings: &self.settings,
             findings: &mut self.findings,
             origin: None,
@@ -346,7 +355,7 @@ impl SipStreams {
             given_up: &mut self.given_up,
             hearing,
         };
-        self.streams.advance(&mut reader);
+        (&mut self.streams, reader)
     }
 
     /// Ends all connections, since no more segments come.
@@ -354,17 +363,8 @@ impl SipStreams {
         if self.streams.connections() == 0 {
             return;
         }
-        let mut reader = Reader {
-            settings: &self.settings,
-            findings: &mut self.findings,
-            origin: None,
-            bytes: 0,
-            foreign: None,
-            kept: &self.kept,
-            given_up: &mut self.given_up,
-            hearing,
-        };
-        self.streams.close_all(&mut reader);
+        let (streams, mut reader) = self.without_segment(hearing);
+        streams.close_all(&mut reader);
     }
 }
 
