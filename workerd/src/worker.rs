@@ -46,6 +46,8 @@ const LOSSES: [CaptureCounter; 4] = [
     CaptureCounter::TooLong,
     CaptureCounter::LostWithSocket,
 ];
+/// Age of a heartbeat of capd that lives.
+const FRESH_NS: u64 = 500_000_000;
 /// Between two heartbeats, and between two tries to fetch filters.
 const BEAT_NS: u64 = 100_000_000;
 
@@ -384,12 +386,16 @@ impl Worker {
         }
     }
 
-    /// Has time go on for calls where nothing comes. A file's time is that of its packets.
+    /// Has time go on for calls where nothing comes. A file's time is that of its packets, and without capd nobody knows whether something comes.
     fn tick(&mut self) {
-        let silence_ns = monotonic_ns().saturating_sub(self.busy_ns);
         if self.waits {
             return;
         }
+        let now_ns = monotonic_ns();
+        if now_ns.saturating_sub(self.regions.session.heartbeat_ns()) > FRESH_NS {
+            self.busy_ns = now_ns;
+        }
+        let silence_ns = now_ns.saturating_sub(self.busy_ns);
         if let Some((desk, mut means)) = lend(self) {
             desk.tick(&mut means, silence_ns);
         }
@@ -411,6 +417,11 @@ impl Worker {
             let Ok(commit) = regions.session.queue_commit(queue, workers) else {
                 return false;
             };
+            let heads = regions.peers.iter();
+            desk.published(
+                queue,
+                heads.map(|peer| commit.head(usize::from(peer.worker))),
+            );
             let behind = commit.head(own).saturating_sub(rx.position());
             is_over &= state.has_ended();
             has_read_all &= behind == 0;

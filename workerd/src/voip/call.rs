@@ -62,6 +62,8 @@ pub struct Call {
     pub(super) lost_before: u64,
     /// Whether its media wait no more while it is undecided, because some were shed.
     pub(super) sheds_media: bool,
+    /// The lists of doubts that it stands in.
+    pub(super) in_doubt: [bool; 2],
     /// Whether another worker counts it.
     pub(super) is_others: bool,
     /// Whether it stands in [`Calls::next_changed`](super::calls::Calls::next_changed).

@@ -31,6 +31,7 @@ use shm_layout::shared_bytes::SharedBytes;
 use shm_layout::wire::Priority;
 use shm_layout::worker::{InProgress, Worker, WorkerCommit};
 
+use super::abreast::Abreast;
 use super::analyser::{self, Analyser, Part, Sight, put_blocks, put_call_id};
 use super::call::Call;
 use super::calls::{self, CallRef};
@@ -56,6 +57,8 @@ const MOST_AHEAD: u64 = 512;
 const LEAP_NS: u64 = 1_000_000_000;
 /// The same if no packet waits: what others told of calls that are yet to come here would be forgotten.
 const LONG_LEAP_NS: u64 = 10_000_000_000;
+/// Time between two tellings of progress, in nanoseconds of packet time, of a live capture.
+const TELL_EVERY_NS: u64 = 10_000_000;
 /// Bytes in front of a held packet: its capture thread and its header. Its link type is the kind of its record.
 const HELD_HEAD: usize = 2 + HEADER_BYTES;
 
@@ -105,6 +108,13 @@ pub struct Desk {
     latest_ns: u64,
     /// The packet that has to wait until all other workers have come to it.
     awaits: Option<u64>,
+    /// Capture threads, if there are other workers.
+    queues: usize,
+    /// What is to be told of this worker's progress, if anything is, and when it was told last.
+    to_tell: Vec<u64>,
+    told_ns: u64,
+    /// Whether nothing has come since.
+    is_idle: bool,
 }
 
 /// A packet, copied out of shared memory.
@@ -178,7 +188,7 @@ impl Desk {
     pub fn new(analyser: Analyser, peers: usize, is_exact: bool) -> Self {
         Self {
             analyser,
-            journal: Journal::new(peers),
+            journal: Journal::new(Abreast::new(peers, !is_exact)),
             hand: Hand::new(),
             taken: Vec::new(),
             in_batch: 0,
@@ -202,6 +212,10 @@ impl Desk {
             is_exact,
             latest_ns: 0,
             awaits: None,
+            queues: 0,
+            to_tell: Vec::new(),
+            told_ns: 0,
+            is_idle: false,
         }
     }
 
@@ -224,9 +238,10 @@ impl Desk {
         let board = &mut self.analyser.board;
         board.lost_by_capture(means.lost_by_capture);
         self.journal.learn(means.peers, board);
+        self.journal.abreast.compare();
         board.compare_some(means.judge);
         let journal = &self.journal;
-        board.decide(means.judge, |sequence| journal.have_passed(sequence));
+        board.decide(means.judge, |moment| journal.abreast.have_passed(moment));
         self.analyser.advance(means.judge, self.latest_ns, at_end);
         let told = self.follow(means);
         let board = &mut self.analyser.board;
@@ -252,15 +267,24 @@ impl Desk {
         self.analyser.board.calls()
     }
 
+    /// Up to where there is something in the rings that capture thread `queue` fills for other workers, in their order; before each round.
+    pub fn published(&mut self, queue: usize, heads: impl ExactSizeIterator<Item = u64>) {
+        if !self.is_exact && heads.len() > 0 {
+            self.queues = self.queues.max(queue + 1);
+            self.journal.abreast.published(queue, heads);
+        }
+    }
+
     /// The packets' time goes on with the clock, as nothing comes: `silence_ns` after the last packet.
     pub fn tick(&mut self, means: &mut Means<'_>, silence_ns: u64) {
+        self.is_idle = true;
         if self.is_restored && self.latest_ns > 0 {
             let journal = &self.journal;
             self.analyser.board.see(
                 means.judge,
-                self.progress.saturating_sub(1),
+                journal.abreast.moment_of(self.progress.saturating_sub(1)),
                 self.latest_ns + silence_ns,
-                |sequence| journal.have_passed(sequence),
+                |moment| journal.abreast.have_passed(moment),
             );
         }
     }
@@ -280,7 +304,7 @@ impl Desk {
     /// Whether this worker has to wait until the slowest one has come further.
     #[must_use]
     pub fn is_ahead(&self) -> bool {
-        let Some(slowest) = self.journal.slowest().filter(|_| self.is_exact) else {
+        let Some(slowest) = self.journal.abreast.slowest().filter(|_| self.is_exact) else {
             return false;
         };
         let is_awaited = self.awaits.is_some_and(|sequence| slowest < sequence);
@@ -314,13 +338,13 @@ impl Desk {
     /// Whether others wait to hear how far this worker has come.
     #[must_use]
     pub fn is_awaited(&self) -> bool {
-        self.is_exact && self.journal.slowest().is_some()
+        self.is_exact && self.journal.abreast.slowest().is_some()
     }
 
     /// Whether all workers are done with the packets before `sequence`.
     #[must_use]
     pub fn have_all_passed(&self, sequence: u64) -> bool {
-        let slowest = self.journal.slowest();
+        let slowest = self.journal.abreast.slowest();
         self.progress >= sequence && slowest.is_none_or(|slowest| slowest >= sequence)
     }
 
@@ -381,11 +405,11 @@ impl Desk {
 
     /// Before a commit: tells what has changed, and counts what happened.
     pub fn report(&mut self, means: &mut Means<'_>) {
-        let progress = self.is_awaited().then_some(self.progress);
+        self.note_progress(means.commit);
         self.fragments.expire(self.analyser.board.calls().now_ns());
         self.give_up_fragments(means);
         let board = &mut self.analyser.board;
-        self.journal.tell(means.calls, board, progress);
+        self.journal.tell(means.calls, board, &self.to_tell);
         release(means.held, board.oldest());
         forget_before(&mut self.told, board.oldest());
         forget_before(&mut self.parts_of, board.oldest());
@@ -438,6 +462,22 @@ impl Desk {
         commit.add(kept_back, released);
         commit.add(Counter::HeldDropped, now.dropped - before.dropped);
         self.reported.tally = now;
+    }
+
+    /// Takes note of what is to be told of this worker's progress, if anything is.
+    fn note_progress(&mut self, commit: &WorkerCommit) {
+        self.to_tell.clear();
+        if self.is_exact {
+            let progress = self.is_awaited().then_some(self.progress);
+            return self.to_tell.extend(progress);
+        }
+        let now_ns = self.analyser.board.calls().now_ns();
+        if self.is_idle || now_ns >= self.told_ns + TELL_EVERY_NS {
+            (self.is_idle, self.told_ns) = (false, now_ns);
+            // What is committed is told. So is the rest, in the next commit.
+            self.to_tell
+                .extend((0..self.queues).map(|queue| commit.rx_tail(queue)));
+        }
     }
 
     /// Goes on where a predecessor stopped: learns what it told, and looks at the packets that it held once more.
@@ -520,9 +560,9 @@ impl Desk {
         let journal = &self.journal;
         board.see(
             means.judge,
-            header.sequence,
+            journal.abreast.moment_of(header.sequence),
             header.timestamp_ns,
-            |sequence| journal.have_passed(sequence),
+            |moment| journal.abreast.have_passed(moment),
         );
         if self.hand.decoded.fragment {
             self.look_at_fragment(means, position);

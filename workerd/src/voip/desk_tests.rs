@@ -292,6 +292,57 @@ fn media_on_another_worker_follow_the_verdict() {
     assert_eq!(begun, [1, 0]);
 }
 
+/// A worker that is behind, or dead, with `packet` in its ring, and another one with three packets of media in its log.
+fn one_behind(packet: &[u8]) -> [Harness; 2] {
+    let setup = Setup {
+        elsewhere: Elsewhere::Soon,
+        ..Setup::default()
+    };
+    let [mut one, mut other] = pair(&setup);
+    one.desk.published(0, [0].into_iter());
+    one.give(packet);
+    for sequence in 1..4 {
+        other.give(&rtp(CALLEE, CALLER, 7, sequence));
+    }
+    other.desk.published(0, [one.rx_head()].into_iter());
+    other.wait(21 * SECOND);
+    assert_eq!(other.count(Counter::HeldReleased), 0);
+    [one, other]
+}
+
+#[test]
+fn media_wait_for_a_worker_that_comes_back() {
+    let [mut one, mut other] = one_behind(&sip("INVITE", "c", "alice", Some(CALLER)));
+    one.work();
+    other.work();
+    assert_eq!(other.numbers(), [0, 1, 2]);
+    other.check_ledger();
+}
+
+#[test]
+fn media_are_let_go_when_the_other_worker_has_come_as_far() {
+    let [mut one, mut other] = one_behind(&sip("OPTIONS", "c", "carol", None));
+    one.work();
+    // What is idle tells the rest.
+    one.wait(MILLISECOND);
+    for _ in 0..2 {
+        other.wait(21 * SECOND);
+    }
+    assert_eq!(other.count(Counter::HeldReleased), 3);
+    // Having told it, it is silent.
+    let told = one.commit.calls();
+    one.wait(MILLISECOND);
+    assert_eq!(one.commit.calls(), told);
+}
+
+#[test]
+fn media_do_not_wait_for_ever_for_a_worker_that_does_not_come_back() {
+    let [_one, mut other] = one_behind(&sip("INVITE", "c", "alice", Some(CALLER)));
+    other.wait(23 * SECOND);
+    assert_eq!(other.count(Counter::HeldReleased), 3);
+    other.check_ledger();
+}
+
 #[test]
 fn a_reader_that_was_overtaken_knows_what_is_still_of_use() {
     let setup = Setup {

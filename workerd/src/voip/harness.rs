@@ -72,7 +72,7 @@ impl Default for Setup {
             calls_limit: 4 << 20,
             elsewhere: Elsewhere::Nothing,
             kept_bytes: 0,
-            kept_of_streams: None,
+            kept_of_streams: Some(1 << 20),
         }
     }
 }
@@ -280,6 +280,11 @@ impl Harness {
         push_inline(&mut self.source, &header, frame).unwrap();
         self.source.publish();
         number
+    }
+
+    /// Up to where there is something in the rx ring.
+    pub(crate) fn rx_head(&self) -> u64 {
+        self.source.head()
     }
 
     /// Puts other filters in force.

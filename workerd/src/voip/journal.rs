@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | call | a [`Snapshot`] | all |
 //! | done | positions of held packets that need not be looked at again, though older ones wait | the successor |
-//! | progress | that the packets before a number are done, and all that came of them is told | the other workers |
+//! | progress | how far the worker has come ([`Abreast`]): all that came of the packets before is told | the other workers |
 //!
 //! What is still of use is told again before its place is given up, so the log is its own snapshot (see [`shm_layout::log`]). What is learned from another
 //! worker is not told again: everybody reads everybody's log.
@@ -17,6 +17,7 @@ use prost::Message;
 use shm_layout::log::{LogError, LogWriter, Record};
 use shm_layout::ring::Full;
 
+use super::abreast::Abreast;
 use super::held::Position;
 use super::snapshot::Snapshot;
 use super::switchboard::Switchboard;
@@ -27,23 +28,28 @@ const MOST_READ: usize = 256;
 const MOST_TIDIED: usize = 64;
 
 /// See the [module](self).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Journal {
-    /// What each other worker told of its progress last.
-    peers: Vec<u64>,
-    /// The progress that was told last, and where.
-    told: Option<(u64, u64)>,
+    /// How far the other workers have come.
+    pub abreast: Abreast,
+    /// The progress that was told last.
+    progress: Vec<u64>,
+    /// Where it was told.
+    told_at: Option<u64>,
     scratch: Vec<u8>,
     encoded: Vec<u8>,
 }
 
 impl Journal {
-    /// With as many other workers as there are `peers`.
+    /// With the others that are known to `abreast`.
     #[must_use]
-    pub fn new(peers: usize) -> Self {
+    pub fn new(abreast: Abreast) -> Self {
         Self {
-            peers: vec![0; peers],
-            ..Self::default()
+            abreast,
+            progress: Vec::new(),
+            told_at: None,
+            scratch: Vec::new(),
+            encoded: Vec::new(),
         }
     }
 
@@ -76,7 +82,7 @@ impl Journal {
 
     /// Learns what other workers told since, up to a bound.
     pub fn learn(&mut self, peers: &mut [Peer], board: &mut Switchboard) {
-        for (peer, progress) in peers.iter_mut().zip(&mut self.peers) {
+        for (other, peer) in peers.iter_mut().enumerate() {
             for _ in 0..MOST_READ {
                 match peer.calls.next(&mut self.scratch) {
                     Ok(None) => break,
@@ -91,7 +97,7 @@ impl Journal {
                         kind: PROGRESS,
                         body,
                         ..
-                    })) => *progress = numbers(body).next().unwrap_or(0).max(*progress),
+                    })) => self.abreast.learn(other, numbers(body)),
                     // Goes on at the tail: what is of use is told again behind it.
                     Ok(Some(_)) | Err(LogError::Overrun { .. }) => {}
                     Err(_) => break,
@@ -100,20 +106,8 @@ impl Journal {
         }
     }
 
-    /// Up to which number all other workers are done with packets. There may be none.
-    #[must_use]
-    pub fn slowest(&self) -> Option<u64> {
-        self.peers.iter().copied().min()
-    }
-
-    /// Whether all other workers are done with packet `sequence`.
-    #[must_use]
-    pub fn have_passed(&self, sequence: u64) -> bool {
-        self.slowest().is_none_or(|slowest| slowest > sequence)
-    }
-
-    /// Tells what has changed since, and how far this worker has come, if anybody waits for that.
-    pub fn tell(&mut self, log: &mut LogWriter, board: &mut Switchboard, progress: Option<u64>) {
+    /// Tells what has changed since, and how far this worker has come, unless `progress` is empty.
+    pub fn tell(&mut self, log: &mut LogWriter, board: &mut Switchboard, progress: &[u64]) {
         self.tidy(log, board);
         let done = board.take_done();
         if !done.is_empty() {
@@ -125,11 +119,17 @@ impl Journal {
         if self.tell_calls(log, board).is_err() {
             return;
         }
-        let told = self.told.map(|(progress, _)| progress);
-        if let Some(progress) = progress.filter(|progress| Some(*progress) > told)
-            && let Ok(position) = log.append(PROGRESS, &[&progress.to_le_bytes()])
-        {
-            self.told = Some((progress, position));
+        let is_told = self.told_at.is_some() && self.progress == progress;
+        if progress.is_empty() || is_told {
+            return;
+        }
+        self.encoded.clear();
+        let bytes = progress.iter().flat_map(|number| number.to_le_bytes());
+        self.encoded.extend(bytes);
+        if let Ok(position) = log.append(PROGRESS, &[&self.encoded]) {
+            self.progress.clear();
+            self.progress.extend_from_slice(progress);
+            self.told_at = Some(position);
         }
     }
 
@@ -193,10 +193,8 @@ impl Journal {
                         }
                     }
                 }
-                PROGRESS if self.told.map(|(_, at)| at) == Some(position) => {
-                    // Told again when there is more to tell, which is soon.
-                    self.told = None;
-                }
+                // Told again at once, or when there is more to tell, which is soon.
+                PROGRESS if self.told_at == Some(position) => self.told_at = None,
                 _ => {}
             }
             log.release_to(end);

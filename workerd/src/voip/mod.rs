@@ -1,5 +1,6 @@
 //! Calls: which there are, whether they are wanted, and which packets are theirs.
 
+pub mod abreast;
 pub mod account;
 pub mod analyser;
 pub mod apart;

@@ -8,7 +8,7 @@
 //! | wanted: a message of it, its media's addresses, or the no-filter policy said so | what waited goes first, in the order of capture; then each as it comes, to the end of the call |
 //! | unwanted | dropped, what waited too; a filter that comes later, or a later message that matches, makes it wanted from then on |
 //!
-//! Media whose signalling was not seen are a call of their own, named `rtp-` and the SSRC. It waits a little ([`PATIENCE_NS`]) for signalling that comes late or by another
+//! Media whose signalling was not seen are a call of their own, named `rtp-` and the SSRC. It waits a little ([`PATIENCE_NS`], and until other workers have come as far) for signalling that comes late or by another
 //! way; when that comes, its packets are the real call's.
 //!
 //! Nothing here knows packets' bytes: the caller keeps those that wait, and names them by position.
@@ -37,6 +37,8 @@ use crate::rtp::{Format, Header};
 pub const PATIENCE_NS: u64 = 2_000_000_000;
 /// How long a call whose last word was heard waits for other workers, in nanoseconds of packet time.
 pub const GRACE_NS: u64 = 200_000_000;
+/// How much longer, if they have not come as far by then: one of them may be dead.
+pub const LONGEST_GRACE_NS: u64 = 20_000_000_000;
 /// How long a packet waits at most, in nanoseconds of packet time: longer than most phones ring.
 pub const LONGEST_WAIT_NS: u64 = 180_000_000_000;
 /// Packets and bytes of media that wait for one call at most. Of signalling, as many again.
@@ -46,6 +48,8 @@ pub const MOST_BYTES: u32 = 512 * 1024;
 /// The lists of doubts: last words were heard, media without signalling.
 const WORDS: usize = 0;
 const MEDIA: usize = 1;
+/// So many doubts are not worth looking through.
+const FEW_DOUBTS: usize = 64;
 /// Places for calls that are compared with new filters at a time.
 const COMPARED: usize = 64;
 
@@ -126,7 +130,7 @@ pub struct Judge<'a> {
 pub enum Elsewhere {
     /// Nothing: there is one worker.
     Nothing,
-    /// What comes to other workers within [`GRACE_NS`] may still match.
+    /// What comes to other workers within [`GRACE_NS`] may still match, or what they have not come to yet by then; but not longer than [`LONGEST_GRACE_NS`].
     Soon,
     /// What other workers have not come to yet may still match. Packets wait for that, however long it takes.
     Exactly,
@@ -137,7 +141,7 @@ pub enum Elsewhere {
 struct Doubt {
     call: CallRef,
     until_ns: u64,
-    /// Number of the last packet that was seen when that time had come, once it has.
+    /// Number of the last packet that was seen when that time had come, once it has; or the moment then (see [`super::abreast`]).
     sequence: Option<u64>,
 }
 
@@ -157,7 +161,7 @@ pub struct Switchboard {
     compared: usize,
     generation: u64,
     now_ns: u64,
-    /// Number of the packet at hand.
+    /// Number of the packet at hand, or its moment.
     sequence: u64,
     load: Load,
     tally: Tally,
@@ -323,8 +327,17 @@ impl Switchboard {
         call
     }
 
+    /// Each call stands in each list once. Those that were forgotten meanwhile make room when they are half of it: lists are bounded as calls are.
     fn doubt(&mut self, list: usize, call: CallRef, patience_ns: u64) {
-        self.doubts[list].push_back(Doubt {
+        let note = |call: &mut Call| std::mem::replace(&mut call.in_doubt[list], true);
+        if self.calls.update(call, note) != Some(false) {
+            return;
+        }
+        let (calls, doubts) = (&self.calls, &mut self.doubts[list]);
+        if doubts.len() >= 2 * calls.places().max(FEW_DOUBTS) {
+            doubts.retain(|doubt| calls.get(doubt.call).is_some());
+        }
+        doubts.push_back(Doubt {
             call,
             until_ns: self.now_ns + patience_ns,
             sequence: None,
@@ -355,11 +368,17 @@ impl Switchboard {
                     break;
                 }
                 let sequence = *doubt.sequence.get_or_insert(sequence.saturating_sub(1));
-                if self.elsewhere == Elsewhere::Exactly && !passed(sequence) {
+                let may_be_late = match self.elsewhere {
+                    Elsewhere::Nothing => false,
+                    Elsewhere::Soon => self.now_ns < doubt.until_ns + LONGEST_GRACE_NS,
+                    Elsewhere::Exactly => true,
+                };
+                if may_be_late && !passed(sequence) {
                     break;
                 }
                 let call = doubt.call;
                 self.doubts[list].pop_front();
+                self.calls.update(call, |call| call.in_doubt[list] = false);
                 if list == WORDS || self.is_alone(call) {
                     self.compare(judge, call, true);
                 }
@@ -701,7 +720,12 @@ impl Switchboard {
                 self.compare(judge, call, true);
             }
         }
-        self.doubts = Default::default();
+        for list in [WORDS, MEDIA] {
+            for doubt in std::mem::take(&mut self.doubts[list]) {
+                self.calls
+                    .update(doubt.call, |call| call.in_doubt[list] = false);
+            }
+        }
         self.calls.count_streams();
         let parked: Vec<Position> = self.held.unowned().collect();
         parked
@@ -1295,6 +1319,29 @@ mod tests {
             (desk.board.waits_for(), desk.board.tally().released),
             (None, 3)
         );
+    }
+
+    #[test]
+    fn doubts_are_bounded_as_calls_are_though_time_stands_still() {
+        let mut desk = Desk::with(&["bob"]);
+        desk.board = Switchboard::new(32 << 10, Elsewhere::Soon);
+        for n in 0..2_000 {
+            for _ in 0..3 {
+                desk.message(&format!("c{n}"), "486 INVITE x", "alice", &[]);
+                let mut flow = MediaFlow::default();
+                desk.media(&mut flow, (7, n), (8, n), n.into());
+            }
+            // The next packet, of the same time.
+            let now_ns = desk.board.calls.now_ns().max(SECOND);
+            let judge = Judge {
+                filters: &desk.filters,
+                bpf_active: false,
+            };
+            desk.board.see(judge, desk.next, now_ns, |_| false);
+            let bound = 2 * desk.board.calls.places().max(FEW_DOUBTS) + 1;
+            assert!(desk.board.doubts.iter().all(|list| list.len() <= bound));
+        }
+        assert!(desk.board.calls.places() < 500);
     }
 
     #[test]
