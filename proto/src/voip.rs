@@ -146,6 +146,10 @@ impl Rtp {
 }
 
 fn text(bytes: &[u8]) -> Cow<'_, str> {
+    // Most are, where a packet is media.
+    if bytes.is_empty() {
+        return Cow::Borrowed("");
+    }
     match std::str::from_utf8(bytes) {
         Ok(text) => Cow::Borrowed(text),
         Err(_) => String::from_utf8_lossy(bytes),

@@ -7,6 +7,7 @@ use super::header::Header;
 const MAX_DROPOUT: u16 = 3000;
 /// How far behind a packet may come and still be late: so many of the latest numbers are told apart as seen or not. More is a source that began anew.
 const MAX_MISORDER: u16 = u64::BITS as u16 - 1;
+const SECOND_NS: u64 = 1_000_000_000;
 
 /// A source, as heard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -214,7 +215,12 @@ fn first(header: &Header) -> u32 {
 
 /// Arrival time less sampling time, in units of the clock.
 fn transit(timestamp: u32, clock_rate: u32, time_ns: u64) -> i64 {
-    let arrival = u128::from(time_ns) * u128::from(clock_rate) / 1_000_000_000;
+    // Seconds and the rest apart, so that 64 bits do: a division of 128 takes longer than all else that is done with a packet here.
+    let (seconds, rest_ns) = (time_ns / SECOND_NS, time_ns % SECOND_NS);
+    let rate = u64::from(clock_rate);
+    let arrival = seconds
+        .wrapping_mul(rate)
+        .wrapping_add(rest_ns * rate / SECOND_NS);
     (arrival as i64).wrapping_sub(timestamp.into())
 }
 

@@ -75,6 +75,8 @@ pub struct Analyser {
     detector: Detector,
     details: Details,
     ear: Ear,
+    /// Calls whose packets come next.
+    ahead: Vec<CallRef>,
     /// Packets of media.
     media: u64,
 }
@@ -101,6 +103,7 @@ impl Analyser {
             flows: FlowTable::new(flow_bytes, Seed::random(), &Timeouts::default())?,
             detector: Detector::new(),
             details: Details::new(),
+            ahead: Vec::new(),
             media: 0,
         })
     }
@@ -197,10 +200,10 @@ impl Analyser {
     /// Has fetched what will be looked at for packets with these `probes`: flows, their calls, and the sources of those.
     pub fn prepare(&mut self, probes: &[Probe]) {
         self.flows.prepare(probes);
-        let calls = || probes.iter().filter_map(|probe| self.flows.guess(probe));
-        let table = self.board.calls();
-        calls().for_each(|memory| table.prefetch(memory.media.call()));
-        calls().for_each(|memory| table.prefetch_streams(memory.media.call()));
+        let known = probes.iter().filter_map(|probe| self.flows.guess(probe));
+        self.ahead.clear();
+        self.ahead.extend(known.map(|memory| memory.media.call()));
+        self.board.calls().prefetch(&self.ahead);
     }
 
     fn media(&mut self, judge: Judge<'_>, sight: &Sight<'_>, payload: &[u8]) -> Option<Ruling> {

@@ -1,5 +1,7 @@
 //! One call: what is known of it.
 
+use shm_layout::prefetch::prefetch;
+
 use super::dialog::{Dialogs, State};
 use super::endpoints::Endpoint;
 use super::held::{Chain, Position};
@@ -28,46 +30,48 @@ pub enum Role {
     Other = 2,
 }
 
-/// A call.
+/// A call. What a packet of media needs of it stands first, in two cache lines; then, in the third, what is told of a packet that is forwarded.
 #[derive(Debug, Default)]
+#[repr(C, align(64))]
 pub struct Call {
-    /// Its Call-ID, or `rtp-` and the SSRC of media whose signalling was not seen.
-    pub(super) id: Box<[u8]>,
-    pub(super) dialogs: Dialogs,
+    /// Tells it from others that had its place before.
+    pub(super) stamp: u32,
+    /// The list that it is in.
+    pub(super) list: u8,
     pub(super) standing: Standing,
-    pub(super) ids: Ids,
-    pub(super) identities: Identities,
-    pub(super) endpoints: Vec<(Endpoint, Role)>,
-    /// Its packets that wait.
-    pub(super) chain: Chain,
-    /// When it will have been silent for too long, in nanoseconds.
-    pub(super) deadline_ns: u64,
-    /// The filters that it was compared with last.
-    pub(super) generation: u64,
     /// Whether its media are media for sure, and not noise that looks like it.
     pub(super) is_media: bool,
+    /// Whether its media wait no more while it is undecided, because some were shed.
+    pub(super) sheds_media: bool,
+    /// When it will have been silent for too long, in nanoseconds.
+    pub(super) deadline_ns: u64,
+    /// Its packets that wait.
+    pub(super) chain: Chain,
     /// The sources of its media.
     pub(super) streams: Vec<Stream>,
+
+    pub(super) dialogs: Dialogs,
     /// What its session descriptions say of payload types.
     pub(super) formats: Vec<Format>,
-    /// Whether packets that wait may carry messages of other calls as well.
-    pub(super) shares: bool,
-    /// The first of its packets that wait, if it stands in line to have them forwarded.
-    pub(super) ready_at: Option<Position>,
+    /// Packets that the capture had lost, of any call, before it began.
+    pub(super) lost_before: u64,
+
+    /// Its Call-ID, or `rtp-` and the SSRC of media whose signalling was not seen.
+    pub(super) id: Box<[u8]>,
+    pub(super) ids: Ids,
     /// Packets of it that were lost by our own fault.
     pub(super) incomplete: u32,
     /// As many of them as are counted; none before it is wanted.
     pub(super) incomplete_counted: u32,
-    /// Packets that the capture had lost, of any call, before it began.
-    pub(super) lost_before: u64,
-    /// Whether its media wait no more while it is undecided, because some were shed.
-    pub(super) sheds_media: bool,
+
+    pub(super) identities: Identities,
+    pub(super) endpoints: Vec<(Endpoint, Role)>,
+    /// The filters that it was compared with last.
+    pub(super) generation: u64,
+    /// The first of its packets that wait, if it stands in line to have them forwarded.
+    pub(super) ready_at: Option<Position>,
     /// The lists of doubts that it stands in.
     pub(super) in_doubt: [bool; 2],
-    /// Whether another worker counts it.
-    pub(super) is_others: bool,
-    /// Whether it stands in [`Calls::next_changed`](super::calls::Calls::next_changed).
-    pub(super) is_changed: bool,
     /// Where it was last told of in the log of calls.
     pub(super) told_at: Option<u64>,
     /// What it adds to the bytes of all.
@@ -75,13 +79,44 @@ pub struct Call {
     /// Its neighbours among the calls of its kind, by deadline.
     pub(super) previous: u32,
     pub(super) next: u32,
-    /// The list that it is in.
-    pub(super) list: u8,
-    /// Tells it from others that had its place before.
-    pub(super) stamp: u32,
+    /// Whether packets that wait may carry messages of other calls as well.
+    pub(super) shares: bool,
+    /// Whether another worker counts it.
+    pub(super) is_others: bool,
+    /// Whether it stands in [`Calls::next_changed`](super::calls::Calls::next_changed).
+    pub(super) is_changed: bool,
 }
 
 impl Call {
+    /// What packets of media need of calls, in steps: each has fetched into the cache what it finds where the one before it has had fetched. The first
+    /// is [`Call::prefetch`].
+    pub(super) const PREFETCHES: [fn(&Self); 3] = [
+        |call| {
+            call.streams.iter().take(2).for_each(prefetch);
+            if call.standing >= Standing::Passed {
+                prefetch(&call.id);
+            }
+        },
+        |call| {
+            if call.standing >= Standing::Passed {
+                call.id.first().into_iter().for_each(prefetch);
+                call.ids.prefetch_list();
+            }
+        },
+        |call| {
+            if call.standing >= Standing::Passed {
+                call.ids.prefetch_first();
+            }
+        },
+    ];
+
+    /// Has fetched into the cache what stands in the call itself.
+    #[inline]
+    pub(super) fn prefetch(&self) {
+        prefetch(&self.stamp);
+        prefetch(&self.dialogs);
+    }
+
     /// Its Call-ID, or `rtp-` and eight hexadecimal digits of an SSRC.
     #[must_use]
     pub fn id(&self) -> &[u8] {

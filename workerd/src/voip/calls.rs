@@ -17,9 +17,6 @@
 
 use std::collections::HashMap;
 
-use lc_daemon::config::CallSilence;
-use shm_layout::prefetch::prefetch;
-
 use super::call::{Call, MOST_ENDPOINTS, MOST_STREAMS, Role};
 use super::dialog::{Dialogs, State};
 use super::endpoints::{Endpoint, Endpoints};
@@ -28,6 +25,7 @@ use super::signal::Signal;
 use super::verdict::Standing;
 use crate::flows::clock::Clock;
 use crate::rtp::{Content, Header, Stream};
+use lc_daemon::config::CallSilence;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -233,19 +231,18 @@ impl Calls {
         (call.place != 0 && found.stamp == call.stamp).then_some(found)
     }
 
-    /// Has a call fetched into the cache.
-    #[inline]
-    pub fn prefetch(&self, call: CallRef) {
-        if let Some(found) = self.places.get(call.place as usize) {
-            prefetch(found);
+    /// Has fetched into the cache what packets of media need of `calls`.
+    pub fn prefetch(&self, calls: &[CallRef]) {
+        for call in calls {
+            if let Some(found) = self.places.get(call.place as usize) {
+                found.prefetch();
+            }
         }
-    }
-
-    /// Has the sources of a call's media fetched into the cache, where it is itself.
-    #[inline]
-    pub fn prefetch_streams(&self, call: CallRef) {
-        if let Some(found) = self.get(call) {
-            found.streams.iter().take(2).for_each(prefetch);
+        for prefetch in Call::PREFETCHES {
+            calls
+                .iter()
+                .filter_map(|call| self.get(*call))
+                .for_each(prefetch);
         }
     }
 
@@ -338,6 +335,10 @@ impl Calls {
         if is_new {
             let clock_rate = found.format(header.payload_type).clock_rate;
             let stream = Stream::begin(header, clock_rate, time_ns);
+            // Most calls have two.
+            if found.streams.len() == found.streams.capacity() {
+                found.streams.reserve_exact(2);
+            }
             found.streams.push(stream);
         }
         let known = known.unwrap_or(found.streams.len().saturating_sub(1));

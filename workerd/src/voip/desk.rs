@@ -69,11 +69,15 @@ const MOST_DATAGRAMS: usize = 64;
 pub struct Desk {
     analyser: Analyser,
     journal: Journal,
-    hand: Hand,
+    hand: Box<Hand>,
     /// Looks into ESP that is not encrypted.
     esp: EspNull,
     /// Packets that are taken, and how many; the first of them are handled already. The rest are empty hands.
-    taken: Vec<Hand>,
+    #[expect(
+        clippy::vec_box,
+        reason = "each takes its turn as the hand: so only its address is moved"
+    )]
+    taken: Vec<Box<Hand>>,
     in_batch: usize,
     handled: usize,
     /// Those of the packets that are taken.
@@ -189,7 +193,7 @@ impl Desk {
         Self {
             analyser,
             journal: Journal::new(Abreast::new(peers, !is_exact)),
-            hand: Hand::new(),
+            hand: Box::default(),
             taken: Vec::new(),
             in_batch: 0,
             handled: 0,
@@ -356,7 +360,7 @@ impl Desk {
     /// Takes a packet, to be handled behind those that were taken before.
     pub fn take(&mut self, identity: InProgress, header: PacketHeader, data: &SharedBytes<'_>) {
         if self.in_batch == self.taken.len() {
-            self.taken.push(Hand::new());
+            self.taken.push(Box::default());
         }
         let hand = &mut self.taken[self.in_batch];
         hand.is_apart = false;
@@ -935,8 +939,8 @@ impl Desk {
     }
 }
 
-impl Hand {
-    fn new() -> Self {
+impl Default for Hand {
+    fn default() -> Self {
         Self {
             queue: 0,
             header: PacketHeader::from_bytes(0, &[0; HEADER_BYTES]),
@@ -946,7 +950,9 @@ impl Hand {
             is_apart: false,
         }
     }
+}
 
+impl Hand {
     fn room(&mut self, len: usize) -> &mut [u8] {
         if self.frame.len() < len {
             self.frame.resize(len, 0);
@@ -1025,7 +1031,7 @@ fn load(means: &mut Means<'_>) -> Load {
 
 /// A copy of the packet `wanted`, if it is held.
 pub(crate) fn find_held(held: &LogWriter, wanted: InProgress) -> Option<(PacketHeader, Vec<u8>)> {
-    let mut hand = Hand::new();
+    let mut hand = Hand::default();
     let mut position = held.tail();
     while let Ok(Some((_, end))) = hand.recall(held, position) {
         if hand.identity() == wanted && !hand.is_apart {

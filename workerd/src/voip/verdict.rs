@@ -3,6 +3,8 @@
 //! A call is wanted as soon as one message, or one packet of media, of it is; and from then on to its end, whatever becomes of the filters. It is not wanted when its last
 //! word was heard and nothing matched; a filter that comes later may still find it.
 
+use shm_layout::prefetch::prefetch;
+
 /// Most ids kept for a call.
 const MOST_IDS: usize = 1024;
 
@@ -40,6 +42,19 @@ impl Ids {
     /// The ids.
     pub fn iter(&self) -> impl Iterator<Item = &str> + Clone {
         self.0.iter().map(|id| &**id)
+    }
+
+    /// Has the list fetched into the cache.
+    #[inline]
+    pub fn prefetch_list(&self) {
+        self.0.first().into_iter().for_each(prefetch);
+    }
+
+    /// Has the first id fetched into the cache, where the list is itself.
+    #[inline]
+    pub fn prefetch_first(&self) {
+        let first = self.0.first().and_then(|id| id.as_bytes().first());
+        first.into_iter().for_each(prefetch);
     }
 
     /// How many there are.
