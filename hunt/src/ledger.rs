@@ -44,6 +44,8 @@ pub struct Stage {
     pub waiting: u64,
     /// Those of them that wait for a verdict on their call.
     pub held: u64,
+    /// Those of `incoming` that are no packets, but further SIP messages of a segment that several begin in.
+    pub told_apart: u64,
     /// Whether the numbers can be true.
     pub balanced: bool,
 }
@@ -162,16 +164,16 @@ impl Ledger {
         let acknowledged = forward(ForwardCounter::Acked);
         let from_disk = forward(ForwardCounter::DiskDelivered);
         let stored = forward(ForwardCounter::DiskStored);
-        stages.push(Stage::new(
-            "forwarded",
-            forwarded,
-            vec![
-                ("acknowledged", acknowledged.saturating_sub(from_disk)),
-                ("to disk", stored),
-                ("dropped", forward(ForwardCounter::Dropped)),
-                ("corrupt", forward(ForwardCounter::CorruptRecords)),
-            ],
-        ));
+        let outcomes = vec![
+            ("acknowledged", acknowledged.saturating_sub(from_disk)),
+            ("to disk", stored),
+            ("dropped", forward(ForwardCounter::Dropped)),
+            ("corrupt", forward(ForwardCounter::CorruptRecords)),
+        ];
+        stages.push(Stage {
+            told_apart: apart,
+            ..Stage::new("forwarded", forwarded, outcomes)
+        });
         let on_disk = stored + forward(ForwardCounter::DiskRecovered);
         if on_disk > 0 {
             stages.push(Stage::new(
@@ -239,6 +241,7 @@ impl Stage {
             outcomes,
             waiting,
             held: 0,
+            told_apart: 0,
             balanced: outgoing <= incoming,
         }
     }
@@ -270,6 +273,13 @@ impl fmt::Display for Ledger {
             }
             if stage.held > 0 {
                 write!(f, " ({} of them for a verdict on their call)", stage.held)?;
+            }
+            if stage.told_apart > 0 {
+                write!(
+                    f,
+                    " (with {} messages apart from their packets)",
+                    stage.told_apart
+                )?;
             }
             writeln!(
                 f,
@@ -306,6 +316,21 @@ mod tests {
             complete: false,
         };
         let line = "10 = 5 forwarded + 5 waiting (3 of them for a verdict on their call)\n";
+        assert!(ledger.to_string().contains(line), "{ledger}");
+    }
+
+    #[test]
+    fn messages_apart_from_their_packets_are_named() {
+        let ledger = Ledger {
+            stages: vec![Stage {
+                told_apart: 2,
+                ..Stage::new("forwarded", 7, vec![("acknowledged", 7)])
+            }],
+            balanced: true,
+            quiet: true,
+            complete: true,
+        };
+        let line = "7 = 7 acknowledged (with 2 messages apart from their packets)\n";
         assert!(ledger.to_string().contains(line), "{ledger}");
     }
 
