@@ -21,6 +21,7 @@
 //! | [`quarantine`] | packets that kill workers |
 //! | [`reassembly`] | the byte streams of TCP connections |
 //! | [`rtp`] | media |
+//! | [`session`] | flows of DNS, HTTP, TLS and mail: which exchanges they carry, and which are wanted |
 //! | [`voip`] | calls: which packets are theirs, and which calls are wanted |
 //! | [`start`] | from the start of the process to its sandbox |
 //! | [`worker`] | the loop, its commits and what recovery relies on |
@@ -45,6 +46,7 @@ pub mod matcher;
 pub mod quarantine;
 pub mod reassembly;
 pub mod rtp;
+pub mod session;
 pub mod sip;
 pub mod start;
 pub mod voip;

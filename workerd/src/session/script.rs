@@ -1,0 +1,189 @@
+//! For tests of protocols: plays what was said, and keeps what is told.
+
+use super::tracker::{At, Content, Course, Ends, Exchange, Note, Protocol, Tell};
+use crate::decode::Addr;
+use crate::flows::Direction;
+use crate::matcher::{Kind, Kinds};
+use crate::reassembly::{End, Event};
+
+/// What a protocol has told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    /// [`Tell::begin`]
+    Begin(Exchange),
+    /// [`Tell::belongs`]
+    Belongs(Direction, Option<Exchange>, u64),
+    /// [`Tell::compare`]
+    Compare(Exchange, Kind, String),
+    /// [`Tell::content`]
+    Content(Exchange, Content),
+    /// [`Tell::note`]
+    Note {
+        /// Whose.
+        exchange: Exchange,
+        /// Of which direction.
+        direction: Direction,
+        /// Of which packet.
+        offset: u64,
+        /// The name of the protocol.
+        protocol: &'static str,
+        /// A line for people.
+        info: String,
+        /// Encoded.
+        details: Vec<u8>,
+        /// Encoded.
+        blocks: Vec<u8>,
+    },
+    /// [`Tell::settle`]
+    Settle(Exchange),
+    /// What [`Protocol::datagram`] or [`Protocol::stream`] has returned, if that was not [`Course::Follow`].
+    Course(Direction, Course),
+}
+
+/// Plays one session.
+pub struct Script<'p, P: Protocol> {
+    protocol: &'p mut P,
+    state: P::State,
+    at: At,
+    offsets: [u64; 2],
+    begun: u64,
+    /// All that was told, in order.
+    pub told: Vec<Told>,
+}
+
+impl<'p, P: Protocol> Script<'p, P> {
+    /// A session of `protocol` between 192.0.2.1 and `server_port` of 192.0.2.2.
+    pub fn new(protocol: &'p mut P, server_port: u16) -> Self {
+        let address = |last| Addr::V4(u32::from_be_bytes([192, 0, 2, last]));
+        let ends = Ends {
+            client: (address(1), 40_000),
+            server: (address(2), server_port),
+        };
+        let at = At {
+            direction: Direction::Request,
+            ends,
+            time_ns: 1_767_225_600_000_000_000,
+        };
+        Self {
+            protocol,
+            state: P::State::default(),
+            at,
+            offsets: [0; 2],
+            begun: 0,
+            told: Vec::new(),
+        }
+    }
+
+    /// `milliseconds` later.
+    pub fn later(&mut self, milliseconds: u64) -> &mut Self {
+        self.at.time_ns += milliseconds * 1_000_000;
+        self
+    }
+
+    /// A datagram.
+    pub fn datagram(&mut self, direction: Direction, payload: &[u8]) -> &mut Self {
+        self.play(direction, |protocol, at, state, tell| {
+            protocol.datagram(at, state, payload, tell)
+        })
+    }
+
+    /// The next bytes of a direction.
+    pub fn bytes(&mut self, direction: Direction, bytes: &[u8]) -> &mut Self {
+        let offset = self.offsets[direction as usize];
+        self.offsets[direction as usize] += bytes.len() as u64;
+        self.event(direction, Event::Data { offset, bytes })
+    }
+
+    /// The next bytes of a direction, `size` at a time.
+    pub fn pieces(&mut self, direction: Direction, bytes: &[u8], size: usize) -> &mut Self {
+        for piece in bytes.chunks(size) {
+            self.bytes(direction, piece);
+        }
+        self
+    }
+
+    /// Bytes are missing.
+    pub fn gap(&mut self, direction: Direction, len: Option<u64>) -> &mut Self {
+        let offset = self.offsets[direction as usize];
+        self.offsets[direction as usize] += len.unwrap_or(0);
+        self.event(direction, Event::Gap { offset, len })
+    }
+
+    /// The direction ends.
+    pub fn end(&mut self, direction: Direction, reason: End) -> &mut Self {
+        let offset = self.offsets[direction as usize];
+        self.event(direction, Event::End { offset, reason })
+    }
+
+    fn event(&mut self, direction: Direction, event: Event<'_>) -> &mut Self {
+        self.play(direction, |protocol, at, state, tell| {
+            protocol.stream(at, state, event, tell)
+        })
+    }
+
+    fn play(
+        &mut self,
+        direction: Direction,
+        play: impl FnOnce(&mut P, &At, &mut P::State, &mut Recorder<'_>) -> Course,
+    ) -> &mut Self {
+        self.at.direction = direction;
+        let mut recorder = Recorder {
+            direction,
+            begun: &mut self.begun,
+            told: &mut self.told,
+        };
+        let course = play(self.protocol, &self.at, &mut self.state, &mut recorder);
+        if course != Course::Follow {
+            self.told.push(Told::Course(direction, course));
+        }
+        self
+    }
+}
+
+struct Recorder<'s> {
+    direction: Direction,
+    begun: &'s mut u64,
+    told: &'s mut Vec<Told>,
+}
+
+impl Tell for Recorder<'_> {
+    fn begin(&mut self) -> Exchange {
+        let exchange = Exchange(*self.begun);
+        *self.begun += 1;
+        self.told.push(Told::Begin(exchange));
+        exchange
+    }
+
+    fn belongs(&mut self, exchange: Option<Exchange>, end: u64) {
+        self.told.push(Told::Belongs(self.direction, exchange, end));
+    }
+
+    fn wanted(&self) -> Kinds {
+        Kinds::ALL
+    }
+
+    fn compare(&mut self, exchange: Exchange, kind: Kind, text: &[u8]) {
+        let text = String::from_utf8_lossy(text).into_owned();
+        self.told.push(Told::Compare(exchange, kind, text));
+    }
+
+    fn content(&mut self, exchange: Exchange, content: Content) {
+        self.told.push(Told::Content(exchange, content));
+    }
+
+    fn note(&mut self, exchange: Exchange, offset: u64, note: Note<'_>) {
+        self.told.push(Told::Note {
+            exchange,
+            direction: self.direction,
+            offset,
+            protocol: note.protocol,
+            info: note.info.into(),
+            details: note.details.to_vec(),
+            blocks: note.blocks.to_vec(),
+        });
+    }
+
+    fn settle(&mut self, exchange: Exchange) {
+        self.told.push(Told::Settle(exchange));
+    }
+}

@@ -1,0 +1,122 @@
+//! What a protocol has to know, and what it tells.
+
+use crate::decode::Addr;
+use crate::flows::Direction;
+use crate::matcher::{Kind, Kinds};
+use crate::reassembly::Event;
+
+/// What is judged as one: its packets are forwarded together, or not at all. A number that no other exchange of the worker has had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Exchange(pub u64);
+
+/// The two ends of a session. The client is who sent the first packet, or, where a port tells better, who seems to have asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Ends {
+    /// Address and port that [`Direction::Request`] comes from.
+    pub client: (Addr, u16),
+    /// Address and port that [`Direction::Response`] comes from.
+    pub server: (Addr, u16),
+}
+
+/// Where something was said.
+#[derive(Debug, Clone, Copy)]
+pub struct At {
+    /// In which direction.
+    pub direction: Direction,
+    /// Between whom.
+    pub ends: Ends,
+    /// When the packet at hand was captured, in nanoseconds.
+    pub time_ns: u64,
+}
+
+/// A protocol, as one worker follows all sessions of it.
+///
+/// Whatever it keeps is bounded, per session and in all; time is that of packets. Input is hostile.
+pub trait Protocol {
+    /// What it remembers of a session, both directions. Dropped with the session.
+    type State: Default;
+
+    /// Whether the operator wants only what fits patterns of the mode's own settings. Then an exchange is wanted only when that was told ([`Tell::content`]).
+    fn has_content_filter(&self) -> bool;
+
+    /// Takes in a datagram. Its first byte has the offset 0.
+    fn datagram(
+        &mut self,
+        at: &At,
+        state: &mut Self::State,
+        payload: &[u8],
+        tell: &mut impl Tell,
+    ) -> Course;
+
+    /// Takes in what happened in one direction of a connection. A connection that is picked up in its middle begins with a gap of unknown length.
+    fn stream(
+        &mut self,
+        at: &At,
+        state: &mut Self::State,
+        event: Event<'_>,
+        tell: &mut impl Tell,
+    ) -> Course;
+}
+
+/// How a session goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Course {
+    /// As before.
+    Follow,
+    /// Nothing more is to be learnt in this direction: all its bytes are of this exchange, or of none in particular.
+    Rest(Option<Exchange>),
+    /// The same of both directions.
+    RestOfBoth(Option<Exchange>),
+    /// It goes on in another protocol: in this direction from this offset on, in the other from where that has come to. What carries it is of this exchange too.
+    Becomes(u64, Exchange),
+    /// It is not of this protocol after all.
+    Foreign,
+}
+
+/// Whether what an exchange says fits the patterns of the mode's own settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    /// It does, whatever else it says.
+    Fits,
+    /// It does not, whatever else it says.
+    Fails,
+}
+
+/// What is told of a packet, beside what detection tells. Empty parts add nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Note<'a> {
+    /// `metadata.protocol`; replaces that of detection.
+    pub protocol: &'static str,
+    /// `metadata.info`; replaces that of detection.
+    pub info: &'a str,
+    /// `metadata.details`, as [`Details::encoded`](lc_proto::details::Details::encoded) gives them; added to those of detection.
+    pub details: &'a [u8],
+    /// Other fields of the metadata, encoded, such as `dns`.
+    pub blocks: &'a [u8],
+}
+
+/// What a protocol tells of its sessions. Offsets are those of the direction at hand.
+pub trait Tell {
+    /// Something new begins that is judged by itself.
+    fn begin(&mut self) -> Exchange;
+
+    /// The bytes before `end` that nobody has claimed are of `exchange`; or of the session as a whole. To be told as soon as it is known: packets with bytes that nobody claims have to wait. A packet may be of
+    /// many exchanges; it is forwarded if any is wanted.
+    fn belongs(&mut self, exchange: Option<Exchange>, end: u64);
+
+    /// What filters may compare with: other fields need not be told.
+    fn wanted(&self) -> Kinds;
+
+    /// Filters are compared with `text`.
+    fn compare(&mut self, exchange: Exchange, kind: Kind, text: &[u8]);
+
+    /// Whether `exchange` fits the mode's own settings.
+    fn content(&mut self, exchange: Exchange, content: Content);
+
+    /// What is told of the packet that carries the byte at `offset`, if it is forwarded. A packet may have several notes, of several messages; where a field can't repeat, the first wins.
+    fn note(&mut self, exchange: Exchange, offset: u64, note: Note<'_>);
+
+    /// Nothing more will be told that could make `exchange` match: what has not matched is not wanted.
+    fn settle(&mut self, exchange: Exchange);
+}
