@@ -35,6 +35,7 @@ pub mod arguments;
 pub mod batch;
 pub mod decode;
 pub mod describe;
+pub mod desk;
 pub mod detect;
 pub mod emit;
 pub mod esp;

@@ -14,7 +14,9 @@ use super::dialog::State;
 use super::ear::{self, Ear};
 use super::settings::Settings;
 use super::streams::{Connection, Heard, Hearing, SipStreams};
-use super::switchboard::{Judge, MediaFlow, Ruling, Switchboard};
+use super::switchboard::{MediaFlow, Ruling, Switchboard};
+use crate::desk::hand::Sight;
+use crate::matcher::Judge;
 use crate::decode::{Decoded, Transport};
 use crate::detect::{Context, Details, Detector, Flow, Protocol};
 use crate::extract;
@@ -42,17 +44,6 @@ pub struct Counts {
     pub malformed: u64,
     /// Packets of media.
     pub media: u64,
-}
-
-/// A packet, decoded.
-#[derive(Debug, Clone, Copy)]
-pub struct Sight<'a> {
-    /// Times and lengths.
-    pub header: &'a PacketHeader,
-    /// Its headers.
-    pub decoded: &'a Decoded,
-    /// Its bytes.
-    pub frame: &'a [u8],
 }
 
 /// What part a packet has in its call.

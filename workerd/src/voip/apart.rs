@@ -7,7 +7,7 @@
 //! All numbers are little-endian; kind 0 stands for no address.
 
 use super::findings::Origin;
-use super::held::Position;
+use crate::desk::held::Position;
 use crate::decode::{Addr, Decoded, Transport};
 
 const ADDRESS: usize = 17;

@@ -3,7 +3,8 @@
 use super::call::{MOST_FORMATS, Role};
 use super::endpoints::Endpoint;
 use super::signal::{self, Signal, Tags};
-use super::switchboard::{Judge, Message as CallMessage, Ruling, Switchboard};
+use super::switchboard::{Message as CallMessage, Ruling, Switchboard};
+use crate::matcher::Judge;
 use crate::decode::Decoded;
 use crate::extract;
 use crate::matcher::{Fields, Kinds};

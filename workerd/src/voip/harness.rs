@@ -25,13 +25,16 @@ use shm_layout::wire::{Priority, WirePacket};
 use shm_layout::worker::{InProgress, Worker, WorkerCommit};
 
 use super::analyser::Analyser;
-use super::desk::{Desk, Means, find_held};
-use super::load::Load;
+use super::desk::CallDesk;
+use crate::desk::Desk;
+use crate::desk::hand::{SharedEsp, find_held};
+use crate::desk::means::Means;
+use crate::desk::load::Load;
 use super::settings::Settings;
 use super::streams::SipStreams;
-use super::switchboard::{Elsewhere, Judge, Switchboard};
+use super::switchboard::{Elsewhere, Switchboard};
 use crate::interfaces::InterfaceNames;
-use crate::matcher::FilterSet;
+use crate::matcher::{FilterSet, Judge};
 
 pub(crate) const SECOND: u64 = 1_000_000_000;
 pub(crate) const MILLISECOND: u64 = 1_000_000;
@@ -523,7 +526,10 @@ fn desk(setup: &Setup, others: usize) -> Desk {
     }
     let streams = SipStreams::new(settings).unwrap();
     let analyser = Analyser::new(64 << 10, streams, board).unwrap();
-    Desk::new(analyser, others, setup.elsewhere == Elsewhere::Exactly)
+    let esp = SharedEsp::default();
+    let is_exact = setup.elsewhere == Elsewhere::Exactly;
+    let calls = CallDesk::new(analyser, others, is_exact, SharedEsp::clone(&esp));
+    Desk::new(Some(calls), None, esp)
 }
 
 fn filters(generation: u64, setup: &Setup) -> FilterSet {

@@ -121,9 +121,7 @@ impl<O: Copy> Held<O> {
         }
         chain.packets -= 1;
         chain.bytes = chain.bytes.saturating_sub(waiting.bytes);
-        if self.entries.front().is_some_and(|first| !first.is_done) {
-            self.done.push(waiting.position);
-        }
+        self.done.push(waiting.position);
         self.tidy();
         Some(waiting)
     }
@@ -254,12 +252,9 @@ impl<O: Copy> Held<O> {
         unowned.map(|entry| entry.waiting.position)
     }
 
-    /// Where packets lie that were taken since the last call, though older ones wait: their bytes can't be given up.
-    pub fn take_done(&mut self) -> Vec<Position> {
-        let mut done = std::mem::take(&mut self.done);
-        let oldest = self.oldest().map(|oldest| oldest.position);
-        done.retain(|position| oldest.is_some_and(|oldest| oldest < *position));
-        done
+    /// Adds where packets lie that were taken since the last call: while older ones wait, their bytes can't be given up.
+    pub fn take_done(&mut self, done: &mut Vec<Position>) {
+        done.append(&mut self.done);
     }
 
     /// The packet that has waited for longest. It is the first of its owner's chain.
