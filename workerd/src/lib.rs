@@ -22,6 +22,7 @@
 //! | [`reassembly`] | the byte streams of TCP connections |
 //! | [`rtp`] | media |
 //! | [`session`] | flows of DNS, HTTP, TLS and mail: which exchanges they carry, and which are wanted |
+//! | [`tls`] | TLS, DTLS and QUIC: hellos, fingerprints, certificates |
 //! | [`voip`] | calls: which packets are theirs, and which calls are wanted |
 //! | [`start`] | from the start of the process to its sandbox |
 //! | [`worker`] | the loop, its commits and what recovery relies on |
@@ -50,6 +51,7 @@ pub mod rtp;
 pub mod session;
 pub mod sip;
 pub mod start;
+pub mod tls;
 pub mod voip;
 pub mod worker;
 
