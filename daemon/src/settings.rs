@@ -287,8 +287,11 @@ pub static SETTINGS: &[Setting] = &[
     row("voip.security.max_message_size", integer(0, 1 << 30), "Largest SIP message in bytes; larger ones are malformed; 0: 2097152").default("2097152"),
     // dns
     row("hunter.dns.ports", Kind::Ports, "DNS ports").long("dns-port").default("53").on(&[Mode::Dns]),
+    row("hunter.dns.match_targets", Kind::Switch, "Compare filters for DNS names also with the names that NS, PTR, MX, SRV, SVCB, HTTPS and DNAME records lead to").long("match-targets").default("false").on(&[Mode::Dns]),
     row("hunter.dns.udp_only", Kind::Switch, "Leave out DNS over TCP").long("udp-only").default("false").on(&[Mode::Dns]),
-    row("dns.detect_tunneling", Kind::Switch, "Look for tunnels in DNS").long("detect-tunneling").default("true").on(&[Mode::Dns]),
+    row("dns.detect_tunneling", Kind::Switch, "Tell of each DNS message how much the queries for its domain look like a tunnel").long("detect-tunneling").default("true").on(&[Mode::Dns]),
+    row("dns.tunneling_allow_known", Kind::Switch, "Take names of well-known services that look like tunnels for none: content delivery, block lists, reputation, reverse look-ups").long("tunneling-allow-known").default("true").on(&[Mode::Dns]),
+    row("dns.tunneling_allow", Kind::List, "Take names at and below these domains for no tunnels").long("tunneling-allow").on(&[Mode::Dns]),
     // http
     row("hunter.http.ports", Kind::Ports, "HTTP ports").long("http-port").default("80,8080,8000,3000,8888").on(&[Mode::Http]),
     row("hunter.http.host", Kind::List, "Host globs").long("host").default("").on(&[Mode::Http]),

@@ -11,6 +11,7 @@
 //! | [`esp`] | ESP that is not encrypted |
 //! | [`detect`] | the protocol that a flow carries, and what its packets say |
 //! | [`describe`] | what is told of a forwarded packet |
+//! | [`dns`] | DNS: its messages, queries with their responses, tunnels |
 //! | [`flows`] | what is remembered of each flow |
 //! | [`extract`] | the fields of a packet that filters are compared with |
 //! | [`sip`] | SIP messages and session descriptions, in datagrams and streams |
@@ -38,6 +39,7 @@ pub mod decode;
 pub mod describe;
 pub mod desk;
 pub mod detect;
+pub mod dns;
 pub mod emit;
 pub mod esp;
 pub mod extract;

@@ -716,6 +716,10 @@ impl Tell for Teller<'_, '_> {
         self.exchanges.set_about(exchange, About::from(note));
     }
 
+    fn is_unwanted(&self, exchange: Exchange) -> bool {
+        self.exchanges.standing(exchange) == Standing::Unwanted
+    }
+
     fn settle(&mut self, exchange: Exchange) {
         self.exchanges.settle(self.judge, exchange);
     }

@@ -1,0 +1,250 @@
+//! DNS as a [`Protocol`]: each message is an exchange of its own.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use lc_daemon::config;
+
+use super::account::Account;
+use super::analysis::Analysis;
+use super::codes::kind;
+use super::e164::Number;
+use super::framer::{self, Framer};
+use super::message::{Message, Section};
+use super::name::Name;
+use crate::matcher::{Kind, Kinds};
+use crate::reassembly::{Event, Share};
+use crate::session::{At, Course, Exchange, Protocol, Tell};
+
+/// What filters are compared with: names; and telephone numbers in them, as users.
+pub const KINDS: Kinds = Kinds::of(&[Kind::DnsName, Kind::SipUser]);
+/// Bytes that parts of messages may take, of all connections together.
+pub const MOST_WAITING: usize = 64 << 20;
+
+/// All DNS of a worker.
+#[derive(Debug)]
+pub struct Dns {
+    match_targets: bool,
+    analysis: Analysis,
+    account: Account,
+    /// What is compared.
+    name: Vec<u8>,
+    /// Bytes of parts of messages.
+    waiting: Rc<Cell<usize>>,
+}
+
+/// What is remembered of a session; of one over UDP, next to nothing.
+#[derive(Debug, Default)]
+pub struct State {
+    /// Whether there was a message.
+    is_dns: bool,
+    sides: [Option<Box<Side>>; 2],
+}
+
+/// A direction of a connection.
+#[derive(Debug)]
+struct Side {
+    framer: Framer,
+    share: Share,
+    /// The message that has begun.
+    exchange: Option<Exchange>,
+}
+
+/// Where a message was found.
+#[derive(Clone, Copy)]
+struct Place {
+    exchange: Exchange,
+    offset: u64,
+    is_stream: bool,
+}
+
+impl Dns {
+    /// Nothing was seen.
+    #[must_use]
+    pub fn new(settings: &config::Dns) -> Self {
+        Self {
+            match_targets: settings.match_targets,
+            analysis: Analysis::new(settings),
+            account: Account::default(),
+            name: Vec::new(),
+            waiting: Rc::default(),
+        }
+    }
+
+    /// A message that has come, whole or not.
+    fn message(&mut self, at: &At, place: Place, bytes: &[u8], tell: &mut impl Tell) {
+        let Some(message) = Message::parse(bytes) else {
+            return tell.settle(place.exchange);
+        };
+        if tell.wanted().has_any(KINDS) {
+            self.compare(&message, place.exchange, tell);
+        }
+        tell.settle(place.exchange);
+        let findings = self.analysis.take(at, place.is_stream, &message);
+        if !tell.is_unwanted(place.exchange) {
+            let note = self.account.of(&message, &findings);
+            tell.note(place.exchange, place.offset, note);
+        }
+    }
+
+    /// Names of questions, owners of answers, targets of aliases; other targets if the operator wishes.
+    fn compare(&mut self, message: &Message<'_>, exchange: Exchange, tell: &mut impl Tell) {
+        let mut walk = message.walk();
+        let mut last = None;
+        while let Some(question) = walk.question() {
+            self.compare_name(question.name, &mut last, exchange, tell);
+        }
+        for record in walk.take_while(|record| record.section == Section::Answer) {
+            self.compare_name(record.name, &mut last, exchange, tell);
+            if (self.match_targets || record.kind == kind::CNAME)
+                && let Some(target) = record.target()
+            {
+                self.compare_name(target, &mut last, exchange, tell);
+            }
+        }
+    }
+
+    /// Most answers have the name of the question, or of the answer before: that was compared.
+    fn compare_name<'a>(
+        &mut self,
+        name: Name<'a>,
+        last: &mut Option<Name<'a>>,
+        exchange: Exchange,
+        tell: &mut impl Tell,
+    ) {
+        if name.is_root() || last.is_some_and(|last| last.is_written_as(name)) {
+            return;
+        }
+        *last = Some(name);
+        let wanted = tell.wanted();
+        if wanted.has(Kind::DnsName) {
+            self.name.clear();
+            name.push(&mut self.name);
+            tell.compare(exchange, Kind::DnsName, &self.name);
+        }
+        if wanted.has(Kind::SipUser)
+            && let Some(number) = Number::of(name)
+        {
+            tell.compare(exchange, Kind::SipUser, number.as_bytes());
+        }
+    }
+
+    /// What one direction of a connection has told.
+    fn told(
+        &mut self,
+        at: &At,
+        side: &mut Option<Exchange>,
+        event: framer::Event<'_>,
+        tell: &mut impl Tell,
+    ) {
+        match event {
+            framer::Event::Begun { end } => {
+                let exchange = tell.begin();
+                tell.belongs(Some(exchange), end);
+                *side = Some(exchange);
+            }
+            framer::Event::Message { bytes, start } => {
+                if let Some(exchange) = side.take() {
+                    let place = Place {
+                        exchange,
+                        offset: start,
+                        is_stream: true,
+                    };
+                    self.message(at, place, bytes, tell);
+                }
+            }
+            framer::Event::GivenUp => {}
+        }
+    }
+}
+
+impl Protocol for Dns {
+    type State = State;
+
+    fn has_content_filter(&self) -> bool {
+        false
+    }
+
+    fn datagram(
+        &mut self,
+        at: &At,
+        state: &mut State,
+        payload: &[u8],
+        tell: &mut impl Tell,
+    ) -> Course {
+        if Message::parse(payload).is_none() {
+            tell.belongs(None, payload.len() as u64);
+            return match state.is_dns {
+                true => Course::Follow,
+                false => Course::Foreign,
+            };
+        }
+        state.is_dns = true;
+        let exchange = tell.begin();
+        tell.belongs(Some(exchange), payload.len() as u64);
+        let place = Place {
+            exchange,
+            offset: 0,
+            is_stream: false,
+        };
+        self.message(at, place, payload, tell);
+        Course::Follow
+    }
+
+    fn stream(
+        &mut self,
+        at: &At,
+        state: &mut State,
+        event: Event<'_>,
+        tell: &mut impl Tell,
+    ) -> Course {
+        let side = state.sides[at.direction as usize]
+            .get_or_insert_with(|| Box::new(Side::new(&self.waiting)));
+        let Side {
+            framer,
+            share,
+            exchange,
+        } = &mut **side;
+        match event {
+            Event::Data { mut bytes, .. } => {
+                let may_wait = self.waiting.get() < MOST_WAITING;
+                while let Some(event) = framer.next(&mut bytes, may_wait) {
+                    if event == framer::Event::GivenUp {
+                        share.set(0);
+                        return match state.is_dns {
+                            true => Course::Rest(None),
+                            false => Course::Foreign,
+                        };
+                    }
+                    state.is_dns = true;
+                    self.told(at, exchange, event, tell);
+                }
+            }
+            Event::Gap { len, .. } => {
+                if let Some(event) = framer.gap(len) {
+                    self.told(at, exchange, event, tell);
+                }
+            }
+            Event::End { .. } => {
+                if let Some(event) = framer.end() {
+                    self.told(at, exchange, event, tell);
+                }
+            }
+        }
+        share.set(framer.allocated());
+        if let Some(offset) = framer.lost_before() {
+            tell.belongs(None, offset);
+        }
+        Course::Follow
+    }
+}
+
+impl Side {
+    fn new(waiting: &Rc<Cell<usize>>) -> Self {
+        Self {
+            framer: Framer::default(),
+            share: Share::of(waiting),
+            exchange: None,
+        }
+    }
+}
