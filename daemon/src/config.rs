@@ -9,6 +9,8 @@
 //! id, and `LIPPYCAT_PRODUCTION`, which forbids every connection without verified TLS.
 
 mod esp;
+mod http;
+mod keywords;
 mod voip;
 
 use std::env;
@@ -23,6 +25,7 @@ use shm_layout::layout::{MAX_QUEUES, RING_BYTES};
 
 pub use crate::settings::Mode;
 pub use esp::Esp;
+pub use http::{Http, HttpContent};
 pub use voip::{
     CallSilence, ExpectedPorts, MessageLimits, PerformanceMode, TcpSilence, TcpStreams, Voip,
 };
@@ -74,6 +77,8 @@ pub struct Config {
     pub esp: Esp,
     /// How calls are followed, in voip mode.
     pub voip: Voip,
+    /// What http mode looks for.
+    pub http: Http,
     /// Batches that can wait for the processor's acknowledgement.
     pub queue_batches: usize,
     /// Where packets wait while the processor can't take them and memory is short.
@@ -365,6 +370,26 @@ pub enum ConfigError {
         /// Longest.
         most: Duration,
     },
+    /// An item of a list of statuses that is none.
+    #[error(
+        "{setting}: {item:?} is no status: give codes such as 404, classes such as 4xx, or ranges such as 400-499, between 100 and 599"
+    )]
+    Status {
+        /// Flag or key.
+        setting: String,
+        /// The item.
+        item: String,
+    },
+    /// A file of keywords can't be used.
+    #[error("{setting}: the keywords in {path} can't be read: {cause}")]
+    Keywords {
+        /// Flag or key.
+        setting: String,
+        /// The file.
+        path: String,
+        /// Why.
+        cause: std::io::Error,
+    },
     /// TLS without anything to check the processor's certificate with.
     #[error(
         "TLS needs to know whom to trust: give --tls-ca FILE, or --tls-skip-verify to accept any certificate, \
@@ -499,6 +524,7 @@ impl Config {
             held_log_bytes: log_bytes(values, "hunter.voip.held_mb"),
             esp: Esp::of(values),
             voip: Voip::of(values)?,
+            http: Http::of(values)?,
             queue_batches: nonzero(values, "hunter.batch_queue_size", 1000),
             disk_buffer: disk_buffer(values)?,
             no_filter_policy: match choice(values, "hunter.no_filter_policy") {
@@ -574,6 +600,7 @@ impl Config {
                 None => unset(values, &[key]),
             }
         }
+        keywords::pin(values, "hunter.http.keywords", &self.http.content.keywords);
         match self.source {
             Source::Live(_) => unset(values, &["hunter.read_files", "hunter.replay_rate"]),
             Source::Files(_) => unset(values, &["hunter.interfaces"]),
