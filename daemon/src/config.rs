@@ -10,6 +10,8 @@
 
 mod dns;
 mod esp;
+mod http;
+mod keywords;
 mod voip;
 
 use std::env;
@@ -25,6 +27,7 @@ use shm_layout::layout::{MAX_QUEUES, RING_BYTES};
 pub use crate::settings::Mode;
 pub use dns::Dns;
 pub use esp::Esp;
+pub use http::{Http, HttpContent};
 pub use voip::{
     CallSilence, ExpectedPorts, MessageLimits, PerformanceMode, TcpSilence, TcpStreams, Voip,
 };
@@ -78,6 +81,8 @@ pub struct Config {
     pub voip: Voip,
     /// How DNS is followed.
     pub dns: Dns,
+    /// What http mode looks for.
+    pub http: Http,
     /// Batches that can wait for the processor's acknowledgement.
     pub queue_batches: usize,
     /// Where packets wait while the processor can't take them and memory is short.
@@ -369,6 +374,26 @@ pub enum ConfigError {
         /// Longest.
         most: Duration,
     },
+    /// An item of a list of statuses that is none.
+    #[error(
+        "{setting}: {item:?} is no status: give codes such as 404, classes such as 4xx, or ranges such as 400-499, between 100 and 599"
+    )]
+    Status {
+        /// Flag or key.
+        setting: String,
+        /// The item.
+        item: String,
+    },
+    /// A file of keywords can't be used.
+    #[error("{setting}: the keywords in {path} can't be read: {cause}")]
+    Keywords {
+        /// Flag or key.
+        setting: String,
+        /// The file.
+        path: String,
+        /// Why.
+        cause: std::io::Error,
+    },
     /// TLS without anything to check the processor's certificate with.
     #[error(
         "TLS needs to know whom to trust: give --tls-ca FILE, or --tls-skip-verify to accept any certificate, \
@@ -504,6 +529,7 @@ impl Config {
             esp: Esp::of(values),
             voip: Voip::of(values)?,
             dns: Dns::of(values),
+            http: Http::of(values)?,
             queue_batches: nonzero(values, "hunter.batch_queue_size", 1000),
             disk_buffer: disk_buffer(values)?,
             no_filter_policy: match choice(values, "hunter.no_filter_policy") {
@@ -579,6 +605,7 @@ impl Config {
                 None => unset(values, &[key]),
             }
         }
+        keywords::pin(values, "hunter.http.keywords", &self.http.content.keywords);
         match self.source {
             Source::Live(_) => unset(values, &["hunter.read_files", "hunter.replay_rate"]),
             Source::Files(_) => unset(values, &["hunter.interfaces"]),
