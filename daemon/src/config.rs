@@ -12,6 +12,7 @@ mod dns;
 mod esp;
 mod http;
 mod keywords;
+mod modes;
 mod voip;
 
 use std::env;
@@ -28,6 +29,7 @@ pub use crate::settings::Mode;
 pub use dns::Dns;
 pub use esp::Esp;
 pub use http::{Http, HttpContent};
+pub use modes::Modes;
 pub use voip::{
     CallSilence, ExpectedPorts, MessageLimits, PerformanceMode, TcpSilence, TcpStreams, Voip,
 };
@@ -38,8 +40,8 @@ use crate::settings::{EnvironmentError, Origin, Value, Values, by_key};
 /// Everything a daemon needs to know to run its part of a node.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
-    /// What kind of traffic the node looks for.
-    pub mode: Mode,
+    /// What kinds of traffic the node looks for.
+    pub modes: Modes,
     /// Directory with the sockets and state of this run; holds `capd.sock`.
     pub runtime_dir: PathBuf,
     /// Where packets that kill workers are kept.
@@ -71,9 +73,9 @@ pub struct Config {
     pub buffer_packets: usize,
     /// Memory of each worker's flow table.
     pub flow_table_bytes: usize,
-    /// Bytes of each worker's log of calls: a power of two, [`MIN_LOG_BYTES`] in modes that follow none.
+    /// Bytes of each worker's log of calls and sessions: a power of two, [`MIN_LOG_BYTES`] in modes that follow none.
     pub calls_log_bytes: usize,
-    /// Bytes of each worker's log of packets that wait for a verdict on their call; the same.
+    /// Bytes of each worker's log of packets that wait for a verdict on their call or session; the same.
     pub held_log_bytes: usize,
     /// Which ESP is opened.
     pub esp: Esp,
@@ -87,7 +89,7 @@ pub struct Config {
     pub queue_batches: usize,
     /// Where packets wait while the processor can't take them and memory is short.
     pub disk_buffer: Option<DiskBuffer>,
-    /// What happens to packets while no filter is in force.
+    /// What happens to packets, or calls, while no filter is in force. Modes of sessions have policies of their own: [`Modes::policy`].
     pub no_filter_policy: NoFilterPolicy,
     /// Refuse to start when shared memory cannot be placed on huge pages.
     pub require_hugepages: bool,
@@ -330,9 +332,9 @@ pub enum ConfigError {
         /// What is missing.
         why: &'static str,
     },
-    /// The mode is missing from this version.
-    #[error("the {0} mode is missing from this version of lc-hunt; hunt and voip are there")]
-    MissingMode(&'static str),
+    /// Modes that are none, or don't go together.
+    #[error("hunter.modes: {0}")]
+    Modes(String),
     /// Two settings that exclude each other.
     #[error("{one} and {other} exclude each other: give only one of them")]
     Exclusive {
@@ -489,10 +491,7 @@ impl Config {
     /// Of two settings that exclude each other, one that was given with more weight (flag before environment before
     /// file) wins; two of the same weight are an error.
     pub fn from_values(values: &Values) -> Result<Self, ConfigError> {
-        let mode = mode(values);
-        if !matches!(mode, Mode::Hunt | Mode::Voip) {
-            return Err(ConfigError::MissingMode(mode.name()));
-        }
+        let modes = Modes::of(values)?;
         refuse_missing(values)?;
         let (processors, embedded_sink) = destination(values)?;
         let transport = if embedded_sink.is_some() {
@@ -501,7 +500,13 @@ impl Config {
             transport(values)?
         };
         let config = Config {
-            mode,
+            no_filter_policy: modes.policy(match modes.has(Mode::Voip) {
+                true => Mode::Voip,
+                false => modes.iter().next().unwrap_or(Mode::Hunt),
+            }),
+            calls_log_bytes: log_bytes(values, &modes, "hunter.voip.calls_mb"),
+            held_log_bytes: log_bytes(values, &modes, "hunter.voip.held_mb"),
+            modes,
             runtime_dir: text(values, "hunter.runtime_dir")
                 .map_or_else(default_runtime_dir, PathBuf::from),
             quarantine_dir: text(values, "hunter.quarantine_dir")
@@ -524,18 +529,12 @@ impl Config {
             batch_timeout: milliseconds(values, "hunter.batch_timeout_ms", 100),
             buffer_packets: integer(values, "hunter.buffer_size").unwrap_or(10_000),
             flow_table_bytes: integer(values, "hunter.flow_table_mb").unwrap_or(128) << 20,
-            calls_log_bytes: log_bytes(values, "hunter.voip.calls_mb"),
-            held_log_bytes: log_bytes(values, "hunter.voip.held_mb"),
             esp: Esp::of(values),
             voip: Voip::of(values)?,
             dns: Dns::of(values),
             http: Http::of(values)?,
             queue_batches: nonzero(values, "hunter.batch_queue_size", 1000),
             disk_buffer: disk_buffer(values)?,
-            no_filter_policy: match choice(values, "hunter.no_filter_policy") {
-                Some("allow") => NoFilterPolicy::Allow,
-                _ => NoFilterPolicy::Deny,
-            },
             require_hugepages: switch(values, "hunter.require_hugepages"),
             log_level: match choice(values, "hunter.log_level") {
                 Some("debug") => LogLevel::Debug,
@@ -664,16 +663,6 @@ impl Config {
     pub fn waits_for_filters(&self) -> bool {
         matches!(self.source, Source::Files(_))
     }
-}
-
-/// The mode, from the sub-command or the file.
-fn mode(values: &Values) -> Mode {
-    let name = choice(values, "hunter.mode").unwrap_or("hunt");
-    Mode::ALL
-        .iter()
-        .copied()
-        .find(|mode| mode.name() == name)
-        .unwrap_or(Mode::Hunt)
 }
 
 fn disk_buffer(values: &Values) -> Result<Option<DiskBuffer>, ConfigError> {
@@ -1082,11 +1071,21 @@ fn ring_bytes(count: usize, item_bytes: usize, rings: usize) -> usize {
         .unwrap_or(1 << (usize::BITS - 1))
 }
 
-/// The size of a log that only calls need.
-fn log_bytes(values: &Values, key: &str) -> usize {
-    match mode(values) {
-        Mode::Voip => (integer(values, key).unwrap_or(64) << 20).next_power_of_two(),
-        _ => MIN_LOG_BYTES,
+/// The size of a log that only calls and sessions need.
+fn log_bytes(values: &Values, modes: &Modes, key: &str) -> usize {
+    match modes.has(Mode::Hunt) {
+        false => (integer(values, key).unwrap_or(64) << 20).next_power_of_two(),
+        true => MIN_LOG_BYTES,
+    }
+}
+
+impl NoFilterPolicy {
+    fn named(name: &str) -> Option<Self> {
+        match name {
+            "allow" => Some(Self::Allow),
+            "deny" => Some(Self::Deny),
+            _ => None,
+        }
     }
 }
 

@@ -179,6 +179,9 @@ const ALL: &[Mode] = &[
     Mode::Email,
 ];
 
+/// Modes that follow calls or sessions.
+const FOLLOWING: &[Mode] = &[Mode::Voip, Mode::Dns, Mode::Http, Mode::Tls, Mode::Email];
+
 const PATTERNS_CHOOSE: &str =
     "each kind of pattern has the structure that suits it, as large as it has to be";
 const NO_GOROUTINES: &str = "there are no goroutines here";
@@ -216,8 +219,8 @@ pub static SETTINGS: &[Setting] = &[
     row("hunter.tls.skip_verify", Kind::Switch, "Accept any certificate from the processor (open to interception)").long("tls-skip-verify").default("false"),
     row("hunter.insecure", Kind::Switch, "Connect in clear text, without TLS").long("insecure").alias(&["insecure"]).default("false"),
     // How they get there.
-    row("hunter.no_filter_policy", Kind::Choice(&["allow", "deny"]), "What to do with packets while no filter is in force")
-        .long("no-filter-policy").default("deny").on(&[Mode::Hunt, Mode::Voip]),
+    row("hunter.no_filter_policy", Kind::Choice(&["allow", "deny"]), "What to do with packets while no filter is in force; without this setting, dns, http, tls and email modes let all through that they recognise")
+        .long("no-filter-policy").default("deny"),
     row("hunter.workers", integer(1, 64), "Worker processes; default: one less than there are cores, at least 1").long("workers"),
     row("hunter.buffer_size", integer(1, 1 << 25), "Packets that can wait for the workers, reckoned with 2048 bytes each").flag("buffer-size", 'b').default("10000"),
     row("hunter.flow_table_mb", integer(1, 1 << 16), "Memory of each worker for what it knows of flows, in MiB; 128 hold more than a million").long("flow-table-mb").default("128"),
@@ -245,6 +248,7 @@ pub static SETTINGS: &[Setting] = &[
     row("hunter.users.worker", Kind::Text, "User of the workers, if it is not that of lc-capd: a name or a number; as child of lc-hunt every daemon has the same user"),
     row("hunter.users.forwarder", Kind::Text, "User of the forwarder, if it is not that of lc-capd"),
     row("hunter.mode", Kind::Choice(&["hunt", "voip", "dns", "http", "tls", "email"]), "What kind of traffic to look for; on the command line the sub-command").default("hunt"),
+    row("hunter.modes", Kind::List, "Several kinds of traffic to look for on one node: of voip, dns, http, tls and email, separated by commas; settings of their own come from the file or the environment").long("modes").on(&[Mode::Hunt]),
     // ESP.
     row("esp_null", Kind::Switch, "Take ESP for unencrypted where its content allows that, and look into it").long("esp-null").default("false"),
     row("esp_heuristic", Kind::Switch, "Find out by content which ESP is not encrypted, and look into it").long("esp-heuristic").default("false"),
@@ -260,8 +264,8 @@ pub static SETTINGS: &[Setting] = &[
     row("hunter.voip.rtp_port_ranges", Kind::PortRanges, "Ports that media are expected on, as a hint: media of calls are known by the addresses that SIP names. Media without SIP are believed on these ports from the first packet on, elsewhere when several fit together")
         .flag("rtp-port-range", 'R').default("").on(&[Mode::Voip]),
     row("hunter.voip.udp_only", Kind::Switch, "Leave out TCP, and so SIP over TCP").flag("udp-only", 'U').default("false").on(&[Mode::Voip]).hidden(),
-    row("hunter.voip.calls_mb", integer(1, 1024), "Memory of each worker for calls, and as much again that its successor and the other workers read, in MiB, rounded up to a power of two").long("calls-mb").default("64").on(&[Mode::Voip]),
-    row("hunter.voip.held_mb", integer(1, 1024), "Memory of each worker for packets that wait for a verdict on their call, in MiB, rounded up to a power of two").long("held-mb").default("64").on(&[Mode::Voip]),
+    row("hunter.voip.calls_mb", integer(1, 1024), "Memory of each worker for calls, and as much again for what its successor and the other workers read of calls and sessions, in MiB, rounded up to a power of two").long("calls-mb").default("64").on(FOLLOWING),
+    row("hunter.voip.held_mb", integer(1, 1024), "Memory of each worker for packets that wait for a verdict on their call or session, in MiB, rounded up to a power of two").long("held-mb").default("64").on(FOLLOWING),
     row("hunter.voip.transaction_timeout", Kind::Duration, "How long SIP outside of calls, such as REGISTER, is remembered when nothing more is heard of it; 1s to a week, as for the times that follow").default("32s").on(&[Mode::Voip]),
     row("hunter.voip.setup_timeout", Kind::Duration, "How long a call is remembered that is silent and was not answered").default("5m").on(&[Mode::Voip]),
     row("hunter.voip.established_timeout", Kind::Duration, "How long a call is remembered that is silent, media included, and was not ended").default("2h").on(&[Mode::Voip]),

@@ -12,12 +12,12 @@
 //! What is done with packets depends on the mode ([`Work`]): each is judged by itself, or with its call or session. How they are read, noted and committed does not.
 
 use crate::batch::{self, Batch, Taken};
+use crate::desk::Desk;
+use crate::desk::load::Load;
+use crate::desk::means::Means;
 use crate::flows::Counts;
 use crate::interfaces::InterfaceNames;
 use crate::matcher::{CompileError, Compiler, FilterSet, Judge, Verdict};
-use crate::desk::Desk;
-use crate::desk::means::Means;
-use crate::desk::load::Load;
 use lc_daemon::attach::WorkerRegions;
 use lc_daemon::config::NoFilterPolicy;
 use lc_daemon::ready;

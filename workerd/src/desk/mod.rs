@@ -90,11 +90,7 @@ struct Followers<R: Roster> {
 impl<R: Roster> Desk<R> {
     /// Where packets are offered to `calls` and `sessions`, as far as there are any. Both look into ESP by `esp`.
     #[must_use]
-    pub fn new(
-        calls: Option<CallDesk>,
-        sessions: Option<SessionDesk<R>>,
-        esp: SharedEsp,
-    ) -> Self {
+    pub fn new(calls: Option<CallDesk>, sessions: Option<SessionDesk<R>>, esp: SharedEsp) -> Self {
         let calls = match sessions.is_some() {
             true => calls.map(CallDesk::ceding),
             false => calls,
@@ -262,7 +258,9 @@ impl<R: Roster> Desk<R> {
             .commit
             .add(Counter::ReceivedBytes, hand.header.captured_len.into());
         let decoded = &hand.decoded;
-        means.commit.add(Counter::Fragments, decoded.fragment.into());
+        means
+            .commit
+            .add(Counter::Fragments, decoded.fragment.into());
         if let Some(fault) = decoded.fault {
             means.commit.add(fault.counter(), 1);
         }
@@ -374,9 +372,9 @@ impl<R: Roster> Desk<R> {
         let followers = &mut self.followers;
         if hand.is_apart {
             match &mut followers.calls {
-                Some(calls) => calls.recall_apart(hand, position, |at| {
-                    at >= tail && !done.contains(&at)
-                }),
+                Some(calls) => {
+                    calls.recall_apart(hand, position, |at| at >= tail && !done.contains(&at))
+                }
                 None => followers.done.push(position),
             }
             return;

@@ -20,7 +20,7 @@ use super::floor::SessionRef;
 use super::journal::Journal;
 use super::roster::Roster;
 use super::sessions::{Found, Sessions};
-use super::waiting::{Fate, Packet, Tally, Whose};
+use super::waiting::{Fate, Packet, Tally};
 use crate::decode::Decoded;
 use crate::describe::Described;
 use crate::desk::Offer;
@@ -348,9 +348,7 @@ impl<R: Roster> SessionDesk<R> {
             let position = waiting.position;
             let outcome = match self.waited.recall(means.held, position) {
                 Ok(Some((start, _))) if start == position => {
-                    means
-                        .worker
-                        .set_in_progress(Some(self.waited.identity()));
+                    means.worker.set_in_progress(Some(self.waited.identity()));
                     self.waited.decode();
                     self.waited.open(&self.esp);
                     self.send(means, Sent::Held(position, waiting.owner))?
@@ -394,7 +392,8 @@ impl<R: Roster> SessionDesk<R> {
         details.clear();
         details.extend_from_slice(of_detection.encoded());
         // Of keys that come twice, the last counts: what was told first is.
-        told.details().for_each(|part| details.extend_from_slice(part));
+        told.details()
+            .for_each(|part| details.extend_from_slice(part));
         let ids = packet.ids(exchanges, ids);
         let outgoing = Outgoing {
             header: sight.header,
@@ -518,7 +517,12 @@ impl<'p> Told<'p> {
         let notes = notes.map(|(_, _, note)| (note.protocol, note.info, note.details, note.blocks));
         let about = packet.wanted(exchanges).filter_map(|exchange| {
             let about = exchanges.about(exchange)?;
-            Some((about.protocol, &*about.info, &*about.details, &*about.blocks))
+            Some((
+                about.protocol,
+                &*about.info,
+                &*about.details,
+                &*about.blocks,
+            ))
         });
         Self {
             parts: notes.chain(about).collect(),
@@ -527,7 +531,8 @@ impl<'p> Told<'p> {
 
     fn protocol(&self) -> &'static str {
         let mut all = self.parts.iter().map(|(protocol, ..)| *protocol);
-        all.find(|protocol| !protocol.is_empty()).unwrap_or_default()
+        all.find(|protocol| !protocol.is_empty())
+            .unwrap_or_default()
     }
 
     fn info(&self) -> &'p str {

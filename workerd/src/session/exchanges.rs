@@ -7,9 +7,9 @@
 
 use lc_daemon::config::NoFilterPolicy;
 
+use super::floor::SessionRef;
 use super::pool::{Pool, Ref};
 use super::roster::Terms;
-use super::floor::SessionRef;
 use super::tracker::{Content, Exchange, Note};
 use crate::decode::{Addr, Decoded};
 use crate::desk::verdict::{Ids, Standing};

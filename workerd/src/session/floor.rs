@@ -307,10 +307,7 @@ impl<R: Roster> Floor<R> {
         let has_ended = session.sides.iter().all(|side| side.has_ended);
         let state = match verdict {
             Some(verdict) => self.roster.begin(verdict.protocol, Carrier::Stream),
-            None if session.detection.given_up()
-                || has_ended
-                || self.early_bytes > MOST_EARLY =>
-            {
+            None if session.detection.given_up() || has_ended || self.early_bytes > MOST_EARLY => {
                 None
             }
             None => {
@@ -570,8 +567,7 @@ impl<R: Roster> Floor<R> {
     /// Forgets a session. Its packets are somebody else's.
     pub fn turn_away(&mut self, judge: Judge<'_>, id: SessionRef) {
         if let Some(mut session) = self.remove(judge, id) {
-            self.room
-                .turn_away(&mut session.chain, &mut self.exchanges);
+            self.room.turn_away(&mut session.chain, &mut self.exchanges);
         }
     }
 
@@ -606,7 +602,10 @@ impl<R: Roster> Floor<R> {
                 continue;
             };
             if let Some(session) = self.sessions.get_mut(id) {
-                session.sides.iter_mut().for_each(|side| side.has_ended = true);
+                session
+                    .sides
+                    .iter_mut()
+                    .for_each(|side| side.has_ended = true);
             }
             self.follow_up(judge, id);
         }
@@ -681,9 +680,9 @@ struct Teller<'t, 'j> {
 
 impl Tell for Teller<'_, '_> {
     fn begin(&mut self) -> Exchange {
-        let exchange =
-            self.exchanges
-                .begin(self.judge, self.session, self.terms, self.addresses);
+        let exchange = self
+            .exchanges
+            .begin(self.judge, self.session, self.terms, self.addresses);
         self.begun.all.push_back(exchange);
         self.begun.first.get_or_insert(exchange);
         self.begun.last = Some(exchange);

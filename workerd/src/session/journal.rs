@@ -115,7 +115,9 @@ impl Journal {
                 return;
             }
             let told = Told::decode(record.body).ok();
-            if let Some((told, (ends, carrier))) = told.and_then(|told| Some((told.clone(), told.ends()?))) {
+            if let Some((told, (ends, carrier))) =
+                told.and_then(|told| Some((told.clone(), told.ends()?)))
+            {
                 let heirloom = told.heirloom(ends.client, record.position);
                 let heirloom = heirloom.filter(|_| !told.is_gone);
                 sessions.bequeath(&ends, carrier, heirloom, told.time_ns);

@@ -100,13 +100,23 @@ mod tests {
         let told: Vec<_> = notes
             .iter()
             .map(|(exchange, offset, note)| {
-                (exchange.0, offset, note.protocol, note.info, note.details, note.blocks)
+                (
+                    exchange.0,
+                    offset,
+                    note.protocol,
+                    note.info,
+                    note.details,
+                    note.blocks,
+                )
             })
             .collect();
         let none = &b""[..];
         assert_eq!(
             told,
-            [(7, 1, "A", "one", &b"12"[..], none), (8, 2, "", "", none, b"345")]
+            [
+                (7, 1, "A", "one", &b"12"[..], none),
+                (8, 2, "", "", none, b"345")
+            ]
         );
         for _ in 0..2 * MOST {
             notes.push(Exchange(9), 3, first);

@@ -1,6 +1,6 @@
 //! The protocols of a node's modes.
 
-use lc_daemon::config::NoFilterPolicy;
+use lc_daemon::config::{self, Config, NoFilterPolicy};
 
 use super::roster::{Carrier, Roster, Terms};
 use super::tracker::{At, Course, Protocol, Tell};
@@ -34,6 +34,26 @@ pub enum State {
     Dns(dns::tracker::State),
     /// Of TLS.
     Tls(Box<tls::State>),
+}
+
+impl Protocols {
+    /// Those of the node's modes.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        let has = |mode| config.modes.has(mode);
+        Self {
+            dns: has(config::Mode::Dns).then(|| Mode {
+                protocol: Dns::new(&config.dns),
+                policy: config.modes.policy(config::Mode::Dns),
+                udp_only: config.dns.udp_only,
+            }),
+            tls: has(config::Mode::Tls).then(|| Mode {
+                protocol: Tls::new(tls::Extent::default()),
+                policy: config.modes.policy(config::Mode::Tls),
+                udp_only: false,
+            }),
+        }
+    }
 }
 
 impl<P: Protocol> Mode<P> {

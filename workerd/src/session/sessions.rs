@@ -330,10 +330,13 @@ impl<R: Roster> Sessions<R> {
         floor.token = token;
         floor.hand.whose = Whose::Unclaimed;
         let payload = sight.payload();
-        let is_resting = floor.sessions.get_mut(memory.session).is_some_and(|session| {
-            session.seen_ns = time_ns;
-            matches!(session.phase, Phase::Rest)
-        });
+        let is_resting = floor
+            .sessions
+            .get_mut(memory.session)
+            .is_some_and(|session| {
+                session.seen_ns = time_ns;
+                matches!(session.phase, Phase::Rest)
+            });
         if is_resting {
             let range = match payload {
                 [] => 0..0,
@@ -761,11 +764,7 @@ impl<R: Roster> Sessions<R> {
 }
 
 /// The other direction of connections in which something happened, too, is known better now.
-fn settle_touched<R: Roster>(
-    judge: Judge<'_>,
-    streams: &mut Streams<Link>,
-    floor: &mut Floor<R>,
-) {
+fn settle_touched<R: Roster>(judge: Judge<'_>, streams: &mut Streams<Link>, floor: &mut Floor<R>) {
     let mut touched = std::mem::take(&mut floor.touched);
     for (connection, session) in touched.drain(..) {
         for direction in [Direction::Request, Direction::Response] {

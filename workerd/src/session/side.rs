@@ -54,13 +54,6 @@ impl Side {
         self.rest = Some(exchange);
     }
 
-    /// Whose the rest is, if nothing more is to be learnt.
-    #[must_use]
-    #[inline]
-    pub fn rest(&self) -> Option<Option<Exchange>> {
-        self.rest
-    }
-
     /// More is to be learnt after all.
     pub fn reopen(&mut self) {
         self.rest = None;

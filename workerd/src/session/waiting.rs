@@ -7,8 +7,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use super::exchanges::Exchanges;
-use super::notes::Notes;
 use super::floor::SessionRef;
+use super::notes::Notes;
 use super::tracker::Exchange;
 use crate::desk::held::{Chain, Held, Position, Waiting};
 use crate::desk::verdict::{Ids, Standing};
@@ -83,7 +83,10 @@ impl Packet {
     }
 
     /// The exchanges of it that are wanted.
-    pub fn wanted<'p>(&'p self, exchanges: &'p Exchanges) -> impl Iterator<Item = Exchange> + Clone {
+    pub fn wanted<'p>(
+        &'p self,
+        exchanges: &'p Exchanges,
+    ) -> impl Iterator<Item = Exchange> + Clone {
         let all = self.exchanges().iter().copied();
         all.filter(|exchange| exchanges.standing(*exchange) >= Standing::Passed)
     }

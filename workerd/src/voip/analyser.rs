@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use lc_proto::voip::{AccessNetwork, Rtp, Sip};
-use shm_layout::packet::PacketHeader;
 
 use super::account;
 use super::calls::CallRef;
@@ -15,14 +14,14 @@ use super::ear::{self, Ear};
 use super::settings::Settings;
 use super::streams::{Connection, Heard, Hearing, SipStreams};
 use super::switchboard::{MediaFlow, Ruling, Switchboard};
-use crate::desk::hand::Sight;
-use crate::matcher::Judge;
 use crate::decode::{Decoded, Transport};
+use crate::desk::hand::Sight;
 use crate::detect::{Context, Details, Detector, Flow, Protocol};
 use crate::extract;
 use crate::flows::{
     Direction, FlowTable, NoMemory, Probe, Seed, Signal as Progress, Timeouts, Zone,
 };
+use crate::matcher::Judge;
 use crate::rtp::{self, Header};
 use crate::sip::header::Name;
 use crate::sip::message::Message;

@@ -4,8 +4,8 @@ use shm_layout::prefetch::prefetch;
 
 use super::dialog::{Dialogs, State};
 use super::endpoints::Endpoint;
-use crate::desk::held::{Chain, Position};
 use super::identities::Identities;
+use crate::desk::held::{Chain, Position};
 use crate::desk::verdict::{Ids, Standing};
 use crate::rtp::{Content, Format, Stream};
 

@@ -432,8 +432,7 @@ impl CallDesk {
 
     /// Goes on where a predecessor stopped: learns what it told. What it held comes next.
     pub fn begin_to_restore(&mut self, means: &mut Means<'_>) {
-        self.journal
-            .restore(means.calls, &mut self.analyser.board);
+        self.journal.restore(means.calls, &mut self.analyser.board);
         self.restore_endings(means);
         self.analyser.streams.resume(true);
     }
@@ -467,11 +466,7 @@ impl CallDesk {
     }
 
     /// Finds out whose the packet in the hand is, and forwards, holds or drops it. It lies at `position` if it was held.
-    fn look(
-        &mut self,
-        means: &mut Means<'_>,
-        position: Option<Position>,
-    ) -> Result<Offer, Full> {
+    fn look(&mut self, means: &mut Means<'_>, position: Option<Position>) -> Result<Offer, Full> {
         let header = self.hand.header;
         if self.hand.decoded.fragment {
             self.look_at_fragment(means, position);

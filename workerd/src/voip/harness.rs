@@ -26,13 +26,13 @@ use shm_layout::worker::{InProgress, Worker, WorkerCommit};
 
 use super::analyser::Analyser;
 use super::desk::CallDesk;
-use crate::desk::Desk;
-use crate::desk::hand::{SharedEsp, find_held};
-use crate::desk::means::Means;
-use crate::desk::load::Load;
 use super::settings::Settings;
 use super::streams::SipStreams;
 use super::switchboard::{Elsewhere, Switchboard};
+use crate::desk::Desk;
+use crate::desk::hand::{SharedEsp, find_held};
+use crate::desk::load::Load;
+use crate::desk::means::Means;
 use crate::interfaces::InterfaceNames;
 use crate::matcher::{FilterSet, Judge};
 

@@ -30,8 +30,8 @@ use super::findings::{Findings, GONE, HAND, Message as Told, Origin};
 use super::settings::Settings;
 use super::switchboard::Switchboard;
 use crate::desk::hand::Sight;
-use crate::matcher::Judge;
 use crate::flows::Direction;
+use crate::matcher::Judge;
 use crate::reassembly::{
     self, ConnectionId, Consumer, Event, Fate, Interest, Ledger, NoMemory, Segment, Share, Stream,
     Streams,

@@ -24,12 +24,12 @@ use super::call::{Call, MOST_FORMATS, Role};
 use super::calls::{CallRef, Calls};
 use super::dialog::State;
 use super::endpoints::Endpoint;
-use crate::desk::held::{Chain, Held, Position, Waiting};
-use crate::desk::load::{Load, Worth};
 use super::signal::Signal;
 use super::snapshot::Snapshot;
-use crate::desk::verdict::Standing;
 use crate::decode::{Addr, Decoded};
+use crate::desk::held::{Chain, Held, Position, Waiting};
+use crate::desk::load::{Load, Worth};
+use crate::desk::verdict::Standing;
 use crate::matcher::{Fields, FilterSet, Judge, Matches, Verdict};
 use crate::rtp::{Format, Header};
 

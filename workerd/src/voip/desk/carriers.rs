@@ -15,12 +15,12 @@ use shm_layout::ring::Full;
 
 use super::{CallDesk, Means, Says};
 use crate::desk::Offer;
+use crate::desk::held::Position;
 use crate::voip::analyser::{Part, put_call_id};
 use crate::voip::apart::Apart;
 use crate::voip::call::Call;
 use crate::voip::calls::CallRef;
 use crate::voip::findings::{Findings, GONE, HAND, Message, Origin};
-use crate::desk::held::Position;
 use crate::voip::streams::Heard;
 use crate::voip::switchboard::Fate;
 
