@@ -194,6 +194,9 @@ impl<R: Roster> SessionDesk<R> {
                 return flushed.map(|()| Offer::Taken);
             }
         };
+        if !self.sessions.has_to_queue() {
+            self.sessions.left();
+        }
         self.done.extend(position);
         means.count(outcome, position.is_some(), &header);
         flushed.map(|()| Offer::Taken)

@@ -28,7 +28,7 @@ const CONTENDERS: usize = 8;
 /// Wanted exchanges of a session that are remembered.
 const REMEMBERED: usize = 128;
 /// How often a session may go on in another protocol.
-const MOST_TURNS: u8 = 4;
+const MOST_TURNS: usize = 4;
 
 /// A session. The default is none.
 pub type SessionRef = Ref;
@@ -43,12 +43,13 @@ pub(super) struct Session<S> {
     pub terms: Option<Terms>,
     pub sides: [Side; 2],
     pub begun: Begun,
-    /// What led to the protocol at hand.
-    pub parent: Option<Exchange>,
+    /// What led to the protocol at hand, from one to the next.
+    pub parents: Vec<Exchange>,
+    /// Whose the packet was that left last: it was forwarded, or dropped.
+    pub left: Option<Exchange>,
     /// Packets that are of the first exchange.
     pub awaits_first: Vec<Position>,
     pub chain: Chain,
-    pub turns: u8,
     /// When its last packet was captured.
     pub seen_ns: u64,
     /// Whether the journal has to hear of it.
@@ -90,10 +91,10 @@ impl<S> Session<S> {
             terms: None,
             sides: Default::default(),
             begun: Begun::default(),
-            parent: None,
+            parents: Vec::new(),
+            left: None,
             awaits_first: Vec::new(),
             chain: Chain::default(),
-            turns: 0,
             seen_ns: 0,
             is_changed: false,
             told_at: None,
@@ -116,7 +117,11 @@ impl<S> Session<S> {
         if has_none {
             of.extend(self.begun.last.filter(|last| !of.contains(last)));
         }
-        of.extend(self.parent.filter(|parent| !of.contains(parent)));
+        for parent in &self.parents {
+            if !of.contains(parent) {
+                of.push(*parent);
+            }
+        }
         match of.is_empty() && self.begun.first.is_none() && self.is_going_on() {
             true => Whose::First,
             false => Whose::Of(of),
@@ -320,7 +325,7 @@ impl<R: Roster> Floor<R> {
         };
         let early = std::mem::take(early);
         self.early_bytes -= early.bytes();
-        match (state, session.parent) {
+        match (state, session.parents.last().copied()) {
             (Some(state), _) => {
                 session.terms = Some(self.roster.terms(&state));
                 session.phase = Phase::Known(state);
@@ -382,9 +387,8 @@ impl<R: Roster> Floor<R> {
         let Some(session) = self.sessions.get_mut(id) else {
             return false;
         };
-        session.parent = Some(parent);
-        session.turns += 1;
-        if session.turns > MOST_TURNS {
+        session.parents.push(parent);
+        if session.parents.len() > MOST_TURNS {
             self.rest(id, Some(parent));
             return false;
         }
@@ -498,8 +502,8 @@ impl<R: Roster> Floor<R> {
             }
             let is_going_on = session.is_going_on();
             if session.begun.first.is_some() || !is_going_on {
-                let first = session.begun.first.or(session.parent);
-                let of: Vec<Exchange> = first.into_iter().collect();
+                let mut of: Vec<Exchange> = session.begun.first.into_iter().collect();
+                of.extend_from_slice(&session.parents);
                 for position in session.awaits_first.drain(..) {
                     self.room.assign(position, of.clone(), &mut self.exchanges);
                 }
@@ -536,8 +540,20 @@ impl<R: Roster> Floor<R> {
         if let Some(session) = self.sessions.get_mut(id)
             && !session.chain.is_empty()
         {
-            self.room
-                .advance(id, &mut session.chain, &mut self.exchanges);
+            let (chain, exchanges) = (&mut session.chain, &mut self.exchanges);
+            if let Some(last) = self.room.advance(id, chain, exchanges) {
+                self.leave(id, last);
+            }
+        }
+    }
+
+    /// A packet of `exchange` has left a session.
+    pub fn leave(&mut self, id: SessionRef, exchange: Exchange) {
+        if let Some(session) = self.sessions.get_mut(id)
+            && session.left != Some(exchange)
+        {
+            session.left = Some(exchange);
+            self.change(id);
         }
     }
 
@@ -557,7 +573,7 @@ impl<R: Roster> Floor<R> {
         self.sessions.get(id).is_none_or(|session| {
             let is_undecided_or_wanted =
                 |exchange: &Exchange| self.exchanges.standing(*exchange) != Standing::Unwanted;
-            let mut exchanges = session.begun.all.iter().chain(&session.parent);
+            let mut exchanges = session.begun.all.iter().chain(&session.parents);
             !session.is_going_on()
                 && session.chain.is_empty()
                 && !exchanges.any(is_undecided_or_wanted)
@@ -621,7 +637,10 @@ impl<R: Roster> Floor<R> {
             session.begun.all.push_back(exchange);
             session.begun.first = Some(exchange);
             session.begun.last = Some(exchange);
-            session.parent = Some(exchange).filter(|_| heirloom.is_only);
+            session.left = Some(exchange);
+            session
+                .parents
+                .extend(Some(exchange).filter(|_| heirloom.is_only));
         }
         if let Phase::Unknown(_) = session.phase
             && let Some(state) = self.roster.begin(heirloom.protocol, session.carrier)

@@ -1,6 +1,6 @@
 //! What a worker tells of its sessions, for its successor: which there are, what they carry, and which are wanted.
 //!
-//! A successor sees packets that were held once more. Of what was forwarded, or dropped, it knows nothing but this: that the exchange which began last was wanted goes for what comes until the next one begins; if there was no other, for all of the session.
+//! A successor sees packets that were held once more. Of what was forwarded, or dropped, it knows nothing but this: that the exchange was wanted whose packet left last goes for what comes until the next one begins; if there was no other, for all of the session.
 //!
 //! Protobuf, as in [`crate::voip::snapshot`]: any bytes give a session or none.
 

@@ -44,6 +44,10 @@ pub mod tracker;
 pub mod waiting;
 
 #[cfg(test)]
+mod desk_tests;
+#[cfg(test)]
 pub mod script;
+#[cfg(test)]
+mod toy;
 
 pub use tracker::{At, Content, Course, Ends, Exchange, Note, Protocol, Tell};

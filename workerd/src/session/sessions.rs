@@ -141,7 +141,7 @@ pub struct Account<'a> {
     pub ends: Ends,
     /// What it carries.
     pub protocol: detect::Protocol,
-    /// The ids of the filters that match the exchange that began last, if that is wanted.
+    /// The ids of the filters that match the exchange of the packet that left last, if that is wanted.
     pub wanted: Option<&'a Ids>,
     /// Whether there has been no other.
     pub is_only: bool,
@@ -309,8 +309,8 @@ impl<R: Roster> Sessions<R> {
                 is_turned: is_turned_now,
                 ..Memory::default()
             };
-            // A connection that begins inherits nothing, unless its predecessor has held it.
-            let heirloom = match is_opening && position.is_none() {
+            // A connection that begins inherits nothing: as long as its first packet is held, nothing of it was forwarded.
+            let heirloom = match is_opening {
                 true => None,
                 false => inherit(&mut self.inherited, sight, Carrier::Stream),
             };
@@ -468,6 +468,14 @@ impl<R: Roster> Sessions<R> {
         self.floor.hand.clear();
     }
 
+    /// The packet at hand was forwarded, or dropped, and none of its session waits before it.
+    pub fn left(&mut self) {
+        if let Some(last) = self.floor.hand.exchanges().last() {
+            let last = *last;
+            self.floor.leave(self.at_hand.session, last);
+        }
+    }
+
     /// Whether packets of the session at hand wait: what comes has to wait, too.
     #[must_use]
     pub fn has_to_queue(&self) -> bool {
@@ -499,7 +507,11 @@ impl<R: Roster> Sessions<R> {
         let floor = &mut self.floor;
         floor.room.next_ready();
         if let Some(session) = floor.sessions.get_mut(id) {
-            floor.room.pop(&mut session.chain, &mut floor.exchanges);
+            let packet = floor.room.pop(&mut session.chain, &mut floor.exchanges);
+            let last = packet.and_then(|packet| packet.exchanges().last().copied());
+            if let Some(last) = last {
+                floor.leave(id, last);
+            }
         }
         floor.advance(id);
     }
@@ -719,13 +731,14 @@ impl<R: Roster> Sessions<R> {
         let protocol = session.detection.verdict()?.protocol;
         let exchanges = &self.floor.exchanges;
         let is_wanted = |exchange: &Exchange| exchanges.standing(*exchange) >= Standing::Passed;
-        let of = session.parent.or(session.begun.last).filter(is_wanted);
+        let of = session.left.filter(is_wanted);
         Some(Account {
             carrier: session.carrier,
             ends: session.ends,
             protocol,
             wanted: of.and_then(|exchange| exchanges.ids(exchange)),
-            is_only: session.parent.is_some() || session.begun.first == session.begun.last,
+            is_only: of.is_some_and(|of| session.parents.contains(&of))
+                || session.begun.first == session.begun.last,
         })
     }
 

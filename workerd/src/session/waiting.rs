@@ -170,22 +170,30 @@ impl WaitingRoom {
         }
     }
 
-    /// Packets of a chain that nobody wants go, up to the first that waits on.
-    pub fn advance(&mut self, session: SessionRef, chain: &mut Chain, exchanges: &mut Exchanges) {
+    /// Packets of a chain that nobody wants go, up to the first that waits on. An exchange of the last that went.
+    pub fn advance(
+        &mut self,
+        session: SessionRef,
+        chain: &mut Chain,
+        exchanges: &mut Exchanges,
+    ) -> Option<Exchange> {
+        let mut last = None;
         while let Some(first) = self.held.peek(chain) {
             let packet = self.packets.get(&first.position);
             match packet.map_or(Fate::Unwanted, |packet| packet.fate(exchanges)) {
-                Fate::Wait => return,
+                Fate::Wait => return last,
                 Fate::Forward => {
                     self.ready.push(Reverse((first.position, session)));
-                    return;
+                    return last;
                 }
                 Fate::Unwanted => {
-                    self.pop(chain, exchanges);
+                    let packet = self.pop(chain, exchanges);
+                    last = packet.and_then(|packet| packet.exchanges().last().copied());
                     self.tally.released += 1;
                 }
             }
         }
+        last
     }
 
     /// The first packet of a chain waits no more.
