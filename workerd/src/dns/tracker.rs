@@ -71,6 +71,12 @@ impl Dns {
         }
     }
 
+    /// Bytes of parts of messages, of all connections.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.get()
+    }
+
     /// A message that has come, whole or not.
     fn message(&mut self, at: &At, place: Place, bytes: &[u8], tell: &mut impl Tell) {
         let Some(message) = Message::parse(bytes) else {
