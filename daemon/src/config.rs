@@ -369,6 +369,16 @@ pub enum ConfigError {
         /// Longest.
         most: Duration,
     },
+    /// A name that is no domain.
+    #[error(
+        "{setting}: {item:?} is no domain; give names such as cdn.example.com: what is below them is meant too"
+    )]
+    Domain {
+        /// Flag or key.
+        setting: String,
+        /// What was given.
+        item: String,
+    },
     /// TLS without anything to check the processor's certificate with.
     #[error(
         "TLS needs to know whom to trust: give --tls-ca FILE, or --tls-skip-verify to accept any certificate, \
@@ -503,7 +513,7 @@ impl Config {
             held_log_bytes: log_bytes(values, "hunter.voip.held_mb"),
             esp: Esp::of(values),
             voip: Voip::of(values)?,
-            dns: Dns::of(values),
+            dns: Dns::of(values)?,
             queue_batches: nonzero(values, "hunter.batch_queue_size", 1000),
             disk_buffer: disk_buffer(values)?,
             no_filter_policy: match choice(values, "hunter.no_filter_policy") {

@@ -6,7 +6,7 @@
 //! | 41-49 | below; 46: NULL counts |
 //! | 50-56 | below |
 //! | 57-59 | `bpf.rs` in lc-capd |
-//! | 60 | `config/dns.rs` in lc-daemon |
+//! | 60 | `tests/configuration.rs` in lc-daemon |
 
 use std::fmt::Write;
 

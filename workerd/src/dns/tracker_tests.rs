@@ -60,22 +60,21 @@ fn framed(message: &[u8]) -> Vec<u8> {
 }
 
 fn notes(told: &[Told]) -> Vec<(&str, PacketMetadata)> {
-    let note = |told| match told {
-        &Told::Note {
-            ref info,
-            ref details,
-            ref blocks,
+    let mut notes = Vec::new();
+    for told in told {
+        if let Told::Note {
+            info,
+            details,
+            blocks,
             ..
-        } => {
+        } = told
+        {
             let metadata = [&details[..], blocks].concat();
-            Some((
-                info.as_str(),
-                PacketMetadata::decode(&metadata[..]).unwrap(),
-            ))
+            let metadata = PacketMetadata::decode(&metadata[..]).unwrap();
+            notes.push((info.as_str(), metadata));
         }
-        _ => None,
-    };
-    told.iter().filter_map(note).collect()
+    }
+    notes
 }
 
 fn blocks(told: &[Told]) -> Vec<DnsMetadata> {
