@@ -396,6 +396,16 @@ pub enum ConfigError {
         /// Why.
         cause: std::io::Error,
     },
+    /// A name that is no domain.
+    #[error(
+        "{setting}: {item:?} is no domain; give names such as cdn.example.com: what is below them is meant too"
+    )]
+    Domain {
+        /// Flag or key.
+        setting: String,
+        /// What was given.
+        item: String,
+    },
     /// TLS without anything to check the processor's certificate with.
     #[error(
         "TLS needs to know whom to trust: give --tls-ca FILE, or --tls-skip-verify to accept any certificate, \
@@ -533,6 +543,7 @@ impl Config {
             voip: Voip::of(values)?,
             dns: Dns::of(values),
             http: Http::of(values)?,
+            dns: Dns::of(values)?,
             queue_batches: nonzero(values, "hunter.batch_queue_size", 1000),
             disk_buffer: disk_buffer(values)?,
             require_hugepages: switch(values, "hunter.require_hugepages"),

@@ -1,7 +1,7 @@
 //! What dns mode runs on.
 
-use super::switch;
-use crate::settings::{Value, Values};
+use super::{ConfigError, list, switch, title};
+use crate::settings::{Origin, Value, Values};
 
 /// Settings of dns mode. The detection of tunnels counts in every mode that tells of DNS messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,21 +35,41 @@ impl Default for Dns {
 
 impl Dns {
     /// As the settings say.
-    pub(super) fn of(values: &Values) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// [`ConfigError::Domain`]
+    pub(super) fn of(values: &Values) -> Result<Self, ConfigError> {
+        Ok(Self {
             ports: match values.get("hunter.dns.ports") {
-                Some((_, crate::settings::Origin::Default)) => Vec::new(),
+                Some((_, Origin::Default)) => Vec::new(),
                 Some((Value::Ports(ports), _)) => ports.clone(),
                 _ => Vec::new(),
             },
             udp_only: switch(values, "hunter.dns.udp_only"),
             detect_tunneling: switch(values, "dns.detect_tunneling"),
             allow_known_services: switch(values, "dns.tunneling_allow_known"),
-            allowed_domains: match values.get("dns.tunneling_allow") {
-                Some((Value::List(domains), _)) => domains.clone(),
-                _ => Vec::new(),
-            },
+            allowed_domains: domains(values, "dns.tunneling_allow")?,
             match_targets: switch(values, "hunter.dns.match_targets"),
-        }
+        })
     }
+}
+
+/// Names without dots at their ends.
+fn domains(values: &Values, key: &str) -> Result<Vec<String>, ConfigError> {
+    let domain = |item: &String| {
+        let domain = item.trim().trim_end_matches('.');
+        let is_label = |label: &str| {
+            let is_usual =
+                |character: char| character.is_alphanumeric() || matches!(character, '-' | '_');
+            (1..=63).contains(&label.len()) && label.chars().all(is_usual)
+        };
+        match domain.split('.').all(is_label) {
+            true => Ok(domain.to_owned()),
+            false => Err(ConfigError::Domain {
+                setting: title(key),
+                item: item.clone(),
+            }),
+        }
+    };
+    list(values, key).iter().map(domain).collect()
 }

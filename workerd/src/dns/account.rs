@@ -7,7 +7,6 @@ use lc_proto::dns::{Answer, Answers, Dns};
 
 use super::analysis::Findings;
 use super::codes::{class, opcode, record_type, response_code};
-use super::e164::Number;
 use super::edns::{Edns, option_name};
 use super::message::{Header, Message, Question, Record, Section};
 use crate::address_text::AddressText;
@@ -196,7 +195,7 @@ impl Account {
         findings: &Findings,
     ) {
         let details = &mut self.details;
-        if let Some(number) = question.and_then(|question| Number::of(question.name)) {
+        if let Some(number) = question.and_then(|question| question.name.e164()) {
             details.put("dns.e164", Text(number.as_bytes()));
         }
         if findings.repeats > 0 {

@@ -287,6 +287,23 @@ impl Framer {
     }
 }
 
+/// The message that a segment begins with, or what the segment has of it, if that is beyond doubt a stream of messages: what follows must begin like one too.
+#[must_use]
+pub fn first(segment: &[u8]) -> Option<&[u8]> {
+    if begins(segment) != Some(true) {
+        return None;
+    }
+    let len = usize::from(u16::from_be_bytes([segment[0], segment[1]]));
+    let message = &segment[PREFIX..];
+    let Some((message, rest)) = message.split_at_checked(len) else {
+        return Some(message);
+    };
+    let is_stream = rest
+        .get(..PREFIX + HEADER)
+        .is_none_or(|head| in_step(head).is_some());
+    is_stream.then_some(message)
+}
+
 /// The bytes of the message that begins so, with its length: 0 if it has none but that. `None` if no message begins so.
 fn in_step(head: &[u8]) -> Option<usize> {
     let len = usize::from(u16::from_be_bytes([head[0], head[1]]));

@@ -161,6 +161,15 @@ impl<'a> Message<'a> {
         Some(Self { bytes, header })
     }
 
+    /// The message in `bytes`, if they are one beyond doubt: a likely header, and a well-formed first question or record.
+    #[must_use]
+    pub fn recognise(bytes: &'a [u8]) -> Option<Self> {
+        let message = Self::parse(bytes)?;
+        let header = &message.header;
+        let is_one = header.is_likely() && header.has_first_entry(bytes) == Some(true);
+        is_one.then_some(message)
+    }
+
     /// Begins a walk.
     #[must_use]
     pub fn walk(&self) -> Walk<'a> {
@@ -292,6 +301,10 @@ impl<'a> Record<'a> {
 /// Operations that there are: up to DSO (RFC 8490).
 const OPCODES: u8 = 7;
 const INVERSE_QUERY: u8 = 1;
+/// Most entries of a likely message, as in the reference.
+const MOST_QUESTIONS: u16 = 100;
+const MOST_ANSWERS: u16 = 100;
+const MOST_ENTRIES: u32 = 200;
 /// Longest name, with the lengths of its labels (RFC 1035 section 2.3.4).
 const LONGEST_NAME: usize = 255;
 
@@ -307,6 +320,15 @@ impl Header {
     pub fn is_telling(&self) -> bool {
         let is_asking = self.questions > 0 || self.opcode() == INVERSE_QUERY && self.answers > 0;
         self.has_known_flags() && self.entries() > 0 && (self.is_response() || is_asking)
+    }
+
+    /// Whether a datagram with such a header may be one: what is telling, within the bounds of what is sent.
+    #[must_use]
+    pub fn is_likely(&self) -> bool {
+        self.is_telling()
+            && self.questions <= MOST_QUESTIONS
+            && self.answers <= MOST_ANSWERS
+            && self.entries() <= MOST_ENTRIES
     }
 
     /// Least bytes of all questions and records together: their names may be the root, and data empty.

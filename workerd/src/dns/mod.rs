@@ -12,7 +12,7 @@
 //! | [`message`], [`name`] | header, questions, records and names, where they stand in the message |
 //! | [`edns`], [`data`], [`codes`], [`text`] | what extensions, data and numbers say |
 //! | [`framer`] | messages of a byte stream |
-//! | [`e164`] | telephone numbers in names |
+//! | [`names`], [`e164`] | what filters are compared with; telephone numbers in names |
 //! | [`queries`] | which response is whose |
 //! | [`tunnels`], [`entropy`], [`services`] | what looks like a tunnel |
 //! | [`analysis`], [`account`] | all that is found out about a message, and how it is told |
@@ -36,6 +36,7 @@ pub mod entropy;
 pub mod framer;
 pub mod message;
 pub mod name;
+pub mod names;
 pub mod queries;
 pub mod services;
 pub mod text;

@@ -3,6 +3,7 @@
 //! A name is not copied: it is where it stands in the message, and is followed again when its labels are asked for. Only names that can be followed to
 //! their end are [`Name`]s. Work is bounded: at most [`MOST_POINTERS`] pointers and [`LONGEST`] bytes, whatever the message says.
 
+use super::e164::Number;
 use super::text::push_utf8;
 
 /// Most pointers of a name. Encoders need one; the reference follows as many.
@@ -85,24 +86,26 @@ impl<'a> Name<'a> {
         self.at == other.at
     }
 
+    /// Its labels with dots between them, as they stand in the message.
+    pub fn pieces(self) -> impl Iterator<Item = &'a [u8]> {
+        let labels = self.labels().enumerate();
+        labels.flat_map(|(n, label)| [if n > 0 { &b"."[..] } else { b"" }, label])
+    }
+
+    /// The telephone number that it stands for.
+    #[must_use]
+    pub fn e164(self) -> Option<Number> {
+        Number::of(self)
+    }
+
     /// Appends its labels with dots between them, as they stand in the message.
     pub fn push(self, out: &mut Vec<u8>) {
-        for (n, label) in self.labels().enumerate() {
-            if n > 0 {
-                out.push(b'.');
-            }
-            out.extend_from_slice(label);
-        }
+        self.pieces().for_each(|piece| out.extend_from_slice(piece));
     }
 
     /// The same as UTF-8.
     pub fn push_text(self, out: &mut Vec<u8>) {
-        for (n, label) in self.labels().enumerate() {
-            if n > 0 {
-                out.push(b'.');
-            }
-            push_utf8(out, label);
-        }
+        self.pieces().for_each(|piece| push_utf8(out, piece));
     }
 }
 

@@ -6,7 +6,7 @@
 //! | 41-49 | below; 46: NULL counts |
 //! | 50-56 | below |
 //! | 57-59 | `bpf.rs` in lc-capd |
-//! | 60 | `config/dns.rs` in lc-daemon |
+//! | 60 | `tests/configuration.rs` in lc-daemon |
 
 use std::fmt::Write;
 
@@ -330,7 +330,7 @@ const FILTERS: &[Filtered] = &[
         number: 53,
         patterns: &["*bad-cdn*"],
         carrier: Udp(53),
-        hex: "002b8180000100010000000001610473686f70076578616d706c650000010001c00c000100010000012c00120465646765076261642d63646e036e657400",
+        hex: "002b8180000100010000000001610473686f70076578616d706c650000010001c00c000500010000012c00120465646765076261642d63646e036e657400",
         matched: &["f0"],
     },
     Filtered {

@@ -7,17 +7,12 @@ use lc_daemon::config;
 
 use super::account::Account;
 use super::analysis::Analysis;
-use super::codes::kind;
-use super::e164::Number;
 use super::framer::{self, Framer};
-use super::message::{Message, Section};
-use super::name::Name;
-use crate::matcher::{Kind, Kinds};
+use super::message::Message;
+use super::names::{KINDS, each_field};
 use crate::reassembly::{Event, Share};
 use crate::session::{At, Course, Exchange, Protocol, Tell};
 
-/// What filters are compared with: names; and telephone numbers in them, as users.
-pub const KINDS: Kinds = Kinds::of(&[Kind::DnsName, Kind::SipUser]);
 /// Bytes that parts of messages may take, of all connections together.
 pub const MOST_WAITING: usize = 64 << 20;
 
@@ -71,61 +66,32 @@ impl Dns {
         }
     }
 
+    /// Bytes of parts of messages, of all connections.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.get()
+    }
+
     /// A message that has come, whole or not.
     fn message(&mut self, at: &At, place: Place, bytes: &[u8], tell: &mut impl Tell) {
         let Some(message) = Message::parse(bytes) else {
             return tell.settle(place.exchange);
         };
-        if tell.wanted().has_any(KINDS) {
-            self.compare(&message, place.exchange, tell);
+        let wanted = tell.wanted();
+        if wanted.has_any(KINDS) {
+            each_field(
+                &message,
+                self.match_targets,
+                wanted,
+                &mut self.name,
+                |kind, text| tell.compare(place.exchange, kind, text),
+            );
         }
         tell.settle(place.exchange);
         let findings = self.analysis.take(at, place.is_stream, &message);
         if !tell.is_unwanted(place.exchange) {
             let note = self.account.of(&message, &findings);
             tell.note(place.exchange, place.offset, note);
-        }
-    }
-
-    /// Names of questions, owners of answers, targets of aliases; other targets if the operator wishes.
-    fn compare(&mut self, message: &Message<'_>, exchange: Exchange, tell: &mut impl Tell) {
-        let mut walk = message.walk();
-        let mut last = None;
-        while let Some(question) = walk.question() {
-            self.compare_name(question.name, &mut last, exchange, tell);
-        }
-        for record in walk.take_while(|record| record.section == Section::Answer) {
-            self.compare_name(record.name, &mut last, exchange, tell);
-            if (self.match_targets || record.kind == kind::CNAME)
-                && let Some(target) = record.target()
-            {
-                self.compare_name(target, &mut last, exchange, tell);
-            }
-        }
-    }
-
-    /// Most answers have the name of the question, or of the answer before: that was compared.
-    fn compare_name<'a>(
-        &mut self,
-        name: Name<'a>,
-        last: &mut Option<Name<'a>>,
-        exchange: Exchange,
-        tell: &mut impl Tell,
-    ) {
-        if name.is_root() || last.is_some_and(|last| last.is_written_as(name)) {
-            return;
-        }
-        *last = Some(name);
-        let wanted = tell.wanted();
-        if wanted.has(Kind::DnsName) {
-            self.name.clear();
-            name.push(&mut self.name);
-            tell.compare(exchange, Kind::DnsName, &self.name);
-        }
-        if wanted.has(Kind::SipUser)
-            && let Some(number) = Number::of(name)
-        {
-            tell.compare(exchange, Kind::SipUser, number.as_bytes());
         }
     }
 
