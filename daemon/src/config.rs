@@ -9,6 +9,7 @@
 //! id, and `LIPPYCAT_PRODUCTION`, which forbids every connection without verified TLS.
 
 mod esp;
+mod tls;
 mod voip;
 
 use std::env;
@@ -23,6 +24,7 @@ use shm_layout::layout::{MAX_QUEUES, RING_BYTES};
 
 pub use crate::settings::Mode;
 pub use esp::Esp;
+pub use tls::{TlsFlow, TlsMode};
 pub use voip::{
     CallSilence, ExpectedPorts, MessageLimits, PerformanceMode, TcpSilence, TcpStreams, Voip,
 };
@@ -74,6 +76,8 @@ pub struct Config {
     pub esp: Esp,
     /// How calls are followed, in voip mode.
     pub voip: Voip,
+    /// What tls mode looks for.
+    pub tls: TlsMode,
     /// Batches that can wait for the processor's acknowledgement.
     pub queue_batches: usize,
     /// Where packets wait while the processor can't take them and memory is short.
@@ -499,6 +503,7 @@ impl Config {
             held_log_bytes: log_bytes(values, "hunter.voip.held_mb"),
             esp: Esp::of(values),
             voip: Voip::of(values)?,
+            tls: TlsMode::of(values),
             queue_batches: nonzero(values, "hunter.batch_queue_size", 1000),
             disk_buffer: disk_buffer(values)?,
             no_filter_policy: match choice(values, "hunter.no_filter_policy") {

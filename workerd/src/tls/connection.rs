@@ -128,7 +128,11 @@ impl Connection {
                         tell.compare(exchange, kind, text);
                     });
                     let waited_ns = asked_ns.and_then(|asked| at.time_ns.checked_sub(asked));
-                    tell.note(exchange, offset, describe.server(&hello, carrier, waited_ns));
+                    tell.note(
+                        exchange,
+                        offset,
+                        describe.server(&hello, carrier, waited_ns),
+                    );
                 }
             }
             (kind::CERTIFICATE, Some(body)) => {
@@ -203,7 +207,11 @@ impl Connection {
     /// What may have been in `direction` was not seen, and will not be.
     pub fn was_lost(&mut self, direction: Direction, tell: &mut impl Tell) {
         self.goes_dark(direction);
-        self.lose(if self.is_of_client(direction) { CLIENT } else { SERVER });
+        self.lose(if self.is_of_client(direction) {
+            CLIENT
+        } else {
+            SERVER
+        });
         self.judge(tell);
     }
 

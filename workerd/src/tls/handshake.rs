@@ -129,7 +129,9 @@ impl Messages {
             return None;
         }
         let [kind, len @ ..] = self.head;
-        self.left = len.iter().fold(0, |len, byte| len << 8 | usize::from(*byte));
+        self.left = len
+            .iter()
+            .fold(0, |len, byte| len << 8 | usize::from(*byte));
         self.is_kept = is_read(kind) && self.left <= LONGEST;
         Some(self.left)
     }

@@ -122,7 +122,10 @@ mod tests {
         assert_eq!(room.used(), 512);
         let mut other = Held::default();
         assert!(other.write(100, &[2; 10], &room));
-        assert_eq!((&other.bytes()[98..102], room.used()), (&[0, 0, 2, 2][..], 768));
+        assert_eq!(
+            (&other.bytes()[98..102], room.used()),
+            (&[0, 0, 2, 2][..], 768)
+        );
         assert!(!one.extend(&[1; 300], &room));
         assert_eq!((one.bytes().len(), room.used()), (300, 768));
         one.clear();

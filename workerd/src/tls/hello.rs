@@ -101,7 +101,11 @@ impl<'a> ClientHello<'a> {
 
     fn versions(&self) -> impl Iterator<Item = u16> {
         let data = self.extensions.find(extension::VERSIONS);
-        without_grease(Reader(data.unwrap_or_default()).clamped8().unwrap_or_default())
+        without_grease(
+            Reader(data.unwrap_or_default())
+                .clamped8()
+                .unwrap_or_default(),
+        )
     }
 
     /// Name of the server that is asked for (RFC 6066 section 3). It is whatever the client wrote.
@@ -171,7 +175,9 @@ impl<'a> ClientHello<'a> {
     #[must_use]
     pub fn point_formats(&self) -> &'a [u8] {
         let data = self.extensions.find(extension::POINT_FORMATS);
-        Reader(data.unwrap_or_default()).clamped8().unwrap_or_default()
+        Reader(data.unwrap_or_default())
+            .clamped8()
+            .unwrap_or_default()
     }
 }
 
@@ -209,7 +215,8 @@ impl<'a> ServerHello<'a> {
     #[must_use]
     pub fn chosen_version(&self) -> u16 {
         let data = self.extensions.find(extension::VERSIONS);
-        data.and_then(|data| Reader(data).u16()).unwrap_or(self.version)
+        data.and_then(|data| Reader(data).u16())
+            .unwrap_or(self.version)
     }
 
     /// Types of the extensions, without GREASE.

@@ -36,3 +36,8 @@ pub mod tracker;
 pub mod version;
 
 pub use tracker::{Extent, Tls};
+
+#[cfg(test)]
+mod row_tests;
+#[cfg(test)]
+mod tracker_tests;

@@ -57,13 +57,7 @@ impl Protocol for Tls {
         self.extent == Extent::Handshake
     }
 
-    fn datagram(
-        &mut self,
-        _: &At,
-        _: &mut State,
-        _: &[u8],
-        _: &mut impl Tell,
-    ) -> Course {
+    fn datagram(&mut self, _: &At, _: &mut State, _: &[u8], _: &mut impl Tell) -> Course {
         Course::Foreign
     }
 
@@ -85,7 +79,10 @@ impl Protocol for Tls {
                     describe: &mut self.describe,
                     tell,
                 };
-                if stream.take(at, offset, bytes, connection, &mut parts).is_err() {
+                if stream
+                    .take(at, offset, bytes, connection, &mut parts)
+                    .is_err()
+                {
                     return Course::Foreign;
                 }
                 claimed = Some(offset + bytes.len() as u64);
