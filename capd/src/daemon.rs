@@ -131,7 +131,8 @@ fn limit(config: &Config, mode: Mode) -> String {
         },
         Mode::Dns => on("(udp or tcp)", &config.dns.ports),
         Mode::Http => on("tcp", &config.http.ports),
-        Mode::Hunt | Mode::Voip | Mode::Tls | Mode::Email => String::new(),
+        Mode::Tls => on("(tcp or udp)", &config.tls.ports),
+        Mode::Hunt | Mode::Voip | Mode::Email => String::new(),
     }
 }
 

@@ -13,6 +13,7 @@ mod esp;
 mod http;
 mod keywords;
 mod modes;
+mod tls;
 mod voip;
 
 use std::env;
@@ -30,6 +31,7 @@ pub use dns::Dns;
 pub use esp::Esp;
 pub use http::{Http, HttpContent};
 pub use modes::Modes;
+pub use tls::{TlsFlow, TlsMode};
 pub use voip::{
     CallSilence, ExpectedPorts, MessageLimits, PerformanceMode, TcpSilence, TcpStreams, Voip,
 };
@@ -85,6 +87,8 @@ pub struct Config {
     pub dns: Dns,
     /// What http mode looks for.
     pub http: Http,
+    /// What tls mode looks for.
+    pub tls: TlsMode,
     /// Batches that can wait for the processor's acknowledgement.
     pub queue_batches: usize,
     /// Where packets wait while the processor can't take them and memory is short.
@@ -541,9 +545,9 @@ impl Config {
             flow_table_bytes: integer(values, "hunter.flow_table_mb").unwrap_or(128) << 20,
             esp: Esp::of(values),
             voip: Voip::of(values)?,
-            dns: Dns::of(values),
-            http: Http::of(values)?,
             dns: Dns::of(values)?,
+            http: Http::of(values)?,
+            tls: TlsMode::of(values),
             queue_batches: nonzero(values, "hunter.batch_queue_size", 1000),
             disk_buffer: disk_buffer(values)?,
             require_hugepages: switch(values, "hunter.require_hugepages"),

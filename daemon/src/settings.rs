@@ -310,7 +310,9 @@ pub static SETTINGS: &[Setting] = &[
     row("hunter.http.tls_keylog", Kind::Path, "TLS key log file").long("tls-keylog").on(&[Mode::Http]),
     row("hunter.http.tls_keylog_pipe", Kind::Path, "TLS key log as a named pipe").long("tls-keylog-pipe").on(&[Mode::Http]),
     // tls
-    row("hunter.tls.ports", Kind::Ports, "TLS ports").long("tls-port").default("443").on(&[Mode::Tls]),
+    row("hunter.tls.ports", Kind::Ports, "Ports that the capture is limited to, if they are given; else TLS, DTLS and QUIC are recognised on any port").long("tls-port").default("443").on(&[Mode::Tls]),
+    row("hunter.tls.flow", Kind::Choice(&["full", "handshake"]), "How much is forwarded of a connection that is wanted: all of it, or what comes before its data. The handshake of TLS 1.3 is taken to end with the client's first encrypted record behind the ServerHello")
+        .long("tls-flow").default("full").on(&[Mode::Tls]),
     // email
     row("hunter.email.protocol", Kind::Choice(&["smtp", "imap", "pop3", "all"]), "Mail protocol").long("protocol").default("all").on(&[Mode::Email]),
     row("hunter.email.smtp_ports", Kind::Ports, "SMTP ports").long("smtp-port").default("25,587,465").on(&[Mode::Email]),

@@ -128,17 +128,23 @@ impl<O: Copy> Held<O> {
 
     /// Takes the media out of a chain. How many there were.
     pub fn take_media(&mut self, chain: &mut Chain) -> u32 {
+        self.take_if(chain, |waiting| waiting.is_media)
+    }
+
+    /// Takes those packets out of a chain that `takes` says. How many there were.
+    pub fn take_if(
+        &mut self,
+        chain: &mut Chain,
+        mut takes: impl FnMut(&Waiting<O>) -> bool,
+    ) -> u32 {
         let (mut kept, mut number, mut taken) = (Chain::default(), chain.first, 0);
         while let Some(entry) = self.entry(number) {
             let next = std::mem::take(&mut entry.next);
             let Waiting {
-                is_media,
-                bytes,
-                position,
-                ..
+                bytes, position, ..
             } = entry.waiting;
-            entry.is_done = is_media;
-            if is_media {
+            entry.is_done = takes(&entry.waiting);
+            if entry.is_done {
                 taken += 1;
                 self.done.push(position);
             } else {

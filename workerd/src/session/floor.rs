@@ -532,6 +532,11 @@ impl<R: Roster> Floor<R> {
     pub fn advance_decided(&mut self) {
         while let Some(decided) = self.exchanges.next_decided() {
             self.advance(decided);
+            if let Some(session) = self.sessions.get_mut(decided)
+                && session.chain.packets() > 1
+            {
+                self.room.sweep(&mut session.chain, &mut self.exchanges);
+            }
             self.change(decided);
         }
     }

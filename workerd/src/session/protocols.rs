@@ -1,6 +1,6 @@
 //! The protocols of a node's modes.
 
-use lc_daemon::config::{self, Config, NoFilterPolicy};
+use lc_daemon::config::{self, Config, NoFilterPolicy, TlsFlow};
 
 use super::roster::{Carrier, Roster, Terms};
 use super::tracker::{At, Course, Protocol, Tell};
@@ -48,7 +48,10 @@ impl Protocols {
                 udp_only: config.dns.udp_only,
             }),
             tls: has(config::Mode::Tls).then(|| Mode {
-                protocol: Tls::new(tls::Extent::default()),
+                protocol: Tls::new(match config.tls.flow {
+                    TlsFlow::Full => tls::Extent::Full,
+                    TlsFlow::Handshake => tls::Extent::Handshake,
+                }),
                 policy: config.modes.policy(config::Mode::Tls),
                 udp_only: false,
             }),

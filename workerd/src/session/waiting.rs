@@ -196,6 +196,26 @@ impl WaitingRoom {
         last
     }
 
+    /// Packets of a chain that nobody wants go, wherever they stand: a successor shall not look at them without those that were dropped since.
+    pub fn sweep(&mut self, chain: &mut Chain, exchanges: &mut Exchanges) {
+        let mut gone = Vec::new();
+        let packets = &mut self.packets;
+        let taken = self.held.take_if(chain, |waiting| {
+            let packet = packets.get(&waiting.position);
+            let fate = packet.map(|packet| packet.fate(exchanges));
+            let is_unwanted = fate.is_none_or(|fate| fate == Fate::Unwanted);
+            if is_unwanted {
+                gone.extend(packets.remove(&waiting.position));
+            }
+            is_unwanted
+        });
+        self.tally.released += u64::from(taken);
+        for packet in gone {
+            let of = packet.exchanges().iter();
+            of.for_each(|exchange| exchanges.wait(*exchange, false));
+        }
+    }
+
     /// The first packet of a chain waits no more.
     pub fn pop(&mut self, chain: &mut Chain, exchanges: &mut Exchanges) -> Option<Packet> {
         let waiting = self.held.pop(chain)?;

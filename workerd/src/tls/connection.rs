@@ -6,7 +6,7 @@ use super::handshake::{Message, kind};
 use super::hello::{Carrier, ClientHello, ServerHello};
 use super::version;
 use crate::flows::Direction;
-use crate::session::{At, Content, Exchange, Tell};
+use crate::session::{At, Content, Course, Exchange, Tell};
 
 /// What has become of a hello.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -94,6 +94,15 @@ impl Connection {
     #[must_use]
     pub fn is_retried(&self) -> bool {
         self.is_retried
+    }
+
+    /// How it goes on, if all of it is wanted: where nothing more can be read, nobody needs to look.
+    pub fn course(&self, direction: Direction, exchange: Exchange) -> Course {
+        match self.is_dark {
+            [true, true] => Course::RestOfBoth(Some(exchange)),
+            _ if self.is_dark(direction) => Course::Rest(Some(exchange)),
+            _ => Course::Follow,
+        }
     }
 
     /// Takes in a message that ends with the byte at `offset`. What is wrong in it is told as far as it can be read.

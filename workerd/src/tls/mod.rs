@@ -13,8 +13,11 @@
 //! | [`fields`] | what filters compare hellos with |
 //! | [`certificate`] | certificates that are shown in clear |
 //! | [`opening`], [`record`], [`handshake`] | from a stream to messages |
-//! | [`held`] | bytes that wait, within bounds |
-//! | [`connection`], [`stream`] | how far a handshake has come |
+//! | [`dtls`] | from DTLS to messages |
+//! | [`quic`], [`quic_keys`] | from Initial packets of QUIC to messages |
+//! | [`held`], [`pieces`] | bytes that wait, within bounds; pieces that come in any order |
+//! | [`stream`] | both directions of a TCP connection |
+//! | [`connection`] | who has said hello, and what may still be told |
 //! | [`describe`] | what is told of packets |
 //! | [`tracker`] | a connection as an exchange of [`session`](crate::session) |
 //!
@@ -24,15 +27,26 @@
 pub mod certificate;
 pub mod connection;
 pub mod describe;
+pub mod dtls;
 pub mod fields;
 pub mod fingerprint;
 pub mod handshake;
 pub mod held;
 pub mod hello;
 pub mod opening;
+pub mod pieces;
+pub mod quic;
+pub mod quic_keys;
 pub mod record;
 pub mod stream;
 pub mod tracker;
 pub mod version;
 
 pub use tracker::{Extent, Tls};
+
+#[cfg(test)]
+mod datagram_tests;
+#[cfg(test)]
+mod row_tests;
+#[cfg(test)]
+mod tracker_tests;
