@@ -645,7 +645,7 @@ impl<R: Roster> Floor<R> {
             session.left = Some(exchange);
             session
                 .parents
-                .extend(Some(exchange).filter(|_| heirloom.is_only));
+                .extend(Some(exchange).filter(|_| heirloom.is_all));
         }
         if let Phase::Unknown(_) = session.phase
             && let Some(state) = self.roster.begin(heirloom.protocol, session.carrier)
@@ -668,8 +668,8 @@ pub struct Heirloom {
     pub protocol: detect::Protocol,
     /// The ids of the filters that match the exchange that began last, if that is wanted.
     pub wanted: Option<Ids>,
-    /// Whether there has been no other.
-    pub is_only: bool,
+    /// Whether all that comes is of that exchange.
+    pub is_all: bool,
     /// Where it was told.
     pub told_at: Option<u64>,
 }

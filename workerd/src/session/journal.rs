@@ -1,6 +1,6 @@
 //! What a worker tells of its sessions, for its successor: which there are, what they carry, and which are wanted.
 //!
-//! A successor sees packets that were held once more. Of what was forwarded, or dropped, it knows nothing but this: that the exchange was wanted whose packet left last goes for what comes until the next one begins; if there was no other, for all of the session.
+//! A successor sees packets that were held once more. Of what was forwarded, or dropped, it knows nothing but this: that the exchange was wanted whose packet left last goes for what comes until the next one begins; or for all of the session, where sessions of its protocol are one exchange, and where they go on in another protocol.
 //!
 //! Protobuf, as in [`crate::voip::snapshot`]: any bytes give a session or none.
 
@@ -38,7 +38,7 @@ struct Told {
     #[prost(string, repeated, tag = "8")]
     ids: Vec<String>,
     #[prost(bool, tag = "9")]
-    is_only: bool,
+    is_all: bool,
     #[prost(bool, tag = "10")]
     is_gone: bool,
     /// The packets' time, in nanoseconds.
@@ -67,7 +67,7 @@ impl Told {
                 .flat_map(Ids::iter)
                 .map(str::to_owned)
                 .collect(),
-            is_only: account.is_only,
+            is_all: account.is_all,
             ..Self::at(&account.ends, account.carrier, time_ns)
         }
     }
@@ -95,7 +95,7 @@ impl Told {
             client,
             protocol: *protocols.find(|protocol| protocol.name() == self.protocol)?,
             wanted: self.is_wanted.then_some(ids),
-            is_only: self.is_only,
+            is_all: self.is_all,
             told_at: Some(position),
         })
     }

@@ -89,6 +89,11 @@ impl Roster for Protocols {
         }
     }
 
+    fn is_one_exchange(&self, protocol: detect::Protocol) -> bool {
+        use detect::Protocol::{Dtls, Imap, Pop3, Quic, Tls};
+        matches!(protocol, Tls | Dtls | Quic | Imap | Pop3)
+    }
+
     fn terms(&self, state: &State) -> Terms {
         let terms = match state {
             State::Dns(_) => self.dns.as_ref().map(Mode::terms),

@@ -32,6 +32,9 @@ pub trait Roster {
     /// Begins a session that carries `protocol`; none if nobody follows that.
     fn begin(&mut self, protocol: detect::Protocol, carrier: Carrier) -> Option<Self::State>;
 
+    /// Whether a session that carries `protocol` is one exchange, to its end.
+    fn is_one_exchange(&self, protocol: detect::Protocol) -> bool;
+
     /// How its exchanges are judged.
     fn terms(&self, state: &Self::State) -> Terms;
 

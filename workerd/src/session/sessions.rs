@@ -143,8 +143,8 @@ pub struct Account<'a> {
     pub protocol: detect::Protocol,
     /// The ids of the filters that match the exchange of the packet that left last, if that is wanted.
     pub wanted: Option<&'a Ids>,
-    /// Whether there has been no other.
-    pub is_only: bool,
+    /// Whether all that comes is of that exchange.
+    pub is_all: bool,
 }
 
 impl<R: Roster> Sessions<R> {
@@ -737,8 +737,8 @@ impl<R: Roster> Sessions<R> {
             ends: session.ends,
             protocol,
             wanted: of.and_then(|exchange| exchanges.ids(exchange)),
-            is_only: of.is_some_and(|of| session.parents.contains(&of))
-                || session.begun.first == session.begun.last,
+            is_all: self.floor.roster.is_one_exchange(protocol)
+                || of.is_some_and(|of| session.parents.contains(&of)),
         })
     }
 

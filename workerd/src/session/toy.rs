@@ -1,6 +1,6 @@
 //! A protocol for tests: lines. The first of a connection is the banner of SSH, by which detection finds it.
 //!
-//! A line of the client and the next one of the server are an exchange. Filters for users are compared with the first word of either. It is settled when the server has answered. `part` stands for the whole session.
+//! A line of the client and the next one of the server are an exchange. Filters for users are compared with the first word of either. It is settled when the server has answered.
 
 use std::collections::VecDeque;
 
@@ -37,6 +37,10 @@ impl Roster for Toy {
 
     fn begin(&mut self, protocol: detect::Protocol, _: Carrier) -> Option<State> {
         (protocol == detect::Protocol::Ssh).then(State::default)
+    }
+
+    fn is_one_exchange(&self, _: detect::Protocol) -> bool {
+        false
     }
 
     fn terms(&self, _: &State) -> Terms {
