@@ -22,7 +22,7 @@ pub fn check(bytes: &[u8]) {
     assert_eq!(play(before, behind, gap, size), whole);
     for (kind, message, start) in &whole {
         let end = *start as usize + 2 + message.len();
-        if *kind == 1 && end <= before.len() {
+        if matches!(kind, 1 | 2) && end <= before.len() {
             assert_eq!(message, &before[*start as usize + 2..end]);
         }
     }
@@ -50,7 +50,11 @@ fn give(framer: &mut Framer, bytes: &[u8], size: usize, told: &mut Vec<Told>) {
 fn owned(event: Event<'_>) -> Told {
     match event {
         Event::Begun { end } => (0, Vec::new(), end),
-        Event::Message { bytes, start } => (1, bytes.to_vec(), start),
-        Event::GivenUp => (2, Vec::new(), 0),
+        Event::Message {
+            bytes,
+            start,
+            is_whole,
+        } => (1 + u8::from(is_whole), bytes.to_vec(), start),
+        Event::GivenUp => (3, Vec::new(), 0),
     }
 }

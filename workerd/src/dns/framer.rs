@@ -40,6 +40,8 @@ pub enum Event<'a> {
         bytes: &'a [u8],
         /// Where it begins, with its length.
         start: u64,
+        /// Whether all of it is there.
+        is_whole: bool,
     },
     /// The stream is given up. Told once; nothing follows.
     GivenUp,
@@ -165,7 +167,11 @@ impl Framer {
         let start = std::mem::replace(&mut self.offset, behind);
         self.told = have;
         let bytes = self.waiting.get(PREFIX..cut?)?;
-        Some(Event::Message { bytes, start })
+        Some(Event::Message {
+            bytes,
+            start,
+            is_whole: false,
+        })
     }
 
     /// The stream is over. What there is of a message is told.
@@ -196,7 +202,11 @@ impl Framer {
             let bytes = &chunk[PREFIX..total];
             self.skip(chunk, total);
             self.state = State::InStep;
-            return Some(Event::Message { bytes, start });
+            return Some(Event::Message {
+                bytes,
+                start,
+                is_whole: true,
+            });
         }
         let is_whole = self.wait(chunk, total);
         if !is_whole && may_wait {
@@ -210,7 +220,11 @@ impl Framer {
             false => State::Passing((total - have) as u64),
         };
         let bytes = self.waiting.get(PREFIX..have).unwrap_or_default();
-        Some(Event::Message { bytes, start })
+        Some(Event::Message {
+            bytes,
+            start,
+            is_whole,
+        })
     }
 
     /// Has bytes of `chunk` wait until there are `len`; whether there are.

@@ -51,6 +51,7 @@ struct Place {
     exchange: Exchange,
     offset: u64,
     is_stream: bool,
+    is_whole: bool,
 }
 
 impl Dns {
@@ -72,7 +73,7 @@ impl Dns {
         self.waiting.get()
     }
 
-    /// A message that has come, whole or not.
+    /// A message that has come. One that is cut is compared, as far as it is there, and not told of.
     fn message(&mut self, at: &At, place: Place, bytes: &[u8], tell: &mut impl Tell) {
         let Some(message) = Message::parse(bytes) else {
             return tell.settle(place.exchange);
@@ -88,6 +89,9 @@ impl Dns {
             );
         }
         tell.settle(place.exchange);
+        if !place.is_whole {
+            return;
+        }
         let findings = self.analysis.take(at, place.is_stream, &message);
         if !tell.is_unwanted(place.exchange) {
             let note = self.account.of(&message, &findings);
@@ -109,12 +113,17 @@ impl Dns {
                 tell.belongs(Some(exchange), end);
                 *side = Some(exchange);
             }
-            framer::Event::Message { bytes, start } => {
+            framer::Event::Message {
+                bytes,
+                start,
+                is_whole,
+            } => {
                 if let Some(exchange) = side.take() {
                     let place = Place {
                         exchange,
                         offset: start,
                         is_stream: true,
+                        is_whole,
                     };
                     self.message(at, place, bytes, tell);
                 }
@@ -152,6 +161,7 @@ impl Protocol for Dns {
             exchange,
             offset: 0,
             is_stream: false,
+            is_whole: true,
         };
         self.message(at, place, payload, tell);
         Course::Follow
