@@ -19,9 +19,12 @@ pub fn notes(told: &[Told]) -> Vec<(u64, Direction, u64, &str)> {
     told.iter().filter_map(note).collect()
 }
 
+/// Whose bytes these are, and up to where.
+pub type Claim = (Option<u64>, u64);
+
 /// Whose bytes are whose, joined.
-pub fn claims(told: &[Told], side: Direction) -> Vec<(Option<u64>, u64)> {
-    let mut claims: Vec<(Option<u64>, u64)> = vec![];
+pub fn claims(told: &[Told], side: Direction) -> Vec<Claim> {
+    let mut claims: Vec<Claim> = vec![];
     for told in told {
         if let Told::Belongs(direction, exchange, end) = told
             && *direction == side
@@ -55,7 +58,7 @@ pub fn courses(told: &[Told]) -> Vec<Course> {
 }
 
 /// What is told, but for how claims are cut.
-pub fn essence(told: &[Told]) -> (Vec<Told>, [Vec<(Option<u64>, u64)>; 2]) {
+pub fn essence(told: &[Told]) -> (Vec<Told>, [Vec<Claim>; 2]) {
     let others = told
         .iter()
         .filter(|told| !matches!(told, Told::Belongs(..)));

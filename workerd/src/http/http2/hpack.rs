@@ -16,7 +16,7 @@ pub const MOST_TABLE: usize = 64 << 10;
 /// Most bytes of a decoded list that are kept.
 pub const MOST_LIST: usize = 64 << 10;
 /// What an entry takes beside its texts (section 4.1).
-const ENTRY: usize = 32;
+const OVERHEAD: usize = 32;
 
 /// Fields of a block, decoded. What begins with a colon (RFC 9113 section 8.3) stands apart.
 #[derive(Debug, Default)]
@@ -60,7 +60,7 @@ impl Decoded {
 
     fn add(&mut self, name: &[u8], value: &[u8]) {
         let held = self.text.len() + self.method.len() + self.path.len() + self.status.len();
-        if held + name.len() + value.len() + ENTRY * (self.ends.len() + 1) > MOST_LIST {
+        if held + name.len() + value.len() + OVERHEAD * (self.ends.len() + 1) > MOST_LIST {
             return;
         }
         let apart = match name {
@@ -103,11 +103,14 @@ pub enum Error {
     Huffman(#[from] huffman::Invalid),
 }
 
+/// Name and value.
+type Entry = (Arc<[u8]>, Arc<[u8]>);
+
 /// See the module.
 #[derive(Debug)]
 pub struct Decoder {
     /// The latest first. Names and values are shared with what refers to them.
-    entries: VecDeque<(Arc<[u8]>, Arc<[u8]>)>,
+    entries: VecDeque<Entry>,
     bytes: usize,
     most: usize,
 }
@@ -161,7 +164,7 @@ impl Decoder {
     /// Bytes of memory that it holds, besides itself, at most.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.bytes + self.entries.capacity() * size_of::<(Arc<[u8]>, Arc<[u8]>)>()
+        self.bytes + self.entries.capacity() * size_of::<Entry>()
     }
 
     fn literal(&self, block: &mut &[u8], prefix: u32) -> Result<(Text, Vec<u8>), Error> {
@@ -186,7 +189,7 @@ impl Decoder {
     }
 
     fn insert(&mut self, name: Arc<[u8]>, value: Arc<[u8]>) {
-        self.bytes += name.len() + value.len() + ENTRY;
+        self.bytes += name.len() + value.len() + OVERHEAD;
         self.entries.push_front((name, value));
         self.evict();
     }
@@ -195,7 +198,7 @@ impl Decoder {
         while self.bytes > self.most
             && let Some((name, value)) = self.entries.pop_back()
         {
-            self.bytes -= name.len() + value.len() + ENTRY;
+            self.bytes -= name.len() + value.len() + OVERHEAD;
         }
     }
 }
