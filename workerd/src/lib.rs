@@ -18,6 +18,7 @@
 //! | [`matcher`] | the compiled filters and the verdict |
 //! | [`batch`] | packets taken, judged and forwarded, in two passes |
 //! | [`emit`], [`address_text`] | the packet as it will stand in a batch |
+//! | [`http`] | HTTP messages in streams, and sessions of HTTP |
 //! | [`interfaces`] | where packets were captured |
 //! | [`quarantine`] | packets that kill workers |
 //! | [`reassembly`] | the byte streams of TCP connections |
@@ -45,6 +46,7 @@ pub mod esp;
 pub mod extract;
 pub mod flows;
 pub mod fragments;
+pub mod http;
 pub mod interfaces;
 pub mod matcher;
 pub mod quarantine;
