@@ -8,6 +8,7 @@
 //! the process that needs it. It reads two things besides the values: the host name, as the default of the hunter's
 //! id, and `LIPPYCAT_PRODUCTION`, which forbids every connection without verified TLS.
 
+mod email;
 mod esp;
 mod voip;
 
@@ -22,6 +23,7 @@ use std::time::Duration;
 use shm_layout::layout::{MAX_QUEUES, RING_BYTES};
 
 pub use crate::settings::Mode;
+pub use email::{Email, EmailContent, MailProtocols};
 pub use esp::Esp;
 pub use voip::{
     CallSilence, ExpectedPorts, MessageLimits, PerformanceMode, TcpSilence, TcpStreams, Voip,
@@ -74,6 +76,8 @@ pub struct Config {
     pub esp: Esp,
     /// How calls are followed, in voip mode.
     pub voip: Voip,
+    /// Which mail is looked for, in email mode.
+    pub email: Email,
     /// Batches that can wait for the processor's acknowledgement.
     pub queue_batches: usize,
     /// Where packets wait while the processor can't take them and memory is short.
@@ -499,6 +503,7 @@ impl Config {
             held_log_bytes: log_bytes(values, "hunter.voip.held_mb"),
             esp: Esp::of(values),
             voip: Voip::of(values)?,
+            email: Email::of(values),
             queue_batches: nonzero(values, "hunter.batch_queue_size", 1000),
             disk_buffer: disk_buffer(values)?,
             no_filter_policy: match choice(values, "hunter.no_filter_policy") {

@@ -10,6 +10,7 @@
 //! | [`fragments`] | datagrams that were sent in fragments |
 //! | [`esp`] | ESP that is not encrypted |
 //! | [`detect`] | the protocol that a flow carries, and what its packets say |
+//! | [`email`] | mail: SMTP, IMAP, POP3 |
 //! | [`describe`] | what is told of a forwarded packet |
 //! | [`flows`] | what is remembered of each flow |
 //! | [`extract`] | the fields of a packet that filters are compared with |
@@ -36,6 +37,7 @@ pub mod batch;
 pub mod decode;
 pub mod describe;
 pub mod detect;
+pub mod email;
 pub mod emit;
 pub mod esp;
 pub mod extract;
