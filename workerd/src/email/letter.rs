@@ -94,8 +94,16 @@ impl Letter {
         .put(out);
     }
 
-    /// Adds details.
-    pub fn put_details(&self, details: &mut Details) {
+    /// Adds what stands on all packets.
+    pub fn put(&self, notes: &mut Notes) {
+        self.put_details(&mut notes.details);
+        self.put_info(&mut notes.info);
+        if *self != Self::default() {
+            self.put_block(&mut notes.blocks, SHORT_PREVIEW);
+        }
+    }
+
+    fn put_details(&self, details: &mut Details) {
         for (key, list) in [
             ("email.from", &self.from),
             ("email.to", &self.to),
@@ -108,7 +116,7 @@ impl Letter {
     }
 
     /// A line for people: who writes to whom, and about what. Empty if nothing is known.
-    pub fn put_info(&self, out: &mut String) {
+    fn put_info(&self, out: &mut String) {
         let Self {
             sender,
             recipients,

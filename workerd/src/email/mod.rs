@@ -7,11 +7,15 @@
 
 pub mod content;
 pub mod dots;
+pub mod heard;
 pub mod kept;
 pub mod letter;
 pub mod lines;
 pub mod mail;
+pub mod means;
 pub mod mime;
+pub mod open;
+pub mod reading;
 pub mod sasl;
 pub mod smtp;
 
@@ -25,9 +29,6 @@ use crate::matcher::{Kind, Kinds};
 
 /// What mail has.
 pub const KINDS: Kinds = Kinds::of(&[Kind::EmailAddress, Kind::EmailSubject]);
-
-/// Bytes that all mails of a worker together may keep, per protocol.
-pub const MOST_KEPT: usize = 64 << 20;
 
 /// Fields that the head of a mail begins with, in lower case.
 const FIELDS: &[&[u8]] = &[

@@ -6,9 +6,8 @@ use super::session::{Phase, Stage, Talk};
 use crate::email::content::Group;
 use crate::email::dots::Dots;
 use crate::email::letter::text;
-use crate::email::mail::Mail;
+use crate::email::reading::Reading;
 use crate::email::{is_mail_field, sasl};
-use crate::matcher::Kind;
 use crate::session::Tell;
 
 /// Bytes of what the client calls itself that are told.
@@ -16,11 +15,11 @@ const MOST_NAME: usize = 255;
 
 impl<T: Tell> Talk<'_, T> {
     /// Takes in the text of a mail. False if the client is not in one.
-    pub(super) fn text<'b>(&mut self, rest: &mut &'b [u8], place: impl Fn(&[u8]) -> u64) -> bool {
-        let (deal, most) = (&mut self.session.deal, self.smtp.body);
+    pub(super) fn text(&mut self, rest: &mut &[u8], place: impl Fn(&[u8]) -> u64) -> bool {
+        let (reading, means) = (&mut self.session.deal.reading, &*self.means);
         let mut push = |bytes: &[u8]| {
-            if let Some(mail) = &mut deal.mail {
-                mail.push(bytes, most);
+            if let Some(reading) = reading {
+                reading.push(bytes, means);
             }
         };
         let has_ended = match &mut self.session.phase {
@@ -40,8 +39,8 @@ impl<T: Tell> Talk<'_, T> {
             _ => return false,
         };
         let end = place(rest);
-        self.claim(self.session.exchange, end);
-        self.read_head();
+        self.claim(self.exchange(), end);
+        self.read();
         if has_ended {
             self.text_ends(end);
         }
@@ -54,7 +53,7 @@ impl<T: Tell> Talk<'_, T> {
         match self.session.phase {
             Phase::Secrets if self.hears_server() || command.is_none() => {
                 self.response(line);
-                self.claim(self.session.exchange, end);
+                self.claim(self.exchange(), end);
                 return;
             }
             Phase::Waits if !command.is_some_and(|command| command.is_for_sure()) => {
@@ -76,11 +75,11 @@ impl<T: Tell> Talk<'_, T> {
                     self.ask(Asked::Text { replies: 1 });
                     self.session.is_joined = false;
                 }
-                self.claim(self.session.exchange, end);
+                self.claim(self.exchange(), end);
             }
             None => {
                 self.ask(Asked::Unknown);
-                self.claim(self.session.exchange, end);
+                self.claim(self.exchange(), end);
             }
         }
     }
@@ -91,9 +90,12 @@ impl<T: Tell> Talk<'_, T> {
         if verb == Verb::Mail && self.session.deal.stage == Stage::Over {
             self.begin_exchange();
         }
-        self.claim(self.session.exchange, end);
-        self.said.put_command(verb);
-        self.compare_content(Group::Command, verb.name().as_bytes());
+        self.claim(self.exchange(), end);
+        self.said.heard.put_command(verb.name());
+        let fit = &mut self.session.deal.judged.fit;
+        self.means
+            .content
+            .compare(fit, Group::Command, verb.name().as_bytes());
         match verb {
             Verb::Mail => return self.mail(command),
             Verb::Rcpt => self.recipient(command),
@@ -148,9 +150,8 @@ impl<T: Tell> Talk<'_, T> {
 
     fn compare_address(&mut self, group: Group, address: Option<&[u8]>) {
         if let Some(address) = address {
-            self.compare(Kind::EmailAddress, address);
-            self.compare_content(group, address);
-            self.compare_content(Group::Address, address);
+            let (judged, content) = (&mut self.session.deal.judged, &mut self.means.content);
+            judged.compare_address(group, address, content, self.tell);
         }
     }
 
@@ -199,11 +200,11 @@ impl<T: Tell> Talk<'_, T> {
         self.begin_mail();
         let mut dots = Dots::default();
         let lines = &mut self.session.lines[self.session.client as usize];
-        let (most, mail) = (self.smtp.body, &mut self.session.deal.mail);
+        let (reading, means) = (&mut self.session.deal.reading, &*self.means);
         // A line that has begun; it has no end.
         dots.take(lines.begun(), |bytes| {
-            if let Some(mail) = mail {
-                mail.push(bytes, most);
+            if let Some(reading) = reading {
+                reading.push(bytes, means);
             }
         });
         lines.clear();
@@ -214,10 +215,10 @@ impl<T: Tell> Talk<'_, T> {
         let deal = &mut self.session.deal;
         if deal.stage < Stage::Text {
             deal.stage = Stage::Text;
-            deal.mail = Some(Mail::new(&self.smtp.room));
+            deal.reading = Some(Reading::in_envelope(self.means));
             deal.is_news = true;
             for group in [Group::Sender, Group::Recipient, Group::Address] {
-                deal.fit.close(group);
+                deal.judged.fit.close(group);
             }
         }
     }
@@ -251,8 +252,8 @@ impl<T: Tell> Talk<'_, T> {
             (Phase::Text(dots), _) => {
                 *dots = Dots::default();
                 deal.is_torn = true;
-                if let Some(mail) = &mut deal.mail {
-                    mail.skip(len);
+                if let Some(reading) = &mut deal.reading {
+                    reading.skip(len);
                 }
                 if deal.is_answered {
                     self.tear(offset);
@@ -261,8 +262,8 @@ impl<T: Tell> Talk<'_, T> {
             (Phase::Chunk { left, .. }, Some(len)) if len <= *left => {
                 *left -= len;
                 let is_over = *left == 0;
-                if let Some(mail) = &mut deal.mail {
-                    mail.skip(Some(len));
+                if let Some(reading) = &mut deal.reading {
+                    reading.skip(Some(len));
                 }
                 if is_over {
                     self.text_ends(offset);
@@ -287,7 +288,7 @@ impl<T: Tell> Talk<'_, T> {
         let deal = &mut self.session.deal;
         if matches!(deal.stage, Stage::Open | Stage::Text) {
             deal.stage = Stage::Over;
-            deal.mail = None;
+            deal.reading = None;
             deal.close_mail();
         }
     }
@@ -297,6 +298,6 @@ impl<T: Tell> Talk<'_, T> {
     }
 
     pub(super) fn ask(&mut self, asked: Asked) {
-        self.session.pairing.ask(asked, self.session.exchange);
+        self.session.pairing.ask(asked, self.exchange());
     }
 }

@@ -13,8 +13,7 @@ const MOST_BANNER: usize = 512;
 impl<T: Tell> Talk<'_, T> {
     /// A line; `end` is behind it.
     pub(super) fn server_line(&mut self, line: &[u8], end: u64) -> Course {
-        let open = self.session.pairing.next();
-        let exchange = open.map_or(self.session.exchange, |(_, exchange)| exchange);
+        let exchange = self.session.pairing.next().unwrap_or(self.exchange());
         self.claim(exchange, end);
         let Some(reply) = Reply::of(line) else {
             return Course::Follow;
@@ -27,7 +26,7 @@ impl<T: Tell> Talk<'_, T> {
         if reply.goes_on {
             return Course::Follow;
         }
-        self.said.put_reply(reply.code);
+        self.said.heard.put_reply(&reply.code.to_string());
         let is_first = !std::mem::replace(&mut self.session.is_greeted, true);
         if is_first && !self.session.is_joined {
             self.session.known.banner = text(reply.text, MOST_BANNER);
@@ -35,8 +34,8 @@ impl<T: Tell> Talk<'_, T> {
             return Course::Follow;
         }
         match self.session.pairing.answer(reply.code) {
-            Some((asked, _)) => {
-                self.said.put_answered(asked);
+            Some(asked) => {
+                self.said.heard.put_answered(asked.name());
                 self.answer(asked, reply.code, end)
             }
             None => self.unexpected(&reply, end),
@@ -98,6 +97,6 @@ impl<T: Tell> Talk<'_, T> {
         self.session.known.starttls = "started";
         self.session.deal.is_news = true;
         self.close();
-        Course::Becomes(end, self.session.exchange)
+        Course::Becomes(end, self.exchange())
     }
 }

@@ -6,16 +6,14 @@ use super::command::Command;
 use super::pairing::Pairing;
 use super::reply::Reply;
 use super::telling::Said;
-use crate::email::MOST_KEPT;
-use crate::email::content::{ContentFilter, Fit};
 use crate::email::dots::Dots;
-use crate::email::kept::Room;
-use crate::email::letter::{Letter, Notes};
+use crate::email::letter::Letter;
 use crate::email::lines::Lines;
-use crate::email::mail::Mail;
+use crate::email::means::{Judged, Means};
+use crate::email::reading::Reading;
 use crate::flows::Direction;
 use crate::reassembly::Event;
-use crate::session::{At, Content, Course, Exchange, Protocol, Tell};
+use crate::session::{At, Course, Exchange, Protocol, Tell};
 
 /// Lines that are nothing of SMTP after which a connection is given up that has said nothing else.
 const MOST_FOREIGN: u32 = 16;
@@ -25,11 +23,7 @@ const HANDSHAKE: u8 = 0x16;
 /// SMTP, as one worker follows it.
 #[derive(Debug)]
 pub struct Smtp {
-    pub(super) content: ContentFilter,
-    /// Bytes of a body that are looked into.
-    pub(super) body: usize,
-    pub(super) room: Room,
-    pub(super) notes: Notes,
+    pub(super) means: Means,
 }
 
 /// A connection.
@@ -54,7 +48,6 @@ pub struct Session {
     pub(super) pairing: Pairing,
     pub(super) is_lmtp: bool,
     pub(super) known: Known,
-    pub(super) exchange: Exchange,
     pub(super) deal: Deal,
 }
 
@@ -91,24 +84,22 @@ pub(super) struct Known {
 }
 
 /// The exchange at hand.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Deal {
+    pub(super) judged: Judged,
     pub(super) stage: Stage,
     pub(super) letter: Letter,
+    pub(super) reading: Option<Reading>,
     /// Sender of a second MAIL, until its reply.
     pub(super) second: Option<Vec<u8>>,
+    /// Bytes that the mail has, by MAIL.
     pub(super) size: Option<u64>,
+    /// Recipients that the server has accepted.
     pub(super) accepted: u32,
-    pub(super) mail: Option<Mail>,
-    pub(super) has_head: bool,
-    pub(super) has_body: bool,
     /// Whether the server has answered the text before its end was seen.
     pub(super) is_answered: bool,
     /// Whether some of the text is missing.
     pub(super) is_torn: bool,
-    pub(super) fit: Fit,
-    pub(super) content: Option<Content>,
-    pub(super) is_settled: bool,
     /// Whether something has changed that is told on all packets.
     pub(super) is_news: bool,
 }
@@ -132,10 +123,7 @@ impl Smtp {
     #[must_use]
     pub fn new(settings: &Email) -> Self {
         Self {
-            content: ContentFilter::new(&settings.content),
-            body: settings.body.unwrap_or(0),
-            room: Room::of(MOST_KEPT),
-            notes: Notes::default(),
+            means: Means::new(settings),
         }
     }
 }
@@ -144,7 +132,7 @@ impl Protocol for Smtp {
     type State = Option<Box<Session>>;
 
     fn has_content_filter(&self) -> bool {
-        !self.content.is_empty()
+        !self.means.content.is_empty()
     }
 
     fn datagram(&mut self, _: &At, _: &mut Self::State, _: &[u8], _: &mut impl Tell) -> Course {
@@ -160,7 +148,7 @@ impl Protocol for Smtp {
     ) -> Course {
         let session = state.get_or_insert_with(|| Box::new(Session::new(tell.begin())));
         let mut talk = Talk {
-            smtp: self,
+            means: &mut self.means,
             session,
             tell,
             direction: at.direction,
@@ -190,15 +178,14 @@ impl Session {
             pairing: Pairing::default(),
             is_lmtp: false,
             known: Known::default(),
-            exchange,
-            deal: Deal::new(),
+            deal: Deal::new(exchange),
         }
     }
 }
 
 /// A session while something happens in it.
 pub(super) struct Talk<'a, T> {
-    pub(super) smtp: &'a mut Smtp,
+    pub(super) means: &'a mut Means,
     pub(super) session: &'a mut Session,
     pub(super) tell: &'a mut T,
     pub(super) direction: Direction,
@@ -223,7 +210,7 @@ impl<T: Tell> Talk<'_, T> {
                 continue;
             }
             if self.is_client() && self.is_tls(&lines, rest) {
-                course = Course::Becomes(place(rest), self.session.exchange);
+                course = Course::Becomes(place(rest), self.exchange());
             } else if let Some(line) = lines.next(&mut rest) {
                 course = self.line(line, place(rest));
             }
@@ -248,7 +235,7 @@ impl<T: Tell> Talk<'_, T> {
     fn end(&mut self, offset: u64) -> Course {
         let side = self.direction as usize;
         self.session.has_ended[side] = true;
-        self.claim(self.session.exchange, offset);
+        self.claim(self.exchange(), offset);
         if self.is_client() {
             self.mail_ends(offset);
         }
@@ -259,6 +246,10 @@ impl<T: Tell> Talk<'_, T> {
         }
         self.flush();
         Course::Follow
+    }
+
+    pub(super) fn exchange(&self) -> Exchange {
+        self.session.deal.judged.exchange
     }
 
     pub(super) fn is_client(&self) -> bool {
