@@ -9,6 +9,7 @@
 //! id, and `LIPPYCAT_PRODUCTION`, which forbids every connection without verified TLS.
 
 mod dns;
+mod email;
 mod esp;
 mod http;
 mod keywords;
@@ -28,6 +29,7 @@ use shm_layout::layout::{MAX_QUEUES, RING_BYTES};
 
 pub use crate::settings::Mode;
 pub use dns::Dns;
+pub use email::{Email, EmailContent, MailProtocols};
 pub use esp::Esp;
 pub use http::{Http, HttpContent};
 pub use modes::Modes;
@@ -89,6 +91,8 @@ pub struct Config {
     pub http: Http,
     /// What tls mode looks for.
     pub tls: TlsMode,
+    /// Which mail is looked for, in email mode.
+    pub email: Email,
     /// Batches that can wait for the processor's acknowledgement.
     pub queue_batches: usize,
     /// Where packets wait while the processor can't take them and memory is short.
@@ -548,6 +552,7 @@ impl Config {
             dns: Dns::of(values)?,
             http: Http::of(values)?,
             tls: TlsMode::of(values),
+            email: Email::of(values),
             queue_batches: nonzero(values, "hunter.batch_queue_size", 1000),
             disk_buffer: disk_buffer(values)?,
             require_hugepages: switch(values, "hunter.require_hugepages"),

@@ -314,18 +314,19 @@ pub static SETTINGS: &[Setting] = &[
     row("hunter.tls.flow", Kind::Choice(&["full", "handshake"]), "How much is forwarded of a connection that is wanted: all of it, or what comes before its data. The handshake of TLS 1.3 is taken to end with the client's first encrypted record behind the ServerHello")
         .long("tls-flow").default("full").on(&[Mode::Tls]),
     // email
-    row("hunter.email.protocol", Kind::Choice(&["smtp", "imap", "pop3", "all"]), "Mail protocol").long("protocol").default("all").on(&[Mode::Email]),
-    row("hunter.email.smtp_ports", Kind::Ports, "SMTP ports").long("smtp-port").default("25,587,465").on(&[Mode::Email]),
-    row("hunter.email.imap_ports", Kind::Ports, "IMAP ports").long("imap-port").default("143,993").on(&[Mode::Email]),
-    row("hunter.email.pop3_ports", Kind::Ports, "POP3 ports").long("pop3-port").default("110,995").on(&[Mode::Email]),
-    row("hunter.email.sender", Kind::List, "Sender globs").long("sender").default("").on(&[Mode::Email]),
-    row("hunter.email.recipient", Kind::List, "Recipient globs").long("recipient").default("").on(&[Mode::Email]),
-    row("hunter.email.subject", Kind::List, "Subject globs").long("subject").default("").on(&[Mode::Email]),
-    row("hunter.email.mailbox", Kind::List, "Mailbox globs").long("mailbox").default("").on(&[Mode::Email]),
-    row("hunter.email.command", Kind::List, "Command globs").long("command").default("").on(&[Mode::Email]),
-    row("hunter.email.keywords", Kind::List, "Words to look for in subject and body").long("keywords").default("").on(&[Mode::Email]),
-    row("hunter.email.capture_body", Kind::Switch, "Capture bodies too").long("capture-body").default("false").on(&[Mode::Email]),
-    row("hunter.email.max_body_size", integer(0, 1 << 30), "Most bytes of a body").long("max-body-size").default("65536").on(&[Mode::Email]),
+    row("hunter.email.protocol", Kind::Choice(&["smtp", "imap", "pop3", "all"]), "Which protocols are followed").long("protocol").default("all").on(&[Mode::Email]),
+    row("hunter.email.smtp_ports", Kind::Ports, "Ports of SMTP. Given ports of a protocol that is followed limit the capture to the ports of all that are; else mail is found on any port").long("smtp-port").default("25,587,465").on(&[Mode::Email]),
+    row("hunter.email.imap_ports", Kind::Ports, "Ports of IMAP, likewise").long("imap-port").default("143,993").on(&[Mode::Email]),
+    row("hunter.email.pop3_ports", Kind::Ports, "Ports of POP3, likewise").long("pop3-port").default("110,995").on(&[Mode::Email]),
+    row("hunter.email.sender", Kind::List, "Globs for senders: MAIL FROM, or From where a mail is fetched. What is wanted has to fit something of each list that is given").long("sender").default("").on(&[Mode::Email]),
+    row("hunter.email.recipient", Kind::List, "Globs for recipients: RCPT TO, or To and Cc where a mail is fetched").long("recipient").default("").on(&[Mode::Email]),
+    row("hunter.email.address", Kind::List, "Globs for senders and recipients").long("address").default("").on(&[Mode::Email]),
+    row("hunter.email.subject", Kind::List, "Globs for subjects").long("subject").default("").on(&[Mode::Email]),
+    row("hunter.email.mailbox", Kind::List, "Globs for mailboxes, which IMAP alone has").long("mailbox").default("").on(&[Mode::Email]),
+    row("hunter.email.command", Kind::List, "Globs for commands, such as RCPT, UID FETCH, RETR").long("command").default("").on(&[Mode::Email]),
+    row("hunter.email.keywords", Kind::List, "Texts to look for in subjects and bodies, in any case").long("keywords").default("").on(&[Mode::Email]),
+    row("hunter.email.capture_body", Kind::Switch, "Look into bodies: tell how they begin, and search them for keywords").long("capture-body").default("true").on(&[Mode::Email]),
+    row("hunter.email.max_body_size", integer(0, 1 << 20), "Most bytes of a body that are looked into; 0: 65536").long("max-body-size").default("65536").on(&[Mode::Email]),
 ];
 
 /// The setting with this key or alias.

@@ -10,6 +10,7 @@
 //! | [`fragments`] | datagrams that were sent in fragments |
 //! | [`esp`] | ESP that is not encrypted |
 //! | [`detect`] | the protocol that a flow carries, and what its packets say |
+//! | [`email`] | mail: SMTP, IMAP, POP3 |
 //! | [`describe`] | what is told of a forwarded packet |
 //! | [`dns`] | DNS: its messages, queries with their responses, tunnels |
 //! | [`flows`] | what is remembered of each flow |
@@ -41,6 +42,7 @@ pub mod describe;
 pub mod desk;
 pub mod detect;
 pub mod dns;
+pub mod email;
 pub mod emit;
 pub mod esp;
 pub mod extract;
