@@ -13,7 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use lc_daemon::attach::{AttachError, Broker, ForwarderRegions};
-use lc_daemon::config::Mode;
+use lc_daemon::config::{Mode, Modes};
 use lc_proto::management::{self, FilterType, FilterUpdate, FilterUpdateType};
 use shm_layout::filters::{Filter, MAX_FILTERS, MAX_TEXT, Snapshot};
 use shm_layout::forwarder::Forwarder;
@@ -22,8 +22,18 @@ use shm_layout::session::Session;
 
 use crate::shutdown::Shutdown;
 
-/// The filter types that a node of this mode understands, in the order in which they are announced.
-pub(crate) fn types(mode: Mode) -> &'static [FilterType] {
+/// The filter types that a node of these modes understands, each once, in the order in which they are announced.
+pub(crate) fn types(modes: &Modes) -> Vec<FilterType> {
+    let mut types: Vec<FilterType> = Vec::new();
+    for filter_type in modes.iter().flat_map(types_of) {
+        if !types.contains(filter_type) {
+            types.push(*filter_type);
+        }
+    }
+    types
+}
+
+fn types_of(mode: Mode) -> &'static [FilterType] {
     use FilterType::*;
     match mode {
         Mode::Hunt => &[

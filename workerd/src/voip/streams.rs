@@ -22,14 +22,16 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::analyser::{Sight, put_message};
+use super::analyser::put_message;
 use super::calls::CallRef;
 use super::chunks::user_messages;
 use super::ear::Ear;
 use super::findings::{Findings, GONE, HAND, Message as Told, Origin};
 use super::settings::Settings;
-use super::switchboard::{Judge, Switchboard};
+use super::switchboard::Switchboard;
+use crate::desk::hand::Sight;
 use crate::flows::Direction;
+use crate::matcher::Judge;
 use crate::reassembly::{
     self, ConnectionId, Consumer, Event, Fate, Interest, Ledger, NoMemory, Segment, Share, Stream,
     Streams,
