@@ -105,6 +105,8 @@ impl Tell for Teller {
         self.dns = metadata.dns;
     }
 
+    fn about(&mut self, _: Exchange, _: Note<'_>) {}
+
     fn settle(&mut self, _: Exchange) {
         self.settled += 1;
     }
