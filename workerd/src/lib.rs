@@ -10,7 +10,9 @@
 //! | [`fragments`] | datagrams that were sent in fragments |
 //! | [`esp`] | ESP that is not encrypted |
 //! | [`detect`] | the protocol that a flow carries, and what its packets say |
+//! | [`email`] | mail: SMTP, IMAP, POP3 |
 //! | [`describe`] | what is told of a forwarded packet |
+//! | [`dns`] | DNS: its messages, queries with their responses, tunnels |
 //! | [`flows`] | what is remembered of each flow |
 //! | [`extract`] | the fields of a packet that filters are compared with |
 //! | [`sip`] | SIP messages and session descriptions, in datagrams and streams |
@@ -23,6 +25,7 @@
 //! | [`reassembly`] | the byte streams of TCP connections |
 //! | [`rtp`] | media |
 //! | [`session`] | flows of DNS, HTTP, TLS and mail: which exchanges they carry, and which are wanted |
+//! | [`tls`] | TLS, DTLS and QUIC: hellos, fingerprints, certificates |
 //! | [`voip`] | calls: which packets are theirs, and which calls are wanted |
 //! | [`start`] | from the start of the process to its sandbox |
 //! | [`worker`] | the loop, its commits and what recovery relies on |
@@ -36,7 +39,10 @@ pub mod arguments;
 pub mod batch;
 pub mod decode;
 pub mod describe;
+pub mod desk;
 pub mod detect;
+pub mod dns;
+pub mod email;
 pub mod emit;
 pub mod esp;
 pub mod extract;
@@ -51,6 +57,7 @@ pub mod rtp;
 pub mod session;
 pub mod sip;
 pub mod start;
+pub mod tls;
 pub mod voip;
 pub mod worker;
 

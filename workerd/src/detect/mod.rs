@@ -203,6 +203,15 @@ impl Flow {
         })
     }
 
+    /// A flow of which it is known from elsewhere that it carries `protocol`.
+    #[must_use]
+    pub fn decided(protocol: Protocol) -> Self {
+        Self {
+            protocol,
+            ..Self::default()
+        }
+    }
+
     /// Whether nothing was found in as many packets as are looked at.
     #[inline]
     #[must_use]

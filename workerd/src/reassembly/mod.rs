@@ -122,6 +122,7 @@ mod limits;
 mod lists;
 mod pieces;
 mod segment;
+mod share;
 mod streams;
 
 pub use counts::Counts;
@@ -129,6 +130,7 @@ pub use event::{Consumer, End, Event, Interest, Stream};
 pub use ledger::Ledger;
 pub use limits::Limits;
 pub use segment::{Fate, Outcome, Refusal, Segment};
+pub use share::Share;
 pub use streams::{ConnectionId, NoMemory, Streams};
 
 #[cfg(test)]

@@ -4,9 +4,9 @@ use shm_layout::prefetch::prefetch;
 
 use super::dialog::{Dialogs, State};
 use super::endpoints::Endpoint;
-use super::held::{Chain, Position};
 use super::identities::Identities;
-use super::verdict::{Ids, Standing};
+use crate::desk::held::{Chain, Position};
+use crate::desk::verdict::{Ids, Standing};
 use crate::rtp::{Content, Format, Stream};
 
 /// Most endpoints of a call.

@@ -20,10 +20,8 @@ pub mod findings;
 mod flood_tests;
 #[cfg(test)]
 pub(crate) mod harness;
-pub mod held;
 pub mod identities;
 pub mod journal;
-pub mod load;
 #[cfg(test)]
 mod media_tests;
 #[cfg(test)]
@@ -37,4 +35,3 @@ pub mod streams;
 pub mod switchboard;
 #[cfg(test)]
 mod tcp_tests;
-pub mod verdict;

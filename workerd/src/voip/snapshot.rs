@@ -8,8 +8,8 @@ use prost::Message;
 use super::call::{Call, Role};
 use super::dialog::State;
 use super::endpoints::Endpoint;
-use super::verdict::Standing;
 use crate::decode::Addr;
+use crate::desk::verdict::Standing;
 use crate::matcher::Kind;
 use crate::rtp::{Content, Format};
 

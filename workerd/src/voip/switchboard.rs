@@ -24,13 +24,13 @@ use super::call::{Call, MOST_FORMATS, Role};
 use super::calls::{CallRef, Calls};
 use super::dialog::State;
 use super::endpoints::Endpoint;
-use super::held::{Chain, Held, Position, Waiting};
-use super::load::{Load, Worth};
 use super::signal::Signal;
 use super::snapshot::Snapshot;
-use super::verdict::Standing;
 use crate::decode::{Addr, Decoded};
-use crate::matcher::{Fields, FilterSet, Matches, Verdict};
+use crate::desk::held::{Chain, Held, Position, Waiting};
+use crate::desk::load::{Load, Worth};
+use crate::desk::verdict::Standing;
+use crate::matcher::{Fields, FilterSet, Judge, Matches, Verdict};
 use crate::rtp::{Format, Header};
 
 /// How long media without signalling wait for it, in nanoseconds of packet time.
@@ -114,15 +114,6 @@ pub struct Message<'a> {
     pub endpoints: &'a [(Endpoint, Role)],
     /// What it says of payload types.
     pub formats: &'a [Format],
-}
-
-/// The filters in force.
-#[derive(Clone, Copy)]
-pub struct Judge<'a> {
-    /// The compiled filters.
-    pub filters: &'a FilterSet,
-    /// Whether pushed BPF filters act in the capture.
-    pub bpf_active: bool,
 }
 
 /// What may be known of a call elsewhere.
@@ -598,6 +589,13 @@ impl Switchboard {
         }
     }
 
+    /// The parked packet at `position` is taken by somebody else.
+    pub fn cede(&mut self, position: Position) {
+        if let Some(mut parked) = self.held.alone(position) {
+            self.held.pop(&mut parked);
+        }
+    }
+
     /// A packet of the call is dropped for lack of room: the call is not complete any more.
     pub fn shed(&mut self, call: CallRef) {
         self.lose(call, 1, false);
@@ -614,9 +612,9 @@ impl Switchboard {
         !self.held.is_empty()
     }
 
-    /// Where packets lie that need not be looked at again, though older ones wait; since the last call.
-    pub fn take_done(&mut self) -> Vec<Position> {
-        self.held.take_done()
+    /// Adds where packets lie that need not be looked at again; since the last call.
+    pub fn take_done(&mut self, done: &mut Vec<Position>) {
+        self.held.take_done(done);
     }
 
     /// The calls, to tell of those that have changed.
