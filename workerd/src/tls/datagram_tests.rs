@@ -38,7 +38,7 @@ const INITIAL: &str = "c000000001088394c8f03e5157080000449e7b9aec34d1b1c98dd7689
 
 /// The hello in it, and a ServerHello of RFC 8448.
 const CLIENT: &str = "010000ed0303ebf8fa56f12939b9584a3896472ec40bb863cfd3e86804fe3a47f06a2b69484c00000413011302010000c000000010000e00000b6578616d706c652e636f6dff01000100000a00080006001d0017001800100007000504616c706e000500050100000000003300260024001d00209370b2c9caa47fbabaf4559fedba753de171fa71f50f1ce15d43e994ec74d748002b0003020304000d0010000e0403050306030203080408050806002d00020101001c00024001003900320408ffffffffffffffff05048000ffff07048000ffff0801100104800075300901100f088394c8f03e51570806048000ffff";
-const SERVER: &str = "0200005603032cb25e6bdbc1c5b0d9ee62d8fd0c1e5ac0d6d0a5cb5d8a0f3f0e6b9e2e7e5b00130100002e00330024001d0020c9828876112095fe66762bdbf7c672e156d6cc253b833df1dd69b1b04e751f0f002b00020304";
+const SERVER: &str = "020000560303a6af06a4121860dc5e6e60249cd34c95930c8ac5cb1434dac155772ed3e2692800130100002e00330024001d0020c9828876112095fe66762bdbf7c672e156d6cc253b833df1dd69b1b04e751f0f002b00020304";
 const SNI: &str = "example.com";
 const JA4: &str = "q13d0211an_62ed6f6ca7ad_4d634acda6c0";
 
@@ -52,7 +52,14 @@ fn crypto(start: usize, bytes: &[u8]) -> Vec<u8> {
 }
 
 /// An Initial packet from the client or the server, for the id that keys are made of, and the one that it names.
-fn initial(version: u32, key_id: &[u8], id: &[u8], is_client: bool, number: u8, frames: &[u8]) -> Vec<u8> {
+fn initial(
+    version: u32,
+    key_id: &[u8],
+    id: &[u8],
+    is_client: bool,
+    number: u8,
+    frames: &[u8],
+) -> Vec<u8> {
     let first = if version == QUIC_2 { 0xd0 } else { 0xc0 };
     let mut frames = frames.to_vec();
     frames.resize(frames.len().max(32), 0);
@@ -65,7 +72,9 @@ fn initial(version: u32, key_id: &[u8], id: &[u8], is_client: bool, number: u8, 
     header.extend(varint(1 + frames.len() + 16));
     header.push(number);
     let version = Version::numbered(version).unwrap();
-    Keys::derive(version, key_id, is_client).unwrap().seal(header, &frames)
+    Keys::derive(version, key_id, is_client)
+        .unwrap()
+        .seal(header, &frames)
 }
 
 #[test]
@@ -75,10 +84,18 @@ fn the_initial_packet_of_the_standard() {
     script.datagram(Request, &bytes(INITIAL));
     let note = &details(&script.told)[0];
     assert_eq!(
-        (&note["tls.sni"][..], &note["tls.alpn"][..], &note["tls.ja4"][..]),
+        (
+            &note["tls.sni"][..],
+            &note["tls.alpn"][..],
+            &note["tls.ja4"][..]
+        ),
         (SNI, "alpn", JA4)
     );
-    assert!(script.told.contains(&Told::Belongs(Request, Some(FIRST), 1200)));
+    assert!(
+        script
+            .told
+            .contains(&Told::Belongs(Request, Some(FIRST), 1200))
+    );
     assert_eq!(compared(&script.told, Kind::TlsJa4), [JA4]);
 }
 
@@ -88,9 +105,19 @@ fn hellos_of_both_sides_settle_it() {
         let (id, other) = (b"12345678", b"abcd");
         let mut tls = Tls::new(Extent::Full);
         let mut script = Script::new(&mut tls, 443);
-        script.datagram(Request, &initial(QUIC_1, id, id, true, 0, &crypto(0, &bytes(CLIENT))));
+        script.datagram(
+            Request,
+            &initial(QUIC_1, id, id, true, 0, &crypto(0, &bytes(CLIENT))),
+        );
         // The server may change the version (RFC 9369 section 4.1).
-        let answer = initial(version, id, other, false, 0, &[&[2, 0, 0, 0, 0][..], &crypto(0, &bytes(SERVER))].concat());
+        let answer = initial(
+            version,
+            id,
+            other,
+            false,
+            0,
+            &[&[2, 0, 0, 0, 0][..], &crypto(0, &bytes(SERVER))].concat(),
+        );
         script.datagram(Response, &answer);
         assert!(script.told.contains(&Told::Settle(FIRST)));
         assert_eq!(details(&script.told)[1]["tls.version"], "TLS 1.3");
@@ -105,7 +132,12 @@ fn hellos_come_over_many_packets_in_any_order() {
     let hello = bytes(CLIENT);
     let id = b"12345678";
     // Shuffled within a packet, which follows another in its datagram; then another id, as after the first answer.
-    let frames = [crypto(200, &hello[200..]), vec![1, 0, 0], crypto(50, &hello[50..100])].concat();
+    let frames = [
+        crypto(200, &hello[200..]),
+        vec![1, 0, 0],
+        crypto(50, &hello[50..100]),
+    ]
+    .concat();
     let coalesced = [
         initial(QUIC_1, id, id, true, 0, &frames),
         initial(QUIC_1, id, id, true, 1, &crypto(90, &hello[90..210])),
@@ -114,7 +146,10 @@ fn hellos_come_over_many_packets_in_any_order() {
     let mut script = Script::new(&mut tls, 443);
     script.datagram(Request, &coalesced.concat());
     assert!(compared(&script.told, Kind::TlsSni).is_empty());
-    script.datagram(Request, &initial(QUIC_1, id, b"other id", true, 2, &crypto(0, &hello[..50])));
+    script.datagram(
+        Request,
+        &initial(QUIC_1, id, b"other id", true, 2, &crypto(0, &hello[..50])),
+    );
     assert_eq!(compared(&script.told, Kind::TlsSni), [SNI]);
     drop(script);
     assert_eq!(tls.waiting_bytes(), 0);
@@ -125,10 +160,26 @@ fn a_retry_changes_the_keys() {
     let hello = bytes(CLIENT);
     let mut tls = Tls::new(Extent::Full);
     let mut script = Script::new(&mut tls, 443);
-    script.datagram(Request, &initial(QUIC_1, b"12345678", b"12345678", true, 0, &crypto(0, &hello[..100])));
+    script.datagram(
+        Request,
+        &initial(
+            QUIC_1,
+            b"12345678",
+            b"12345678",
+            true,
+            0,
+            &crypto(0, &hello[..100]),
+        ),
+    );
     script.datagram(Response, b"\xf0\0\0\0\x01\0\x04newid retry");
-    script.datagram(Request, &initial(QUIC_1, b"new id", b"new id", true, 1, &crypto(0, &hello)));
-    script.datagram(Response, &initial(QUIC_1, b"new id", b"", false, 0, &crypto(0, &bytes(SERVER))));
+    script.datagram(
+        Request,
+        &initial(QUIC_1, b"new id", b"new id", true, 1, &crypto(0, &hello)),
+    );
+    script.datagram(
+        Response,
+        &initial(QUIC_1, b"new id", b"", false, 0, &crypto(0, &bytes(SERVER))),
+    );
     assert_eq!(compared(&script.told, Kind::TlsSni), [SNI]);
     assert!(script.told.contains(&Told::Settle(FIRST)));
 }
@@ -138,7 +189,10 @@ fn data_of_quic_can_be_left_out() {
     let id = b"12345678";
     let mut tls = Tls::new(Extent::Handshake);
     let mut script = Script::new(&mut tls, 443);
-    script.datagram(Request, &initial(QUIC_1, id, id, true, 0, &crypto(0, &bytes(CLIENT))));
+    script.datagram(
+        Request,
+        &initial(QUIC_1, id, id, true, 0, &crypto(0, &bytes(CLIENT))),
+    );
     script.datagram(Request, b"\x40short header");
     assert!(script.told.contains(&Told::Content(REST, Content::Fails)));
     let rest = Course::Rest(Some(REST));
@@ -148,12 +202,23 @@ fn data_of_quic_can_be_left_out() {
 /// A record of DTLS 1.2 with a fragment of a message.
 fn record(epoch: u8, content: u8, bytes: &[u8]) -> Vec<u8> {
     let len = (bytes.len() as u16).to_be_bytes();
-    [&[content, 0xfe, 0xfd, 0, epoch, 0, 0, 0, 0, 0, 0][..], &len, bytes].concat()
+    [
+        &[content, 0xfe, 0xfd, 0, epoch, 0, 0, 0, 0, 0, 0][..],
+        &len,
+        bytes,
+    ]
+    .concat()
 }
 
 fn fragment(kind: u8, number: u8, message: &[u8], start: usize, end: usize) -> Vec<u8> {
     let three = |number: usize| (number as u32).to_be_bytes()[1..].to_vec();
-    let head = [vec![kind], three(message.len()), vec![0, number], three(start), three(end - start)];
+    let head = [
+        vec![kind],
+        three(message.len()),
+        vec![0, number],
+        three(start),
+        three(end - start),
+    ];
     record(0, 22, &[&head.concat()[..], &message[start..end]].concat())
 }
 
@@ -177,10 +242,21 @@ fn dtls_with_cookies_and_fragments() {
     script.datagram(Response, &fragment(3, 0, b"\xfe\xfd\x04cook", 0, 7));
     let second = hello_with(b"cook");
     script.datagram(Request, &fragment(1, 1, &second, 100, second.len()));
-    script.datagram(Request, &[fragment(1, 1, &second, 0, 60), fragment(1, 1, &second, 50, 110)].concat());
+    script.datagram(
+        Request,
+        &[
+            fragment(1, 1, &second, 0, 60),
+            fragment(1, 1, &second, 50, 110),
+        ]
+        .concat(),
+    );
     assert_eq!(compared(&script.told, Kind::TlsSni), [SNI, SNI]);
     let notes = details(&script.told);
-    assert!(notes.iter().all(|note| note["tls.ja4"].starts_with("d13d0211an_")));
+    assert!(
+        notes
+            .iter()
+            .all(|note| note["tls.ja4"].starts_with("d13d0211an_"))
+    );
     assert!(!script.told.contains(&Told::Settle(FIRST)));
     let server = &bytes(SERVER)[4..];
     script.datagram(Response, &fragment(2, 1, server, 0, server.len()));
@@ -197,7 +273,11 @@ fn data_of_dtls_can_be_left_out() {
     script.datagram(Request, &fragment(1, 0, &hello, 0, hello.len()));
     script.datagram(Request, &record(1, 22, b"finished"));
     script.datagram(Request, &record(1, 23, b"data"));
-    let courses: Vec<&Told> = script.told.iter().filter(|told| matches!(told, Told::Course(..))).collect();
+    let courses: Vec<&Told> = script
+        .told
+        .iter()
+        .filter(|told| matches!(told, Told::Course(..)))
+        .collect();
     assert_eq!(courses, [&Told::Course(Request, Course::Rest(Some(REST)))]);
 }
 

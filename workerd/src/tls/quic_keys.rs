@@ -4,7 +4,9 @@
 
 use ring::aead::quic::HeaderProtectionKey;
 use ring::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey, quic};
-use ring::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
+use ring::hkdf::{HKDF_SHA256, Prk, Salt};
+
+use super::schedule::expand_label;
 
 /// Longest connection id.
 pub const LONGEST_ID: usize = 20;
@@ -80,14 +82,6 @@ impl std::fmt::Debug for Keys {
     }
 }
 
-struct Len(usize);
-
-impl KeyType for Len {
-    fn len(&self) -> usize {
-        self.0
-    }
-}
-
 impl Keys {
     /// Of the client or the server, for a connection that began with the id `id`. `None` only if the library fails.
     #[must_use]
@@ -149,7 +143,9 @@ impl Keys {
         let nonce = Nonce::assume_unique_for_key(nonce);
         let mut content = content.to_vec();
         let aad = Aad::from(&header);
-        self.key.seal_in_place_append_tag(nonce, aad, &mut content).unwrap();
+        self.key
+            .seal_in_place_append_tag(nonce, aad, &mut content)
+            .unwrap();
         header.extend(content);
         let sample = &header[number_at + 4..number_at + 20];
         let mask = self.mask.new_mask(sample).unwrap();
@@ -159,11 +155,8 @@ impl Keys {
     }
 }
 
-/// HKDF-Expand-Label (RFC 8446 section 7.1).
 fn expand<const LEN: usize>(secret: &Prk, label: &[u8]) -> Option<[u8; LEN]> {
     let mut out = [0; LEN];
-    let lens = [0, LEN as u8, 6 + label.len() as u8];
-    let info: [&[u8]; 4] = [&lens, b"tls13 ", label, &[0]];
-    secret.expand(&info, Len(LEN)).ok()?.fill(&mut out).ok()?;
+    expand_label(secret, label, &mut out)?;
     Some(out)
 }
