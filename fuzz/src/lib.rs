@@ -8,6 +8,8 @@
 //! | [`headers`] | steering and decoding of one packet | within bounds; a worker that there is |
 //! | [`packet`] | a worker's whole way, packet after packet: headers, fields, filters, flows, detection, encoding | what is sent is the packet, readable by any protobuf reader |
 //! | [`detection`] | detection and description of one flow | ends, without a panic |
+//! | [`dns_message`] | one DNS message | told of as text, within the bounds of its size |
+//! | [`dns_stream`] | DNS messages of a stream | chunks make no difference; memory bounded |
 //! | [`fragments`] | IP fragments of a few datagrams | whole with the bytes that came first; every packet comes back; memory within its bounds |
 //! | [`rtp`] | RTP and RTCP, and the statistics of a stream | agree with a simpler model |
 //! | [`reassembly`] | segments of TCP connections | each byte once, offsets without holes, memory within its bounds |
@@ -35,6 +37,8 @@ pub mod block;
 pub mod calls;
 pub mod capture_file;
 pub mod detection;
+pub mod dns_message;
+pub mod dns_stream;
 pub mod filter_snapshot;
 pub mod filters;
 pub mod fragments;
@@ -55,11 +59,13 @@ pub use input::Input;
 pub type Check = fn(&[u8]);
 
 /// All checks, under the names of their fuzz targets and corpora.
-pub const CHECKS: [(&str, Check); 17] = [
+pub const CHECKS: [(&str, Check); 19] = [
     ("block", block::check),
     ("calls", calls::check),
     ("capture_file", capture_file::check),
     ("detection", detection::check),
+    ("dns_message", dns_message::check),
+    ("dns_stream", dns_stream::check),
     ("dtls", tls::check_dtls),
     ("filter_snapshot", filter_snapshot::check),
     ("filters", filters::check),

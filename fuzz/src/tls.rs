@@ -157,6 +157,8 @@ impl Tell for Told {
         self.notes.push((offset, note.details.to_vec()));
     }
 
+    fn about(&mut self, _: Exchange, _: Note<'_>) {}
+
     fn settle(&mut self, exchange: Exchange) {
         assert!(!self.settled.contains(&exchange));
         self.settled.push(exchange);

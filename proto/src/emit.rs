@@ -70,7 +70,7 @@ pub struct Meta<'a> {
     pub info: &'a str,
     /// More, by name: what [`Details::encoded`](crate::details::Details::encoded) gives.
     pub details: &'a [u8],
-    /// What only some protocols have: what [`voip`](crate::voip) puts.
+    /// What only some protocols have: what [`voip`](crate::voip) or [`email`](crate::email) puts.
     pub blocks: &'a [u8],
 }
 

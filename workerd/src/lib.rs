@@ -10,13 +10,16 @@
 //! | [`fragments`] | datagrams that were sent in fragments |
 //! | [`esp`] | ESP that is not encrypted |
 //! | [`detect`] | the protocol that a flow carries, and what its packets say |
+//! | [`email`] | mail: SMTP, IMAP, POP3 |
 //! | [`describe`] | what is told of a forwarded packet |
+//! | [`dns`] | DNS: its messages, queries with their responses, tunnels |
 //! | [`flows`] | what is remembered of each flow |
 //! | [`extract`] | the fields of a packet that filters are compared with |
 //! | [`sip`] | SIP messages and session descriptions, in datagrams and streams |
 //! | [`matcher`] | the compiled filters and the verdict |
 //! | [`batch`] | packets taken, judged and forwarded, in two passes |
 //! | [`emit`], [`address_text`] | the packet as it will stand in a batch |
+//! | [`http`] | HTTP messages in streams, and sessions of HTTP |
 //! | [`interfaces`] | where packets were captured |
 //! | [`quarantine`] | packets that kill workers |
 //! | [`reassembly`] | the byte streams of TCP connections |
@@ -36,12 +39,16 @@ pub mod arguments;
 pub mod batch;
 pub mod decode;
 pub mod describe;
+pub mod desk;
 pub mod detect;
+pub mod dns;
+pub mod email;
 pub mod emit;
 pub mod esp;
 pub mod extract;
 pub mod flows;
 pub mod fragments;
+pub mod http;
 pub mod interfaces;
 pub mod matcher;
 pub mod quarantine;

@@ -34,6 +34,19 @@ pub enum Told {
         /// Encoded.
         blocks: Vec<u8>,
     },
+    /// [`Tell::about`]
+    About {
+        /// What all packets of it are told.
+        exchange: Exchange,
+        /// The name of the protocol.
+        protocol: &'static str,
+        /// A line for people.
+        info: String,
+        /// Encoded.
+        details: Vec<u8>,
+        /// Encoded.
+        blocks: Vec<u8>,
+    },
     /// [`Tell::settle`]
     Settle(Exchange),
     /// What [`Protocol::datagram`] or [`Protocol::stream`] has returned, if that was not [`Course::Follow`].
@@ -72,6 +85,11 @@ impl<'p, P: Protocol> Script<'p, P> {
             begun: 0,
             told: Vec::new(),
         }
+    }
+
+    /// What the protocol remembers of the session.
+    pub fn into_state(self) -> P::State {
+        self.state
     }
 
     /// `milliseconds` later.
@@ -176,6 +194,16 @@ impl Tell for Recorder<'_> {
             exchange,
             direction: self.direction,
             offset,
+            protocol: note.protocol,
+            info: note.info.into(),
+            details: note.details.to_vec(),
+            blocks: note.blocks.to_vec(),
+        });
+    }
+
+    fn about(&mut self, exchange: Exchange, note: Note<'_>) {
+        self.told.push(Told::About {
+            exchange,
             protocol: note.protocol,
             info: note.info.into(),
             details: note.details.to_vec(),

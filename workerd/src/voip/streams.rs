@@ -22,16 +22,19 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::analyser::{Sight, put_message};
+use super::analyser::put_message;
 use super::calls::CallRef;
 use super::chunks::user_messages;
 use super::ear::Ear;
 use super::findings::{Findings, GONE, HAND, Message as Told, Origin};
 use super::settings::Settings;
-use super::switchboard::{Judge, Switchboard};
+use super::switchboard::Switchboard;
+use crate::desk::hand::Sight;
 use crate::flows::Direction;
+use crate::matcher::Judge;
 use crate::reassembly::{
-    self, ConnectionId, Consumer, Event, Fate, Interest, Ledger, NoMemory, Segment, Stream, Streams,
+    self, ConnectionId, Consumer, Event, Fate, Interest, Ledger, NoMemory, Segment, Share, Stream,
+    Streams,
 };
 use crate::sip::framer::{self, Framed};
 use crate::sip::message::Message;
@@ -105,33 +108,6 @@ struct Side {
     share: Share,
     /// Messages of calls, those that are not settled and some of those that are; in the order of the stream.
     spans: VecDeque<Span>,
-}
-
-/// What one parser keeps of the bytes that all of them keep.
-#[derive(Debug)]
-struct Share {
-    all: Rc<Cell<usize>>,
-    bytes: usize,
-}
-
-impl Share {
-    fn of(all: &Rc<Cell<usize>>) -> Self {
-        Self {
-            all: Rc::clone(all),
-            bytes: 0,
-        }
-    }
-
-    fn set(&mut self, bytes: usize) {
-        self.all.set(self.all.get() - self.bytes + bytes);
-        self.bytes = bytes;
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.set(0);
-    }
 }
 
 /// Where a message of a call stands.
@@ -425,7 +401,7 @@ impl Consumer for Reader<'_, '_> {
                 }
                 share.set(sip.held());
                 let most_kept = self.settings.streams.waiting_bytes;
-                if share.bytes > 0 && self.kept.get() > most_kept {
+                if share.bytes() > 0 && self.kept.get() > most_kept {
                     *self.given_up += 1;
                     if let Some(event) = sip.gap(0) {
                         self.take_event(&event, &origin, spans);

@@ -1,0 +1,289 @@
+//! Follows SMTP sessions.
+
+use lc_daemon::config::Email;
+
+use super::command::Command;
+use super::pairing::Pairing;
+use super::reply::Reply;
+use super::telling::Said;
+use crate::email::dots::Dots;
+use crate::email::letter::Letter;
+use crate::email::lines::Lines;
+use crate::email::means::{Judged, Means};
+use crate::email::reading::Reading;
+use crate::flows::Direction;
+use crate::reassembly::Event;
+use crate::session::{At, Course, Exchange, Protocol, Tell};
+
+/// Lines that are nothing of SMTP after which a connection is given up that has said nothing else.
+const MOST_FOREIGN: u32 = 16;
+/// First byte of a TLS record that carries a handshake (RFC 8446 section 5.1).
+const HANDSHAKE: u8 = 0x16;
+
+/// SMTP, as one worker follows it.
+#[derive(Debug)]
+pub struct Smtp {
+    pub(super) means: Means,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub struct Session {
+    /// Of each direction.
+    pub(super) lines: [Lines; 2],
+    /// Whether a direction has said anything.
+    pub(super) is_heard: [bool; 2],
+    pub(super) has_ended: [bool; 2],
+    /// Where commands come from, and whether that is certain.
+    pub(super) client: Direction,
+    pub(super) is_certain: bool,
+    /// Lines without meaning while that is not certain.
+    pub(super) foreign: u32,
+    /// Whether the beginning was missed.
+    pub(super) is_joined: bool,
+    pub(super) is_greeted: bool,
+    /// Who has spoken last.
+    pub(super) spoke: Direction,
+    pub(super) phase: Phase,
+    pub(super) pairing: Pairing,
+    pub(super) is_lmtp: bool,
+    pub(super) known: Known,
+    pub(super) deal: Deal,
+}
+
+/// What the client says next.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// Commands.
+    Commands,
+    /// A text or, if DATA is refused, commands.
+    Waits,
+    /// Responses of an authentication.
+    Secrets,
+    /// The text of a mail.
+    Text(Dots),
+    /// A chunk of it (RFC 3030).
+    Chunk {
+        /// Bytes that are to come.
+        left: u64,
+        is_last: bool,
+    },
+}
+
+/// What is known of the connection.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    pub(super) client: String,
+    pub(super) banner: String,
+    pub(super) mechanism: String,
+    pub(super) user: Option<String>,
+    /// Whether the first response has come, which alone may name the user.
+    pub(super) has_responded: bool,
+    /// `offered`, `requested`, `started`.
+    pub(super) starttls: &'static str,
+}
+
+/// The exchange at hand.
+#[derive(Debug)]
+pub(super) struct Deal {
+    pub(super) judged: Judged,
+    pub(super) stage: Stage,
+    pub(super) letter: Letter,
+    pub(super) reading: Option<Reading>,
+    /// Sender of a second MAIL, until its reply.
+    pub(super) second: Option<Vec<u8>>,
+    /// Bytes that the mail has, by MAIL.
+    pub(super) size: Option<u64>,
+    /// Recipients that the server has accepted.
+    pub(super) accepted: u32,
+    /// Whether the server has answered the text before its end was seen.
+    pub(super) is_answered: bool,
+    /// Whether some of the text is missing.
+    pub(super) is_torn: bool,
+    /// Whether something has changed that is told on all packets.
+    pub(super) is_news: bool,
+}
+
+/// How far a mail has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) enum Stage {
+    /// No MAIL.
+    #[default]
+    Before,
+    /// MAIL, and no text.
+    Open,
+    /// Text.
+    Text,
+    /// Sent, refused or given up.
+    Over,
+}
+
+impl Smtp {
+    /// As the operator wants it.
+    #[must_use]
+    pub fn new(settings: &Email) -> Self {
+        Self {
+            means: Means::new(settings),
+        }
+    }
+}
+
+impl Protocol for Smtp {
+    type State = Option<Box<Session>>;
+
+    fn has_content_filter(&self) -> bool {
+        !self.means.content.is_empty()
+    }
+
+    fn datagram(&mut self, _: &At, _: &mut Self::State, _: &[u8], _: &mut impl Tell) -> Course {
+        Course::Foreign
+    }
+
+    fn stream(
+        &mut self,
+        at: &At,
+        state: &mut Self::State,
+        event: Event<'_>,
+        tell: &mut impl Tell,
+    ) -> Course {
+        let session = state.get_or_insert_with(|| Box::new(Session::new(tell.begin())));
+        let mut talk = Talk {
+            means: &mut self.means,
+            session,
+            tell,
+            direction: at.direction,
+            said: Said::default(),
+        };
+        match event {
+            Event::Data { offset, bytes } => talk.data(offset, bytes),
+            Event::Gap { offset, len } => talk.gap(offset, len),
+            Event::End { offset, .. } => talk.end(offset),
+        }
+    }
+}
+
+impl Session {
+    fn new(exchange: Exchange) -> Self {
+        Self {
+            lines: Default::default(),
+            is_heard: [false; 2],
+            has_ended: [false; 2],
+            client: Direction::Request,
+            is_certain: false,
+            foreign: 0,
+            is_joined: false,
+            is_greeted: false,
+            spoke: Direction::Response,
+            phase: Phase::Commands,
+            pairing: Pairing::default(),
+            is_lmtp: false,
+            known: Known::default(),
+            deal: Deal::new(exchange),
+        }
+    }
+}
+
+/// A session while something happens in it.
+pub(super) struct Talk<'a, T> {
+    pub(super) means: &'a mut Means,
+    pub(super) session: &'a mut Session,
+    pub(super) tell: &'a mut T,
+    pub(super) direction: Direction,
+    pub(super) said: Said,
+}
+
+impl<T: Tell> Talk<'_, T> {
+    fn data(&mut self, offset: u64, bytes: &[u8]) -> Course {
+        let side = self.direction as usize;
+        let mut lines = std::mem::take(&mut self.session.lines[side]);
+        self.session.is_heard[side] = true;
+        if self.is_client() && self.session.spoke != self.direction {
+            self.session.pairing.turn();
+        }
+        self.session.spoke = self.direction;
+        let mut rest = bytes;
+        let mut course = Course::Follow;
+        let place = |rest: &[u8]| offset + (bytes.len() - rest.len()) as u64;
+        while !rest.is_empty() && course == Course::Follow {
+            self.judge();
+            if self.is_client() && self.text(&mut rest, place) {
+                continue;
+            }
+            if self.is_client() && self.is_tls(&lines, rest) {
+                course = Course::Becomes(place(rest), self.exchange());
+            } else if let Some(line) = lines.next(&mut rest) {
+                course = self.line(line, place(rest));
+            }
+        }
+        self.session.lines[side] = lines;
+        self.flush();
+        course
+    }
+
+    fn gap(&mut self, offset: u64, len: Option<u64>) -> Course {
+        self.session.lines[self.direction as usize].clear();
+        self.session.is_joined |= offset == 0 && len.is_none();
+        if self.is_client() {
+            self.text_gap(offset, len);
+        } else {
+            self.session.pairing.lose();
+        }
+        self.flush();
+        Course::Follow
+    }
+
+    fn end(&mut self, offset: u64) -> Course {
+        let side = self.direction as usize;
+        self.session.has_ended[side] = true;
+        self.claim(self.exchange(), offset);
+        if self.is_client() {
+            self.mail_ends(offset);
+        }
+        // Only the client says what is compared.
+        let other = self.direction.reversed() as usize;
+        if self.is_client() || self.session.has_ended[other] || !self.session.is_heard[other] {
+            self.close();
+        }
+        self.flush();
+        Course::Follow
+    }
+
+    pub(super) fn exchange(&self) -> Exchange {
+        self.session.deal.judged.exchange
+    }
+
+    pub(super) fn is_client(&self) -> bool {
+        self.direction == self.session.client
+    }
+
+    /// Whether the client begins with TLS where it has asked for it, though the server's consent was not seen.
+    fn is_tls(&self, lines: &Lines, rest: &[u8]) -> bool {
+        lines.begun().is_empty()
+            && rest.first() == Some(&HANDSHAKE)
+            && self.session.known.starttls == "requested"
+    }
+
+    /// A line; `end` is behind it.
+    fn line(&mut self, line: &[u8], end: u64) -> Course {
+        if !self.session.is_certain {
+            let says_client = Command::of(line).is_some();
+            let says_server = Reply::of(line).is_some();
+            if says_client || says_server {
+                self.session.is_certain = true;
+                if says_client != self.is_client() {
+                    self.session.client = self.session.client.reversed();
+                }
+            } else {
+                self.session.foreign += 1;
+                if self.session.foreign == MOST_FOREIGN && !self.session.is_joined {
+                    return Course::Foreign;
+                }
+            }
+        }
+        if self.is_client() {
+            self.client_line(line, end);
+            return Course::Follow;
+        }
+        self.server_line(line, end)
+    }
+}
