@@ -270,7 +270,5 @@ impl Tell for Teller {
 
     fn about(&mut self, _: Exchange, _: Note<'_>) {}
 
-    fn about(&mut self, _: Exchange, _: Note<'_>) {}
-
     fn settle(&mut self, _: Exchange) {}
 }
