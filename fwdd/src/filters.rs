@@ -102,7 +102,7 @@ pub(crate) struct Filters {
 
 #[derive(Debug)]
 struct State {
-    types: &'static [FilterType],
+    types: Vec<FilterType>,
     /// `None` before the processor has told its filters.
     table: Option<BTreeMap<String, Filter>>,
     changes: u64,
@@ -112,7 +112,7 @@ struct State {
 
 impl Filters {
     /// No filters yet; those to come are of these types.
-    pub(crate) fn new(types: &'static [FilterType]) -> Self {
+    pub(crate) fn new(types: Vec<FilterType>) -> Self {
         Self {
             state: Mutex::new(State {
                 types,
@@ -206,7 +206,7 @@ impl State {
     fn insert(&mut self, filter: management::Filter) {
         let table = self.table.get_or_insert_default();
         let room = (table.len() as u64) < MAX_FILTERS || table.contains_key(&filter.id);
-        match accept(&filter, self.types, room) {
+        match accept(&filter, &self.types, room) {
             Ok(accepted) => {
                 table.insert(filter.id, accepted);
             }
@@ -384,7 +384,7 @@ mod tests {
     fn add_and_modify_upsert_and_delete_removes() {
         use FilterUpdateType::{UpdateAdd, UpdateDelete, UpdateModify};
         let ip = FilterType::FilterIpAddress;
-        let filters = Filters::new(types(Mode::Hunt));
+        let filters = Filters::new(types_of(Mode::Hunt).to_vec());
         assert!(filters.current().is_none());
         filters.reset(vec![filter("b", ip, "10.0.0.1")]);
         filters.apply(update(UpdateModify, filter("a", ip, "10.0.0.2")));
@@ -403,7 +403,7 @@ mod tests {
 
     #[test]
     fn every_type_is_announced_where_it_has_a_use() {
-        let mut announced = types(Mode::Hunt).to_vec();
+        let mut announced = types_of(Mode::Hunt).to_vec();
         announced.sort();
         assert!(announced.into_iter().eq(FilterType::all()));
         // As the reference implementation, with the types that it forgets: imsi, imei, http_url.
@@ -417,14 +417,17 @@ mod tests {
             (Mode::Tls, "tls_sni tls_ja3 tls_ja3s tls_ja4"),
             (Mode::Email, "email_address email_subject"),
         ] {
-            let names: Vec<_> = types(mode).iter().map(|kind| kind.capability()).collect();
+            let names: Vec<_> = types_of(mode)
+                .iter()
+                .map(|kind| kind.capability())
+                .collect();
             assert_eq!(names.join(" "), format!("bpf ip_address {others}"));
         }
     }
 
     #[test]
     fn what_is_unknown_or_was_not_announced_is_left_out() {
-        let filters = Filters::new(types(Mode::Dns));
+        let filters = Filters::new(types_of(Mode::Dns).to_vec());
         let mut unknown = filter("u", FilterType::FilterBpf, "tcp");
         unknown.r#type = 99;
         filters.reset(vec![
