@@ -3,6 +3,8 @@
 //! Responses come in the order of the requests (RFC 9112 section 9.3), whatever time passes. Where bytes of the connection are missing, that order is not known any more: then
 //! a request is taken to be sent when what came before it was answered, as nearly all clients do.
 //!
+//! What is no message is passed over until the next start line: in a connection through a proxy, other things may come first.
+//!
 //! At most [`MOST_PENDING`] requests wait for their responses. Those beyond are judged alone, and so are their responses.
 
 use std::collections::VecDeque;
@@ -34,8 +36,6 @@ pub struct Connection {
     has_ended: [bool; 2],
     /// Whether any message has come.
     is_http: bool,
-    /// Whether bytes were not understood.
-    is_strange: [bool; 2],
     /// Whether bytes are missing, so that responses can't be counted.
     is_uncertain: bool,
     /// When the head of the response at hand began.
@@ -64,7 +64,6 @@ impl Default for Connection {
             claimed: [0; 2],
             has_ended: [false; 2],
             is_http: false,
-            is_strange: [false; 2],
             is_uncertain: false,
             answered_ns: 0,
         }
@@ -156,9 +155,6 @@ impl Connection {
                     if let Some(pair) = self.pairs.back().filter(asks) {
                         return Turn::Course(Course::Becomes(offset, pair.id));
                     }
-                    if self.is_foreign(SIDE) {
-                        return Turn::Course(Course::Foreign);
-                    }
                     self.lose_track(clerk, SIDE, tell);
                 }
             }
@@ -199,6 +195,7 @@ impl Connection {
             self.answered_ns = at.time_ns;
         }
         if self.responses.is_new()
+            && !Start::may_begin(chunk, false)
             && let Some(pair) = self.pairs.front()
             && pair.request.as_ref().is_some_and(|one| one.is_simple)
         {
@@ -262,15 +259,26 @@ impl Connection {
                     self.claim_rest(SIDE, self.responses.settled(), tell);
                     self.end_of_message(clerk, SIDE, tell);
                 }
-                Event::Strange(_) => {
-                    if self.is_foreign(SIDE) {
-                        return Turn::Course(Course::Foreign);
-                    }
-                    self.lose_track(clerk, SIDE, tell);
-                }
+                Event::Strange(_) => self.lose_track(clerk, SIDE, tell),
             }
         }
         FOLLOW
+    }
+
+    /// A connection that is picked up in its middle.
+    #[must_use]
+    pub fn joined() -> Self {
+        let mut connection = Self::default();
+        connection.requests.gap(None);
+        connection.responses.gap(None);
+        connection.is_uncertain = true;
+        connection
+    }
+
+    /// Whether any message has come.
+    #[must_use]
+    pub fn is_http(&self) -> bool {
+        self.is_http
     }
 
     /// Takes the pair of the request that has led to another protocol.
@@ -351,12 +359,6 @@ impl Connection {
     fn lose_track(&mut self, clerk: &mut Clerk, side: Direction, tell: &mut impl Tell) {
         self.is_uncertain = true;
         self.end_of_message(clerk, side, tell);
-    }
-
-    /// Whether neither direction is HTTP, now that this one is known not to be.
-    fn is_foreign(&mut self, side: Direction) -> bool {
-        self.is_strange[side as usize] = true;
-        !self.is_http && self.is_strange == [true; 2]
     }
 
     fn claim_rest(&mut self, side: Direction, end: u64, tell: &mut impl Tell) {

@@ -502,6 +502,12 @@ impl Messages {
     }
 }
 
+/// Whether a start line, of requests or of responses, is anywhere in `bytes`.
+#[must_use]
+pub fn is_in(bytes: &[u8], direction: Direction) -> bool {
+    matches!(seek(bytes, direction), Sought::At(_))
+}
+
 /// Where the next start line is.
 enum Sought {
     At(usize),

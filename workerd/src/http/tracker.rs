@@ -8,6 +8,7 @@ use lc_daemon::config;
 use super::content::ContentFilter;
 use super::http1::{self, Turn};
 use super::http2::{self, frames::PREFACE};
+use super::messages::is_in;
 use super::pair::Clerk;
 use super::room::{Room, Share};
 use crate::flows::Direction;
@@ -28,6 +29,10 @@ pub struct Http {
 #[derive(Debug, Default)]
 pub struct Session {
     connection: Connection,
+    /// Whether it was picked up in its middle.
+    is_joined: bool,
+    /// Whether requests come in the direction of responses.
+    is_reversed: bool,
     share: Share,
 }
 
@@ -72,7 +77,8 @@ impl Protocol for Http {
         event: Event<'_>,
         tell: &mut impl Tell,
     ) -> Course {
-        let course = self.follow(at, &mut session.connection, event, tell);
+        let at = session.oriented(at, &event);
+        let course = self.follow(&at, session, event, tell);
         if !self
             .room
             .grant(&mut session.share, session.connection.held())
@@ -93,11 +99,13 @@ impl Http {
     fn follow(
         &mut self,
         at: &At,
-        connection: &mut Connection,
+        session: &mut Session,
         event: Event<'_>,
         tell: &mut impl Tell,
     ) -> Course {
         let clerk = &mut self.clerk;
+        let is_joined = session.is_joined;
+        let connection = &mut session.connection;
         let of_preface = match connection {
             Connection::New => 0,
             Connection::Preface(seen) => *seen,
@@ -110,7 +118,7 @@ impl Http {
                         };
                         *connection = Connection::Two(Box::new(http2::Connection::upgraded(pair)));
                         match behind(event, offset) {
-                            Some(rest) => self.follow(at, connection, rest, tell),
+                            Some(rest) => self.follow(at, session, rest, tell),
                             None => Course::Follow,
                         }
                     }
@@ -122,12 +130,16 @@ impl Http {
             Begins::Http2 => {
                 *connection = Connection::Two(Box::new(http2::Connection::new(of_preface)));
             }
+            Begins::Later => return Course::Follow,
             Begins::Perhaps(len) => {
                 *connection = Connection::Preface(len);
                 return Course::Follow;
             }
             Begins::Http1 => {
-                let mut one = Box::<http1::Connection>::default();
+                let mut one = Box::new(match is_joined {
+                    true => http1::Connection::joined(),
+                    false => http1::Connection::default(),
+                });
                 if of_preface > 0 {
                     let held_back = Event::Data {
                         offset: 0,
@@ -144,7 +156,47 @@ impl Http {
                 *connection = Connection::One(one);
             }
         }
-        self.follow(at, connection, event, tell)
+        self.follow(at, session, event, tell)
+    }
+}
+
+impl Session {
+    /// Where something happened, with requests in the direction of requests. Who has opened the connection need not be who asks, and where its start was not seen, nobody knows who has.
+    fn oriented(&mut self, at: &At, event: &Event<'_>) -> At {
+        let mut at = *at;
+        if self.is_reversed {
+            at.direction = reverse(at.direction);
+        }
+        match (&self.connection, event) {
+            (Connection::New, Event::Gap { len: None, .. }) => self.is_joined = true,
+            (Connection::New, _) => {}
+            (Connection::One(one), _) if !one.is_http() => {}
+            _ => return at,
+        }
+        if let Event::Data { bytes, .. } = event
+            && is_reverse(bytes, at.direction)
+        {
+            self.connection = Connection::New;
+            self.is_reversed ^= true;
+            at.direction = reverse(at.direction);
+        }
+        at
+    }
+}
+
+/// Whether only a message of the other direction begins in `bytes`.
+fn is_reverse(bytes: &[u8], direction: Direction) -> bool {
+    let has = |direction| {
+        let has_preface = direction == Direction::Request && bytes.starts_with(PREFACE);
+        has_preface || is_in(bytes, direction)
+    };
+    has(reverse(direction)) && !has(direction)
+}
+
+fn reverse(direction: Direction) -> Direction {
+    match direction {
+        Direction::Request => Direction::Response,
+        Direction::Response => Direction::Request,
     }
 }
 
@@ -165,14 +217,18 @@ enum Begins {
     Http2,
     /// So many bytes of the preface are there, and no more.
     Perhaps(usize),
+    /// Nothing has come.
+    Later,
 }
 
 /// Bytes of the preface that no request of HTTP/1 begins with.
 const TELLING: usize = 3;
 
 fn begins(direction: Direction, event: Event<'_>, of_preface: usize) -> Begins {
-    let Event::Data { bytes, .. } = event else {
-        return Begins::Http1;
+    let bytes = match event {
+        Event::Data { bytes, .. } => bytes,
+        Event::Gap { len: None, .. } => return Begins::Later,
+        _ => return Begins::Http1,
     };
     if direction == Direction::Response {
         // A server's SETTINGS may be captured before its client's preface.

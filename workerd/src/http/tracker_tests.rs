@@ -326,13 +326,38 @@ fn a_session_that_is_picked_up_in_its_middle_is_followed_from_its_next_head() {
 }
 
 #[test]
-fn what_is_not_http_in_either_direction_is_foreign() {
+fn who_asks_is_seen_where_the_start_is_not() {
+    let told = play(|script| {
+        script.gap(Request, None).bytes(Request, b"rest of a body");
+        script.bytes(Request, OK);
+        script.gap(Response, None).bytes(Response, GET);
+        script.bytes(Request, OK);
+    });
+    let lines: Vec<_> = notes(&told)
+        .into_iter()
+        .map(|note| (note.1, note.3))
+        .collect();
+    let expected = [
+        (Request, "200 OK"),
+        (Response, "GET h.example/a"),
+        (Request, "200 OK (GET h.example/a)"),
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn what_comes_before_the_first_message_is_passed_over() {
     let told = play(|script| {
         script
-            .bytes(Request, b"\x16\x03\x01")
-            .bytes(Response, b"\x16\x03\x03");
+            .bytes(Request, b"\x05\x01\0")
+            .bytes(Response, b"\x05\0");
+        script.bytes(Request, GET).bytes(Response, OK);
     });
-    assert_eq!(courses(&told), [Course::Foreign]);
+    assert_eq!(notes(&told)[1].3, "200 OK (GET h.example/a)");
+    assert_eq!(
+        claims(&told, Request),
+        [(None, 3), (Some(0), 3 + GET.len() as u64)]
+    );
 }
 
 #[test]

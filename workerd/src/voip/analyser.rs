@@ -130,8 +130,7 @@ impl Analyser {
             time_ns,
         };
         if sight.decoded.transport == Some(Transport::Sctp) {
-            self.streams.packet(sight, token, &mut hearing);
-            return Heard::Done;
+            return self.streams.packet(sight, token, &mut hearing);
         }
         if self.settings.udp_only {
             return Heard::Done;
@@ -228,7 +227,9 @@ impl Analyser {
             .media(judge, media, sight.decoded, source, bytes)?;
         self.media += 1;
         if let Some(header) = header {
-            self.board.hear(ruling.call, &header, time_ns);
+            self.board.hear(media, &header, time_ns);
+        } else if let Some(report) = rtp::sender_report(payload) {
+            self.board.hear_report(media, report, time_ns);
         }
         Some(ruling)
     }

@@ -4,6 +4,7 @@ pub mod abreast;
 pub mod account;
 pub mod analyser;
 pub mod apart;
+pub mod assembly;
 pub mod call;
 #[cfg(test)]
 mod call_tests;
@@ -31,6 +32,8 @@ mod row_tests;
 pub mod settings;
 pub mod signal;
 pub mod snapshot;
+pub mod sources;
+pub mod strangers;
 pub mod streams;
 pub mod switchboard;
 #[cfg(test)]

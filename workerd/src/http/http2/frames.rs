@@ -67,6 +67,7 @@ pub struct Frames {
     is_told: bool,
     /// Offset of the next byte.
     offset: u64,
+    is_new: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -128,7 +129,14 @@ impl Frames {
             open: None,
             is_told: false,
             offset: 0,
+            is_new: true,
         }
+    }
+
+    /// Whether nothing has come.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.is_new
     }
 
     /// The next chunk begins at `offset`.
@@ -303,6 +311,7 @@ impl Frames {
         let (bytes, rest) = chunk.split_at(chunk.len().min(most));
         *chunk = rest;
         self.offset += bytes.len() as u64;
+        self.is_new = false;
         bytes
     }
 

@@ -103,6 +103,8 @@ impl Connection {
                 side.frames.is_at(offset);
                 self.data(clerk, at, bytes, tell);
             }
+            // A connection that is picked up with its preface.
+            Happened::Gap { len: None, .. } if side.frames.is_new() => {}
             Happened::Gap { len, .. } => {
                 if !side.frames.gap(len) {
                     self.give_up(clerk, at.direction, tell);
