@@ -268,5 +268,7 @@ impl Tell for Teller {
         }
     }
 
+    fn about(&mut self, _: Exchange, _: Note<'_>) {}
+
     fn settle(&mut self, _: Exchange) {}
 }

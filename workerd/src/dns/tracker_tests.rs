@@ -7,12 +7,13 @@ use prost::Message as _;
 
 use super::Dns;
 use super::codes::kind;
-use super::tracker::MOST_WAITING;
+use super::tracker::{MOST_WAITING, State};
+use crate::decode::Addr;
 use crate::flows::Direction::{Request, Response};
-use crate::matcher::Kind;
+use crate::matcher::{Kind, Kinds};
 use crate::reassembly::End;
-use crate::session::Course;
 use crate::session::script::{Script, Told};
+use crate::session::{At, Content, Course, Ends, Exchange, Note, Protocol, Tell};
 
 fn tracker() -> Dns {
     Dns::new(&config::Dns::default())
@@ -451,4 +452,60 @@ proptest! {
         let settled = script.told.iter().filter(|told| matches!(told, Told::Settle(_))).count();
         prop_assert_eq!(begun, settled);
     }
+}
+
+/// Hears everything, and keeps nothing.
+struct Deaf(u64);
+
+impl Tell for Deaf {
+    fn begin(&mut self) -> Exchange {
+        self.0 += 1;
+        Exchange(self.0)
+    }
+
+    fn belongs(&mut self, _: Option<Exchange>, _: u64) {}
+
+    fn wanted(&self) -> Kinds {
+        Kinds::ALL
+    }
+
+    fn compare(&mut self, _: Exchange, _: Kind, _: &[u8]) {}
+
+    fn content(&mut self, _: Exchange, _: Content) {}
+
+    fn note(&mut self, _: Exchange, _: u64, _: Note<'_>) {}
+
+    fn settle(&mut self, _: Exchange) {}
+}
+
+#[test]
+fn nothing_is_allocated_per_message() {
+    let mut dns = tracker();
+    let messages: Vec<_> = (0..200)
+        .flat_map(|n| {
+            let name = format!("host{n}.d{}.example", n % 7);
+            [query(n, &name), response(n, &name)]
+        })
+        .collect();
+    let (client, server) = (Addr::V4(0xc000_0201), Addr::V4(0xc000_0202));
+    let ends = Ends {
+        client: (client, 40_000),
+        server: (server, 53),
+    };
+    let mut play = || {
+        let (mut state, mut tell) = (State::default(), Deaf(0));
+        for (n, message) in messages.iter().enumerate() {
+            let at = At {
+                direction: if n % 2 == 0 { Request } else { Response },
+                ends,
+                time_ns: n as u64,
+            };
+            assert_eq!(
+                dns.datagram(&at, &mut state, message, &mut tell),
+                Course::Follow
+            );
+        }
+    };
+    play();
+    assert_eq!(allocation_counter::measure(play).count_total, 0);
 }

@@ -19,6 +19,8 @@
 //! | [`stream`] | both directions of a TCP connection |
 //! | [`connection`] | who has said hello, and what may still be told |
 //! | [`describe`] | what is told of packets |
+//! | [`keylog`], [`secrets`] | secrets that peers write down |
+//! | [`schedule`], [`decrypt`] | from secrets to keys, and records that are decrypted |
 //! | [`tracker`] | a connection as an exchange of [`session`](crate::session) |
 //!
 //! One parser of hellos serves detection, filters of single packets ([`extract`](crate::extract)) and connections. Any bytes are accepted; nothing panics or recurses; work is linear in them, and what is kept
@@ -26,6 +28,7 @@
 
 pub mod certificate;
 pub mod connection;
+pub mod decrypt;
 pub mod describe;
 pub mod dtls;
 pub mod fields;
@@ -33,11 +36,14 @@ pub mod fingerprint;
 pub mod handshake;
 pub mod held;
 pub mod hello;
+pub mod keylog;
 pub mod opening;
 pub mod pieces;
 pub mod quic;
 pub mod quic_keys;
 pub mod record;
+pub mod schedule;
+pub mod secrets;
 pub mod stream;
 pub mod tracker;
 pub mod version;
@@ -46,6 +52,8 @@ pub use tracker::{Extent, Tls};
 
 #[cfg(test)]
 mod datagram_tests;
+#[cfg(test)]
+mod decrypt_tests;
 #[cfg(test)]
 mod row_tests;
 #[cfg(test)]

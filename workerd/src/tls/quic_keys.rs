@@ -4,7 +4,9 @@
 
 use ring::aead::quic::HeaderProtectionKey;
 use ring::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey, quic};
-use ring::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
+use ring::hkdf::{HKDF_SHA256, Prk, Salt};
+
+use super::schedule::expand_label;
 
 /// Longest connection id.
 pub const LONGEST_ID: usize = 20;
@@ -77,14 +79,6 @@ pub struct Keys {
 impl std::fmt::Debug for Keys {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("Keys")
-    }
-}
-
-struct Len(usize);
-
-impl KeyType for Len {
-    fn len(&self) -> usize {
-        self.0
     }
 }
 
@@ -161,11 +155,8 @@ impl Keys {
     }
 }
 
-/// HKDF-Expand-Label (RFC 8446 section 7.1).
 fn expand<const LEN: usize>(secret: &Prk, label: &[u8]) -> Option<[u8; LEN]> {
     let mut out = [0; LEN];
-    let lens = [0, LEN as u8, 6 + label.len() as u8];
-    let info: [&[u8]; 4] = [&lens, b"tls13 ", label, &[0]];
-    secret.expand(&info, Len(LEN)).ok()?.fill(&mut out).ok()?;
+    expand_label(secret, label, &mut out)?;
     Some(out)
 }

@@ -37,6 +37,18 @@ impl Content {
             _ => return None,
         })
     }
+
+    /// Its number.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            Self::ChangeCipherSpec => 20,
+            Self::Alert => 21,
+            Self::Handshake => 22,
+            Self::Data => 23,
+            Self::Heartbeat => 24,
+        }
+    }
 }
 
 /// The header of a record.

@@ -3,8 +3,16 @@
 //! | rows | tests |
 //! |---|---|
 //! | 30, 53, 54 | `tests/filters.rs` too, with more patterns |
+//! | 25, 26, 27 | `tests/detection_vectors.rs` |
+//! | 28, 29, 31 | `tests/filters.rs` |
 //! | 32, 33 | the mode's expression in lc-capd |
+//! | 41, 42, 51 | `secrets.rs` |
+//! | 43 | the secrets themselves come from key logs; what is derived from them, sessions of rustls prove in `decrypt_tests.rs` |
+//! | 44, 45, 49, 50 | the same: neither nonce, additional data, cipher nor padding may be wrong there |
+//! | 55 | `datagram_tests.rs` |
 
+use super::keylog::{Label, LineError, Lines, read_line};
+use super::record::{Content, NoRecord, Records};
 use super::{Extent, Tls};
 use crate::extract::tls::extract;
 use crate::flows::Direction::{self, Request, Response};
@@ -368,4 +376,128 @@ fn note_offsets(told: &[Told]) -> Vec<(Direction, u64)> {
         _ => None,
     });
     notes.collect()
+}
+
+const RANDOM: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+const MASTER: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+const TRAFFIC: &str = "aabbccddeeff00112233445566778899aabbccddeeff00112233445566778899";
+
+/// Rows 34 to 40.
+#[test]
+fn lines_of_key_logs() {
+    for (row, label, secret) in [
+        (34, Label::ClientRandom, MASTER),
+        (35, Label::ClientTraffic, TRAFFIC),
+    ] {
+        let line = format!("{}\t{}  {secret}\r", label.name(), RANDOM.to_uppercase());
+        let entry = read_line(line.as_bytes()).unwrap().unwrap();
+        assert_eq!(entry.label, label, "row {row}");
+        assert_eq!(entry.client_random[..], bytes(RANDOM));
+        assert_eq!(entry.secret.bytes(), bytes(secret));
+    }
+    for line in [
+        "# This is a comment",
+        "",
+        "  \t",
+        &format!("UNKNOWN_LABEL {RANDOM} aabbccdd"),
+    ] {
+        assert_eq!(read_line(line.as_bytes()), Ok(None));
+    }
+    for (row, line, error) in [
+        (
+            38,
+            "CLIENT_RANDOM only_two_fields".to_owned(),
+            LineError::Format,
+        ),
+        (
+            38,
+            format!("CLIENT_RANDOM {RANDOM} {MASTER} more"),
+            LineError::Format,
+        ),
+        (
+            39,
+            format!("CLIENT_RANDOM 0123 {MASTER}"),
+            LineError::ClientRandom,
+        ),
+        (
+            39,
+            format!("CLIENT_RANDOM {}g {MASTER}", &RANDOM[1..]),
+            LineError::ClientRandom,
+        ),
+        (
+            40,
+            format!("CLIENT_RANDOM {RANDOM} 00112233"),
+            LineError::Secret,
+        ),
+        (
+            40,
+            format!("CLIENT_RANDOM {RANDOM} {TRAFFIC}"),
+            LineError::Secret,
+        ),
+        (
+            40,
+            format!("CLIENT_TRAFFIC_SECRET_0 {RANDOM} {TRAFFIC}0"),
+            LineError::Secret,
+        ),
+        (
+            40,
+            format!("CLIENT_TRAFFIC_SECRET_0 {RANDOM} {}x", &TRAFFIC[1..]),
+            LineError::Secret,
+        ),
+    ] {
+        assert_eq!(read_line(line.as_bytes()), Err(error), "row {row}");
+    }
+}
+
+#[test]
+fn a_line_counts_when_its_end_has_come() {
+    let log = format!(
+        "# log\nCLIENT_RANDOM {RANDOM} {MASTER}\nwrong\n{}\n",
+        "x".repeat(5000)
+    );
+    for size in [1, 10, 10_000] {
+        let mut lines = Lines::default();
+        let mut entries = 0;
+        for piece in log.as_bytes().chunks(size) {
+            lines.take(piece, |_| entries += 1);
+        }
+        assert_eq!((entries, lines.refused), (1, 2));
+        lines.take(
+            format!("CLIENT_RANDOM {RANDOM} {MASTER}").as_bytes(),
+            |_| entries += 1,
+        );
+        assert_eq!(entries, 1);
+        lines.take(b"\n", |_| entries += 1);
+        assert_eq!(entries, 2);
+    }
+}
+
+/// Rows 46 to 48.
+#[test]
+fn records_of_a_stream() {
+    let mut records = Records::default();
+    let sent = bytes("160303000568656c6c6f1703030005776f726c64");
+    let mut rest = &sent[..];
+    let mut next = || {
+        records
+            .next(&mut rest)
+            .unwrap()
+            .map(|part| (part.header.content, part.bytes))
+    };
+    assert_eq!(next(), Some((Content::Handshake, &b"hello"[..])));
+    assert_eq!(next(), Some((Content::Data, &b"world"[..])));
+    assert_eq!(next(), None);
+
+    let mut records = Records::default();
+    let first = records
+        .next(&mut &bytes("1603030005686566")[..])
+        .unwrap()
+        .map(|part| part.is_last);
+    assert_eq!(first, Some(false));
+    let rest = bytes("6c6f");
+    let part = records.next(&mut &rest[..]).unwrap().unwrap();
+    assert!(part.is_last && part.bytes == b"lo" && records.is_between());
+
+    let sent = bytes("160401000568656c6c6f");
+    assert_eq!(Records::default().next(&mut &sent[..]), Err(NoRecord));
 }

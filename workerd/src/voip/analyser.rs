@@ -228,7 +228,9 @@ impl Analyser {
             .media(judge, media, sight.decoded, source, bytes)?;
         self.media += 1;
         if let Some(header) = header {
-            self.board.hear(ruling.call, &header, time_ns);
+            self.board.hear(media, &header, time_ns);
+        } else if let Some(report) = rtp::sender_report(payload) {
+            self.board.hear_report(media, report, time_ns);
         }
         Some(ruling)
     }

@@ -22,6 +22,8 @@ use crate::desk::journal::numbers;
 
 /// Most records of another worker that are read at a time.
 const MOST_READ: usize = 256;
+/// The same when a worker begins: more than a log holds.
+const MOST_READ_FIRST: usize = 1 << 24;
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -32,6 +34,7 @@ pub struct Journal {
     progress: Vec<u64>,
     /// Where it was told.
     told_at: Option<u64>,
+    has_learned: bool,
     scratch: Vec<u8>,
     encoded: Vec<u8>,
 }
@@ -44,6 +47,7 @@ impl Journal {
             abreast,
             progress: Vec::new(),
             told_at: None,
+            has_learned: false,
             scratch: Vec::new(),
             encoded: Vec::new(),
         }
@@ -60,10 +64,14 @@ impl Journal {
         });
     }
 
-    /// Learns what other workers told since, up to a bound.
+    /// Learns what other workers told since, up to a bound; the first time all of it: what was told again stands behind progress that was told before.
     pub fn learn(&mut self, peers: &mut [Peer], board: &mut Switchboard) {
+        let most = match std::mem::replace(&mut self.has_learned, true) {
+            true => MOST_READ,
+            false => MOST_READ_FIRST,
+        };
         for (other, peer) in peers.iter_mut().enumerate() {
-            for _ in 0..MOST_READ {
+            for _ in 0..most {
                 match peer.calls.next(&mut self.scratch) {
                     Ok(None) => break,
                     Ok(Some(Record {
@@ -108,8 +116,8 @@ impl Journal {
     fn tell_calls(&mut self, log: &mut LogWriter, board: &mut Switchboard) -> Result<(), Full> {
         let time_ns = board.calls().now_ns();
         let calls = board.calls_mut();
-        while let Some(id) = calls.next_gone() {
-            Snapshot::gone(&id).encode_to(&mut self.encoded);
+        while let Some(gone) = calls.next_gone() {
+            Snapshot::gone(&gone).encode_to(&mut self.encoded);
             log.append(CALL, &[&self.encoded])?;
         }
         while let Some(call) = calls.next_changed() {
@@ -136,7 +144,7 @@ impl Journal {
         match kind {
             CALL => {
                 let told = Snapshot::decode(body).ok();
-                let call = told.and_then(|told| calls.find(&told.id));
+                let call = told.and_then(|told| calls.told_of(&told));
                 let is_last = |call: &_| {
                     let call = calls.get(*call);
                     call.and_then(|call| call.told_at) == Some(position)

@@ -31,6 +31,8 @@ mod row_tests;
 pub mod settings;
 pub mod signal;
 pub mod snapshot;
+pub mod sources;
+pub mod strangers;
 pub mod streams;
 pub mod switchboard;
 #[cfg(test)]
