@@ -19,6 +19,7 @@
 //! | [`sdp`] | one session description | endpoints and codecs within their bounds |
 //! | [`sip_message`] | one SIP message | everything told lies in the message; look-ups agree with the list of headers |
 //! | [`sip_stream`] | SIP messages of a stream, bare or in a WebSocket | chunks make no difference; memory bounded; nothing whole over a gap |
+//! | [`tls`] | TLS connections over streams, QUIC and DTLS | pieces make no difference; nothing is compared once it is settled; memory bounded, and given back |
 //!
 //! The fuzz targets in `fuzz_targets/` are nothing but calls of these, and the test `replay` runs each over all inputs below
 //! `corpus/`: what fuzzing once found stays found, without sanitizers and in a moment. Inputs are the bytes themselves, or
@@ -51,6 +52,7 @@ pub mod rtp;
 pub mod sdp;
 pub mod sip_message;
 pub mod sip_stream;
+pub mod tls;
 
 mod http_session;
 mod input;
@@ -61,13 +63,14 @@ pub use input::Input;
 pub type Check = fn(&[u8]);
 
 /// All checks, under the names of their fuzz targets and corpora.
-pub const CHECKS: [(&str, Check); 18] = [
+pub const CHECKS: [(&str, Check); 21] = [
     ("block", block::check),
     ("calls", calls::check),
     ("capture_file", capture_file::check),
     ("detection", detection::check),
     ("dns_message", dns_message::check),
     ("dns_stream", dns_stream::check),
+    ("dtls", tls::check_dtls),
     ("filter_snapshot", filter_snapshot::check),
     ("filters", filters::check),
     ("fragments", fragments::check),
@@ -75,9 +78,11 @@ pub const CHECKS: [(&str, Check); 18] = [
     ("http1", http1::check),
     ("http2", http2::check),
     ("packet", packet::check),
+    ("quic_initial", tls::check_quic),
     ("reassembly", reassembly::check),
     ("rtp", rtp::check),
     ("sdp", sdp::check),
     ("sip_message", sip_message::check),
     ("sip_stream", sip_stream::check),
+    ("tls_stream", tls::check_stream),
 ];

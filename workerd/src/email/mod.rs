@@ -17,8 +17,11 @@ pub mod mime;
 pub mod open;
 pub mod reading;
 pub mod sasl;
+pub mod sides;
 pub mod smtp;
 
+#[cfg(test)]
+mod harness;
 #[cfg(test)]
 mod row_tests;
 #[cfg(test)]

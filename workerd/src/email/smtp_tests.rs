@@ -5,17 +5,12 @@ use lc_proto::data::{EmailMetadata, PacketMetadata};
 use proptest::prelude::*;
 use prost::Message;
 
+use super::harness::*;
 use super::smtp::Smtp;
-use crate::flows::Direction;
 use crate::matcher::Kind;
 use crate::reassembly::End;
 use crate::session::script::{Script, Told};
 use crate::session::{Content, Course, Exchange};
-
-const C: Direction = Direction::Request;
-const S: Direction = Direction::Response;
-
-type Lines<'a> = &'a [(Direction, &'a str)];
 
 /// Row 34 of the reference's cases.
 const DIALOGUE: Lines<'_> = &[
@@ -37,124 +32,12 @@ const DIALOGUE: Lines<'_> = &[
     (S, "221 2.0.0 Bye\r\n"),
 ];
 
-fn settings() -> Email {
-    Email {
-        body: Some(65_536),
-        ..Email::default()
-    }
-}
-
 fn play(settings: &Email, said: Lines<'_>) -> Vec<Told> {
     play_pieces(settings, said, usize::MAX)
 }
 
 fn play_pieces(settings: &Email, said: Lines<'_>, size: usize) -> Vec<Told> {
-    let mut smtp = Smtp::new(settings);
-    let mut script = Script::new(&mut smtp, 25);
-    for (direction, text) in said {
-        for piece in text.as_bytes().chunks(size) {
-            script.bytes(*direction, piece);
-            if let Some(Told::Course(..)) = script.told.last() {
-                return script.told;
-            }
-        }
-    }
-    script.end(C, End::Finished).end(S, End::Finished);
-    script.told
-}
-
-/// The last of what is told of all packets of each exchange.
-fn blocks(told: &[Told]) -> Vec<EmailMetadata> {
-    let mut blocks = std::collections::BTreeMap::new();
-    for one in told {
-        if let Told::About {
-            exchange,
-            blocks: block,
-            ..
-        } = one
-            && let Some(email) = PacketMetadata::decode(&block[..]).unwrap().email
-        {
-            blocks.insert(*exchange, email);
-        }
-    }
-    blocks.into_values().collect()
-}
-
-fn block(told: &[Told]) -> EmailMetadata {
-    blocks(told).pop().unwrap_or_default()
-}
-
-/// The last value of a detail that is told of all packets.
-fn detail(told: &[Told], key: &str) -> Option<String> {
-    told.iter().rev().find_map(|one| match one {
-        Told::About { details, .. } => {
-            let metadata = PacketMetadata::decode(&details[..]).unwrap();
-            metadata.details.get(key).cloned()
-        }
-        _ => None,
-    })
-}
-
-/// All values of a detail of single packets.
-fn noted(told: &[Told], key: &str) -> String {
-    let value = |one: &Told| match one {
-        Told::Note { details, .. } => PacketMetadata::decode(&details[..])
-            .unwrap()
-            .details
-            .get(key)
-            .cloned(),
-        _ => None,
-    };
-    let values: Vec<_> = told.iter().filter_map(value).collect();
-    values.join(",")
-}
-
-fn compared(told: &[Told]) -> Vec<(u64, Kind, &str)> {
-    let mut all = Vec::new();
-    for one in told {
-        if let Told::Compare(exchange, kind, text) = one {
-            all.push((exchange.0, *kind, &text[..]));
-        }
-    }
-    all
-}
-
-fn contents(told: &[Told]) -> Vec<(u64, Content)> {
-    let one = |one: &Told| match one {
-        Told::Content(exchange, content) => Some((exchange.0, *content)),
-        _ => None,
-    };
-    told.iter().filter_map(one).collect()
-}
-
-/// Whose the bytes of a direction are: exchange and end of each run.
-fn owners(told: &[Told], direction: Direction) -> Vec<(u64, u64)> {
-    let mut runs: Vec<(u64, u64)> = Vec::new();
-    for one in told {
-        if let Told::Belongs(of, Some(exchange), end) = one
-            && *of == direction
-        {
-            match runs.last_mut() {
-                Some(last) if last.0 == exchange.0 => last.1 = *end,
-                _ => runs.push((exchange.0, *end)),
-            }
-        }
-    }
-    runs
-}
-
-fn settled(told: &[Told]) -> Vec<u64> {
-    let one = |one: &Told| match one {
-        Told::Settle(exchange) => Some(exchange.0),
-        _ => None,
-    };
-    told.iter().filter_map(one).collect()
-}
-
-/// Length of what a direction says.
-fn len(said: Lines<'_>, direction: Direction) -> u64 {
-    let of = said.iter().filter(|(of, _)| *of == direction);
-    of.map(|(_, text)| text.len() as u64).sum()
+    play_on(&mut Smtp::new(settings), said, size)
 }
 
 #[test]
@@ -205,12 +88,6 @@ fn a_mail_is_sure_when_its_head_has_come() {
     let subject = place(&|one| matches!(one, Told::Compare(_, Kind::EmailSubject, _)));
     let quit = place(&|one| matches!(one, Told::Belongs(C, _, end) if *end == len(DIALOGUE, C)));
     assert!(subject < settles && settles < quit);
-}
-
-fn content(change: impl FnOnce(&mut EmailContent)) -> Email {
-    let mut settings = settings();
-    change(&mut settings.content);
-    settings
 }
 
 #[test]
@@ -771,19 +648,6 @@ fn what_is_not_smtp_is_given_back() {
     let noise = "nothing\n".repeat(20);
     let told = play(&settings(), &[(C, &noise)]);
     assert!(told.contains(&Told::Course(C, Course::Foreign)));
-}
-
-/// What is told, but for how it is cut up.
-fn gist(told: &[Told]) -> String {
-    let courses = told.iter().filter(|one| matches!(one, Told::Course(..)));
-    let courses: Vec<_> = courses.collect();
-    let notes = ["email.command", "email.reply", "email.reply_to"].map(|key| noted(told, key));
-    let owners = (owners(told, C), owners(told, S));
-    let verdicts = (compared(told), contents(told), settled(told));
-    format!(
-        "{owners:?} {verdicts:?} {courses:?} {notes:?} {:?}",
-        blocks(told)
-    )
 }
 
 const SAYINGS: &[&str] = &[

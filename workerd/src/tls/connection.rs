@@ -6,6 +6,7 @@ use super::handshake::{Message, kind};
 use super::hello::{Carrier, ClientHello, ServerHello};
 use super::version;
 use crate::flows::Direction;
+use crate::matcher::Kinds;
 use crate::session::{At, Content, Course, Exchange, Tell};
 
 /// What has become of a hello.
@@ -122,7 +123,7 @@ impl Connection {
             (kind::CLIENT_HELLO, Some(body)) => {
                 if let Some(hello) = ClientHello::read(body, carrier) {
                     self.client_said(at, &hello);
-                    fields::of_client(&hello, tell.wanted(), |kind, text| {
+                    fields::of_client(&hello, self.wanted(tell), |kind, text| {
                         tell.compare(exchange, kind, text);
                     });
                     tell.note(exchange, offset, describe.client(&hello));
@@ -133,7 +134,7 @@ impl Connection {
                     let asked_ns = self.asked_ns;
                     let is_retry = hello.is_retry() || message.kind == kind::HELLO_RETRY_REQUEST;
                     self.server_said(at, &hello, is_retry);
-                    fields::of_server(&hello, tell.wanted(), |kind, text| {
+                    fields::of_server(&hello, self.wanted(tell), |kind, text| {
                         tell.compare(exchange, kind, text);
                     });
                     let waited_ns = asked_ns.and_then(|asked| at.time_ns.checked_sub(asked));
@@ -177,6 +178,14 @@ impl Connection {
         self.version = Some(version);
         tell.note(exchange, offset, describe.old(is_client, version));
         self.judge(tell);
+    }
+
+    /// What may be compared: nothing once it is settled, such as hellos that come again.
+    fn wanted(&self, tell: &impl Tell) -> Kinds {
+        match self.is_settled {
+            true => Kinds::NONE,
+            false => tell.wanted(),
+        }
     }
 
     fn client_said(&mut self, at: &At, hello: &ClientHello<'_>) {

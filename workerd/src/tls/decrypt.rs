@@ -132,8 +132,8 @@ pub struct Agreement<'a> {
 pub struct Opener(Keys);
 
 enum Keys {
-    Old(Old),
-    New(New),
+    Older(Box<Older>),
+    Newer(Box<Newer>),
 }
 
 impl std::fmt::Debug for Opener {
@@ -157,9 +157,12 @@ impl Opener {
     pub fn new(agreement: &Agreement<'_>, secrets: &Secrets, is_client: bool) -> Option<Self> {
         let (cipher, hash) = suite(agreement.cipher)?;
         let keys = match agreement.version {
-            TLS_1_2 => Keys::Old(Old::new(agreement, secrets, is_client, cipher, hash)?),
+            TLS_1_2 => {
+                let keys = Older::new(agreement, secrets, is_client, cipher, hash)?;
+                Keys::Older(Box::new(keys))
+            }
             TLS_1_3 if cipher.mac().is_none() => {
-                Keys::New(New::new(secrets, is_client, cipher, hash)?)
+                Keys::Newer(Box::new(Newer::new(secrets, is_client, cipher, hash)?))
             }
             _ => return None,
         };
@@ -169,21 +172,21 @@ impl Opener {
     /// Decrypts the next record in place: `bytes` is its content. `None` if it does not open.
     pub fn open(&mut self, header: Header, bytes: &mut [u8]) -> Option<Opened> {
         match &mut self.0 {
-            Keys::Old(keys) => keys.open(header, bytes),
-            Keys::New(keys) => keys.open(header, bytes),
+            Keys::Older(keys) => keys.open(header, bytes),
+            Keys::Newer(keys) => keys.open(header, bytes),
         }
     }
 }
 
 /// Keys of TLS 1.2, and the number of the next record.
-struct Old {
+struct Older {
     cipher: Protection,
     number: u64,
 }
 
 enum Protection {
     Aead {
-        key: LessSafeKey,
+        key: Box<LessSafeKey>,
         /// All of the nonce, or the first four bytes of it.
         iv: Vec<u8>,
     },
@@ -196,7 +199,7 @@ enum Protection {
     },
 }
 
-impl Old {
+impl Older {
     fn new(
         agreement: &Agreement<'_>,
         secrets: &Secrets,
@@ -220,7 +223,7 @@ impl Old {
         });
         let cipher = match cipher.mac() {
             None => Protection::Aead {
-                key: cipher.aead(key)?,
+                key: Box::new(cipher.aead(key)?),
                 iv: iv.to_vec(),
             },
             Some(mac) => Protection::Cbc {
@@ -337,7 +340,7 @@ fn numbered(iv: [u8; 12], number: u64) -> [u8; 12] {
 }
 
 /// Keys of TLS 1.3: those at hand, and what comes then.
-struct New {
+struct Newer {
     cipher: Cipher,
     hash: Hash,
     /// Traffic secrets that are not in use, the next one first; the last one is followed by its updates.
@@ -353,7 +356,7 @@ struct Epoch {
     number: u64,
 }
 
-impl New {
+impl Newer {
     fn new(secrets: &Secrets, is_client: bool, cipher: Cipher, hash: Hash) -> Option<Self> {
         let labels: &[Label] = match is_client {
             true => &[
@@ -423,7 +426,7 @@ impl Epoch {
 
     /// The secret behind a KeyUpdate (RFC 8446 section 7.2).
     fn updated(&self, hash: Hash) -> Option<Vec<u8>> {
-        let mut secret = vec![0; hash.len()];
+        let mut secret = vec![0; hash.bytes()];
         expand_label(&hash.secret(&self.secret), b"traffic upd", &mut secret)?;
         Some(secret)
     }

@@ -1,5 +1,6 @@
 //! Records of real sessions, between rustls and itself, decrypted with the key log that it writes.
 
+use std::io::{Read, Write};
 use std::sync::{Arc, Mutex};
 
 use cbc::cipher::block_padding::NoPadding;
@@ -84,12 +85,10 @@ fn talk(suite: rustls::SupportedCipherSuite, answer: &[u8]) -> Session {
     Session { sent, log }
 }
 
-use std::io::{Read, Write};
-
 fn exchange(client: &mut Connection, server: &mut Connection, sent: &mut [Vec<u8>; 2]) {
     let mut unread = vec![0; 1 << 16];
     while client.wants_write() || server.wants_write() {
-        for n in 0..2 {
+        for (n, sent) in sent.iter_mut().enumerate() {
             let (from, to) = match n {
                 0 => (&mut *client, &mut *server),
                 _ => (&mut *server, &mut *client),
@@ -98,7 +97,7 @@ fn exchange(client: &mut Connection, server: &mut Connection, sent: &mut [Vec<u8
             while from.wants_write() {
                 from.write_tls(&mut bytes).unwrap();
             }
-            sent[n].extend(&bytes);
+            sent.extend(&bytes);
             let mut bytes = &bytes[..];
             while !bytes.is_empty() {
                 to.read_tls(&mut bytes).unwrap();
@@ -162,7 +161,7 @@ fn decrypted(session: &Session) -> [Vec<u8>; 2] {
 
 #[test]
 fn sessions_are_read_with_their_key_log() {
-    let answer: Vec<u8> = (0..50_000_u32).map(|n| (n * n >> 7) as u8).collect();
+    let answer: Vec<u8> = (0..50_000_u32).map(|n| ((n * n) >> 7) as u8).collect();
     let mut read = 0;
     for suite in ALL_CIPHER_SUITES {
         // The certificate is of elliptic curves.

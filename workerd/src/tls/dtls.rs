@@ -16,7 +16,7 @@ const CHANGE_CIPHER_SPEC: u8 = 20;
 const HANDSHAKE: u8 = 22;
 const DATA: u8 = 23;
 /// Messages of a direction that are put together at the same time.
-const MOST_MESSAGES: usize = 4;
+const MOST_MESSAGES: usize = 2;
 
 /// Both directions.
 #[derive(Debug, Default)]

@@ -15,7 +15,7 @@ pub enum Hash {
 impl Hash {
     /// Bytes of a hash.
     #[must_use]
-    pub fn len(self) -> usize {
+    pub fn bytes(self) -> usize {
         match self {
             Self::Sha256 => 32,
             Self::Sha384 => 48,
@@ -53,7 +53,7 @@ impl Hash {
             context.sign()
         };
         let mut link = sign(&[b""]);
-        for piece in out.chunks_mut(self.len()) {
+        for piece in out.chunks_mut(self.bytes()) {
             let block = sign(&[link.as_ref()]);
             piece.copy_from_slice(&block.as_ref()[..piece.len()]);
             link = hmac::sign(&key, link.as_ref());

@@ -130,8 +130,7 @@ impl Analyser {
             time_ns,
         };
         if sight.decoded.transport == Some(Transport::Sctp) {
-            self.streams.packet(sight, token, &mut hearing);
-            return Heard::Done;
+            return self.streams.packet(sight, token, &mut hearing);
         }
         if self.settings.udp_only {
             return Heard::Done;

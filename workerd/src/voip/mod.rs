@@ -4,6 +4,7 @@ pub mod abreast;
 pub mod account;
 pub mod analyser;
 pub mod apart;
+pub mod assembly;
 pub mod call;
 #[cfg(test)]
 mod call_tests;

@@ -51,7 +51,7 @@ impl<T: Tell> Talk<'_, T> {
     pub(super) fn client_line(&mut self, line: &[u8], end: u64) {
         let command = Command::of(line);
         match self.session.phase {
-            Phase::Secrets if self.hears_server() || command.is_none() => {
+            Phase::Secrets if self.session.sides.hears_server() || command.is_none() => {
                 self.response(line);
                 self.claim(self.exchange(), end);
                 return;
@@ -66,14 +66,14 @@ impl<T: Tell> Talk<'_, T> {
         }
         match command {
             Some(command) => self.command(command, end),
-            None if self.session.is_joined && is_mail_field(line) => {
+            None if self.session.sides.is_joined && is_mail_field(line) => {
                 self.begin_text();
                 self.text_line(line, end);
             }
-            None if self.session.is_joined => {
+            None if self.session.sides.is_joined => {
                 if line == b"." {
                     self.ask(Asked::Text { replies: 1 });
-                    self.session.is_joined = false;
+                    self.session.sides.is_joined = false;
                 }
                 self.claim(self.exchange(), end);
             }
@@ -85,7 +85,7 @@ impl<T: Tell> Talk<'_, T> {
     }
 
     fn command(&mut self, command: Command<'_>, end: u64) {
-        self.session.is_joined = false;
+        self.session.sides.is_joined = false;
         let verb = command.verb;
         if verb == Verb::Mail && self.session.deal.stage == Stage::Over {
             self.begin_exchange();
@@ -196,10 +196,10 @@ impl<T: Tell> Talk<'_, T> {
 
     /// The text begins.
     pub(super) fn begin_text(&mut self) {
-        self.session.is_joined = false;
+        self.session.sides.is_joined = false;
         self.begin_mail();
         let mut dots = Dots::default();
-        let lines = &mut self.session.lines[self.session.client as usize];
+        let lines = &mut self.session.sides.lines[self.session.sides.client as usize];
         let (reading, means) = (&mut self.session.deal.reading, &*self.means);
         // A line that has begun; it has no end.
         dots.take(lines.begun(), |bytes| {
@@ -291,10 +291,6 @@ impl<T: Tell> Talk<'_, T> {
             deal.reading = None;
             deal.close_mail();
         }
-    }
-
-    pub(super) fn hears_server(&self) -> bool {
-        self.session.is_heard[self.session.client.reversed() as usize]
     }
 
     pub(super) fn ask(&mut self, asked: Asked) {

@@ -11,12 +11,11 @@ use crate::email::letter::Letter;
 use crate::email::lines::Lines;
 use crate::email::means::{Judged, Means};
 use crate::email::reading::Reading;
+use crate::email::sides::Sides;
 use crate::flows::Direction;
 use crate::reassembly::Event;
 use crate::session::{At, Course, Exchange, Protocol, Tell};
 
-/// Lines that are nothing of SMTP after which a connection is given up that has said nothing else.
-const MOST_FOREIGN: u32 = 16;
 /// First byte of a TLS record that carries a handshake (RFC 8446 section 5.1).
 const HANDSHAKE: u8 = 0x16;
 
@@ -29,21 +28,8 @@ pub struct Smtp {
 /// A connection.
 #[derive(Debug)]
 pub struct Session {
-    /// Of each direction.
-    pub(super) lines: [Lines; 2],
-    /// Whether a direction has said anything.
-    pub(super) is_heard: [bool; 2],
-    pub(super) has_ended: [bool; 2],
-    /// Where commands come from, and whether that is certain.
-    pub(super) client: Direction,
-    pub(super) is_certain: bool,
-    /// Lines without meaning while that is not certain.
-    pub(super) foreign: u32,
-    /// Whether the beginning was missed.
-    pub(super) is_joined: bool,
+    pub(super) sides: Sides,
     pub(super) is_greeted: bool,
-    /// Who has spoken last.
-    pub(super) spoke: Direction,
     pub(super) phase: Phase,
     pub(super) pairing: Pairing,
     pub(super) is_lmtp: bool,
@@ -165,15 +151,8 @@ impl Protocol for Smtp {
 impl Session {
     fn new(exchange: Exchange) -> Self {
         Self {
-            lines: Default::default(),
-            is_heard: [false; 2],
-            has_ended: [false; 2],
-            client: Direction::Request,
-            is_certain: false,
-            foreign: 0,
-            is_joined: false,
+            sides: Sides::default(),
             is_greeted: false,
-            spoke: Direction::Response,
             phase: Phase::Commands,
             pairing: Pairing::default(),
             is_lmtp: false,
@@ -195,12 +174,10 @@ pub(super) struct Talk<'a, T> {
 impl<T: Tell> Talk<'_, T> {
     fn data(&mut self, offset: u64, bytes: &[u8]) -> Course {
         let side = self.direction as usize;
-        let mut lines = std::mem::take(&mut self.session.lines[side]);
-        self.session.is_heard[side] = true;
-        if self.is_client() && self.session.spoke != self.direction {
+        let mut lines = std::mem::take(&mut self.session.sides.lines[side]);
+        if self.session.sides.speak(self.direction) {
             self.session.pairing.turn();
         }
-        self.session.spoke = self.direction;
         let mut rest = bytes;
         let mut course = Course::Follow;
         let place = |rest: &[u8]| offset + (bytes.len() - rest.len()) as u64;
@@ -215,14 +192,13 @@ impl<T: Tell> Talk<'_, T> {
                 course = self.line(line, place(rest));
             }
         }
-        self.session.lines[side] = lines;
+        self.session.sides.lines[side] = lines;
         self.flush();
         course
     }
 
     fn gap(&mut self, offset: u64, len: Option<u64>) -> Course {
-        self.session.lines[self.direction as usize].clear();
-        self.session.is_joined |= offset == 0 && len.is_none();
+        self.session.sides.gap(self.direction, offset, len);
         if self.is_client() {
             self.text_gap(offset, len);
         } else {
@@ -233,15 +209,11 @@ impl<T: Tell> Talk<'_, T> {
     }
 
     fn end(&mut self, offset: u64) -> Course {
-        let side = self.direction as usize;
-        self.session.has_ended[side] = true;
         self.claim(self.exchange(), offset);
         if self.is_client() {
             self.mail_ends(offset);
         }
-        // Only the client says what is compared.
-        let other = self.direction.reversed() as usize;
-        if self.is_client() || self.session.has_ended[other] || !self.session.is_heard[other] {
+        if self.session.sides.end(self.direction) {
             self.close();
         }
         self.flush();
@@ -253,7 +225,7 @@ impl<T: Tell> Talk<'_, T> {
     }
 
     pub(super) fn is_client(&self) -> bool {
-        self.direction == self.session.client
+        self.direction == self.session.sides.client
     }
 
     /// Whether the client begins with TLS where it has asked for it, though the server's consent was not seen.
@@ -265,20 +237,11 @@ impl<T: Tell> Talk<'_, T> {
 
     /// A line; `end` is behind it.
     fn line(&mut self, line: &[u8], end: u64) -> Course {
-        if !self.session.is_certain {
-            let says_client = Command::of(line).is_some();
-            let says_server = Reply::of(line).is_some();
-            if says_client || says_server {
-                self.session.is_certain = true;
-                if says_client != self.is_client() {
-                    self.session.client = self.session.client.reversed();
-                }
-            } else {
-                self.session.foreign += 1;
-                if self.session.foreign == MOST_FOREIGN && !self.session.is_joined {
-                    return Course::Foreign;
-                }
-            }
+        let says_client = Command::of(line).is_some();
+        let says_server = Reply::of(line).is_some();
+        let sides = &mut self.session.sides;
+        if sides.is_foreign(self.direction, says_client, says_server) {
+            return Course::Foreign;
         }
         if self.is_client() {
             self.client_line(line, end);

@@ -57,7 +57,16 @@ impl CallDesk {
             return result;
         }
         match (heard, position) {
-            (Heard::Waits(..), Some(_)) => {}
+            (Heard::Waits(..) | Heard::WaitsForParts, Some(_)) => {}
+            (Heard::WaitsForParts, None) => {
+                let token = self.put_aside(means).unwrap_or(GONE);
+                if token == GONE {
+                    means.commit.add(Counter::HeldDropped, 1);
+                } else {
+                    self.analyser.board.park(token, header.captured_len);
+                }
+                self.analyser.streams.rename_packet(token);
+            }
             (Heard::Waits(connection, direction), None) => {
                 let token = match self.put_aside(means) {
                     Ok(position) => position,

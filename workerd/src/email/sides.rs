@@ -1,0 +1,88 @@
+//! The two sides of a connection: which one is the client shows in what is said.
+
+use super::lines::Lines;
+use crate::flows::Direction;
+
+/// Lines that are nothing of the protocol after which a connection is given up that has said nothing else.
+const MOST_FOREIGN: u32 = 16;
+
+/// Both sides.
+#[derive(Debug)]
+pub struct Sides {
+    /// Of each direction.
+    pub lines: [Lines; 2],
+    /// Where commands come from.
+    pub client: Direction,
+    /// Whether the beginning was missed, so that what is said may have begun earlier.
+    pub is_joined: bool,
+    is_heard: [bool; 2],
+    has_ended: [bool; 2],
+    spoke: Direction,
+    /// Whether it is certain who the client is.
+    is_certain: bool,
+    /// Lines without meaning while that is not certain.
+    foreign: u32,
+}
+
+impl Default for Sides {
+    fn default() -> Self {
+        Self {
+            lines: Default::default(),
+            client: Direction::Request,
+            is_joined: false,
+            is_heard: [false; 2],
+            has_ended: [false; 2],
+            spoke: Direction::Response,
+            is_certain: false,
+            foreign: 0,
+        }
+    }
+}
+
+impl Sides {
+    /// A side speaks. Whether it is the client after the server.
+    pub fn speak(&mut self, direction: Direction) -> bool {
+        self.is_heard[direction as usize] = true;
+        let before = std::mem::replace(&mut self.spoke, direction);
+        direction == self.client && before != direction
+    }
+
+    /// Bytes of a side are missing.
+    pub fn gap(&mut self, direction: Direction, offset: u64, len: Option<u64>) {
+        self.lines[direction as usize].clear();
+        self.is_joined |= offset == 0 && len.is_none();
+    }
+
+    /// A side has ended. Whether nothing more will be said: only the client's words count, but where it is not heard.
+    pub fn end(&mut self, direction: Direction) -> bool {
+        self.has_ended[direction as usize] = true;
+        let other = direction.reversed() as usize;
+        direction == self.client || self.has_ended[other] || !self.is_heard[other]
+    }
+
+    /// What a line looks like tells who the client is. Whether the connection has to be given up as something else.
+    pub fn is_foreign(
+        &mut self,
+        direction: Direction,
+        says_client: bool,
+        says_server: bool,
+    ) -> bool {
+        if self.is_certain {
+            return false;
+        }
+        if says_client == says_server {
+            self.foreign += u32::from(!says_client);
+            return self.foreign == MOST_FOREIGN && !self.is_joined;
+        }
+        self.is_certain = true;
+        if says_client != (direction == self.client) {
+            self.client = self.client.reversed();
+        }
+        false
+    }
+
+    /// Whether the server is captured.
+    pub fn hears_server(&self) -> bool {
+        self.is_heard[self.client.reversed() as usize]
+    }
+}
