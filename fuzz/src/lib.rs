@@ -7,6 +7,7 @@
 //! | [`capture_file`] | pcap and pcapng, compressed or not | ends, packets within bounds |
 //! | [`headers`] | steering and decoding of one packet | within bounds; a worker that there is |
 //! | [`packet`] | a worker's whole way, packet after packet: headers, fields, filters, flows, detection, encoding | what is sent is the packet, readable by any protobuf reader |
+//! | [`mail`]: `smtp`, `imap`, `pop3`, `mime` | sessions of mail, with gaps; mails | pieces make no difference; what is told has come; bounded |
 //! | [`detection`] | detection and description of one flow | ends, without a panic |
 //! | [`fragments`] | IP fragments of a few datagrams | whole with the bytes that came first; every packet comes back; memory within its bounds |
 //! | [`rtp`] | RTP and RTCP, and the statistics of a stream | agree with a simpler model |
@@ -38,6 +39,7 @@ pub mod filter_snapshot;
 pub mod filters;
 pub mod fragments;
 pub mod headers;
+pub mod mail;
 pub mod packet;
 pub mod reassembly;
 pub mod rtp;
@@ -53,7 +55,7 @@ pub use input::Input;
 pub type Check = fn(&[u8]);
 
 /// All checks, under the names of their fuzz targets and corpora.
-pub const CHECKS: [(&str, Check); 14] = [
+pub const CHECKS: [(&str, Check); 18] = [
     ("block", block::check),
     ("calls", calls::check),
     ("capture_file", capture_file::check),
@@ -62,10 +64,14 @@ pub const CHECKS: [(&str, Check); 14] = [
     ("filters", filters::check),
     ("fragments", fragments::check),
     ("headers", headers::check),
+    ("imap", mail::imap),
+    ("mime", mail::mime),
     ("packet", packet::check),
+    ("pop3", mail::pop3),
     ("reassembly", reassembly::check),
     ("rtp", rtp::check),
     ("sdp", sdp::check),
     ("sip_message", sip_message::check),
     ("sip_stream", sip_stream::check),
+    ("smtp", mail::smtp),
 ];
