@@ -93,6 +93,8 @@ impl Tell for Hearing {
         self.told.extend(metadata.dns);
     }
 
+    fn about(&mut self, _: Exchange, _: Note<'_>) {}
+
     fn settle(&mut self, _: Exchange) {}
 }
 

@@ -378,22 +378,21 @@ impl<R: Roster> Sessions<R> {
         let is_foreign = matches!(phase, None | Some(Phase::Foreign));
         let is_resting = matches!(phase, Some(Phase::Rest));
         let is_done = is_foreign || floor.is_done(session);
-        if is_resting || is_done {
-            if let Some(connection) = memory.connection.take_if(|_| is_resting || is_foreign) {
-                let mut reader = Reader {
-                    floor,
-                    judge,
-                    sight: None,
-                    direction,
-                    session,
-                };
-                streams.close(connection, &mut reader);
-                self.at_hand.connection = None;
-                if floor.hand.whose == Whose::Unclaimed {
-                    floor.assign_hand(session, direction, 0..0);
-                }
-                floor.touched.clear();
+        let is_followed_no_more = is_resting || is_foreign;
+        if let Some(connection) = memory.connection.take_if(|_| is_followed_no_more) {
+            let mut reader = Reader {
+                floor,
+                judge,
+                sight: None,
+                direction,
+                session,
+            };
+            streams.close(connection, &mut reader);
+            self.at_hand.connection = None;
+            if floor.hand.whose == Whose::Unclaimed {
+                floor.assign_hand(session, direction, 0..0);
             }
+            floor.touched.clear();
         }
         let fate = floor.hand.fate(&floor.exchanges);
         if is_foreign {
