@@ -378,7 +378,8 @@ impl<R: Roster> Sessions<R> {
         let is_foreign = matches!(phase, None | Some(Phase::Foreign));
         let is_resting = matches!(phase, Some(Phase::Rest));
         let is_done = is_foreign || floor.is_done(session);
-        if let Some(connection) = memory.connection.take_if(|_| is_resting || is_foreign) {
+        let is_followed_no_more = is_resting || is_foreign;
+        if let Some(connection) = memory.connection.take_if(|_| is_followed_no_more) {
             let mut reader = Reader {
                 floor,
                 judge,
