@@ -183,7 +183,8 @@ impl Protocol for Dns {
             exchange,
         } = &mut **side;
         match event {
-            Event::Data { mut bytes, .. } => {
+            Event::Data { mut bytes, offset } => {
+                framer.seek(offset);
                 let may_wait = self.waiting.get() < MOST_WAITING;
                 while let Some(event) = framer.next(&mut bytes, may_wait) {
                     if event == framer::Event::GivenUp {

@@ -463,7 +463,8 @@ impl<R: Roster> Floor<R> {
                         packet.notes.push(exchange, offset, note);
                     }
                 }
-                None => {}
+                // Bytes that were claimed before they came are not in the ledger: the packet at hand has them.
+                None => self.hand.notes.push(exchange, offset, note),
             }
         }
         noted.clear();
