@@ -132,7 +132,8 @@ fn limit(config: &Config, mode: Mode) -> String {
         Mode::Dns => on("(udp or tcp)", &config.dns.ports),
         Mode::Http => on("tcp", &config.http.ports),
         Mode::Tls => on("(tcp or udp)", &config.tls.ports),
-        Mode::Hunt | Mode::Voip | Mode::Email => String::new(),
+        Mode::Email => on("tcp", &config.email.ports),
+        Mode::Hunt | Mode::Voip => String::new(),
     }
 }
 

@@ -121,7 +121,8 @@ impl Dns {
                 if let Some(exchange) = side.take() {
                     let place = Place {
                         exchange,
-                        offset: start,
+                        // Where it ends: what it begins in may have been let go.
+                        offset: start + bytes.len() as u64 + 1,
                         is_stream: true,
                         is_whole,
                     };

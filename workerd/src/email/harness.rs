@@ -48,9 +48,11 @@ pub fn blocks(told: &[Told]) -> Vec<EmailMetadata> {
             blocks: block,
             ..
         } = one
-            && let Some(email) = PacketMetadata::decode(&block[..]).unwrap().email
         {
-            blocks.insert(*exchange, email);
+            match PacketMetadata::decode(&block[..]).unwrap().email {
+                Some(email) => blocks.insert(*exchange, email),
+                None => blocks.remove(exchange),
+            };
         }
     }
     blocks.into_values().collect()

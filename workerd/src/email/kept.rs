@@ -1,9 +1,9 @@
-//! Bytes that are kept of a mail, within what all mails of a worker may take.
+//! Bytes that are kept of lines and mails, within what all of a protocol may take in a worker.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
-/// Room that all mails share.
+/// Room that all share.
 #[derive(Debug, Clone)]
 pub struct Room {
     left: Rc<Cell<usize>>,
@@ -42,7 +42,7 @@ impl Kept {
         let len = bytes.len().min(most.saturating_sub(self.bytes.len()));
         let needed = self.bytes.len() + len;
         if needed > self.bytes.capacity() {
-            let capacity = (needed * 3 / 2).max(1024);
+            let capacity = (needed * 3 / 2).max(256);
             let left = self.room.left.get();
             if capacity - self.taken > left {
                 return false;

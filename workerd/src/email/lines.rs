@@ -4,57 +4,56 @@
 
 use memchr::memchr;
 
-/// Bytes of a line that are kept. RFC 5321 section 4.5.3.1 has commands of 512 bytes, RFC 7162 section 4 lines of 8192.
-pub const MOST_BYTES: usize = 8 * 1024;
+use super::kept::{Kept, Room};
 
-/// Memory of a direction that is given back when a line has ended.
-const SHORT: usize = 256;
+/// Bytes of a line that are kept. RFC 5321 section 4.5.3.1 has commands of 512 bytes, RFC 7162 section 4 commands of 8192; responses of IMAP may be much longer.
+pub const MOST_BYTES: usize = 64 * 1024;
 
 /// Takes the lines of one direction.
 #[derive(Debug, Default)]
 pub struct Lines {
     /// The line that has begun in an earlier piece.
-    begun: Vec<u8>,
+    begun: Option<Kept>,
     /// Whether it was given to the caller.
     is_given: bool,
 }
 
 impl Lines {
-    /// The next line of `input`, which then starts behind it; `None` if its end has not come.
-    pub fn next<'a, 'i: 'a>(&'a mut self, input: &mut &'i [u8]) -> Option<&'a [u8]> {
+    /// The next line of `input`, which then starts behind it; `None` if its end has not come. What has come of it is kept as far as there is `room`.
+    pub fn next<'a, 'i: 'a>(&'a mut self, input: &mut &'i [u8], room: &Room) -> Option<&'a [u8]> {
         if self.is_given {
             self.clear();
         }
         let Some(end) = memchr(b'\n', input) else {
-            self.keep(std::mem::take(input));
+            self.keep(std::mem::take(input), room);
             return None;
         };
         let (line, rest) = input.split_at(end);
         *input = &rest[1..];
-        if self.begun.is_empty() {
+        if self.begun.is_none() {
             return Some(trimmed(&line[..line.len().min(MOST_BYTES)]));
         }
-        self.keep(line);
+        self.keep(line, room);
         self.is_given = true;
-        Some(trimmed(&self.begun))
+        self.begun.as_ref().map(|begun| trimmed(begun.bytes()))
     }
 
     /// What has come of a line that has not ended.
     pub fn begun(&self) -> &[u8] {
-        if self.is_given { &[] } else { &self.begun }
+        match &self.begun {
+            Some(begun) if !self.is_given => begun.bytes(),
+            _ => &[],
+        }
     }
 
     /// Forgets the line that has begun.
     pub fn clear(&mut self) {
-        self.begun.clear();
-        self.begun.shrink_to(SHORT);
-        self.is_given = false;
+        *self = Self::default();
     }
 
-    fn keep(&mut self, bytes: &[u8]) {
-        let room = MOST_BYTES - self.begun.len();
-        self.begun
-            .extend_from_slice(&bytes[..bytes.len().min(room)]);
+    fn keep(&mut self, bytes: &[u8], room: &Room) {
+        let begun = self.begun.get_or_insert_with(|| Kept::new(room));
+        begun.push(bytes, MOST_BYTES);
     }
 }
 
@@ -72,8 +71,9 @@ mod tests {
 
     fn lines(pieces: &[&[u8]]) -> (Vec<Vec<u8>>, Vec<u8>) {
         let (mut lines, mut all) = (Lines::default(), Vec::new());
+        let room = Room::of(1 << 20);
         for mut piece in pieces.iter().copied() {
-            while let Some(line) = lines.next(&mut piece) {
+            while let Some(line) = lines.next(&mut piece, &room) {
                 all.push(line.to_vec());
             }
         }

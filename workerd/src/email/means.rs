@@ -9,7 +9,7 @@ use super::letter::Notes;
 use crate::matcher::Kind;
 use crate::session::{Content, Exchange, Tell};
 
-/// Bytes that the mails of a protocol may keep together, per worker.
+/// Bytes that all mails and lines of a protocol may keep together, per worker.
 const MOST_KEPT: usize = 64 << 20;
 
 /// What a protocol works with.
@@ -19,7 +19,7 @@ pub struct Means {
     pub content: ContentFilter,
     /// Bytes of a body that are looked into.
     pub body: usize,
-    /// For mails.
+    /// For mails and lines.
     pub room: Room,
     /// For what is told.
     pub notes: Notes,

@@ -8,6 +8,7 @@
 pub mod content;
 pub mod dots;
 pub mod heard;
+pub mod imap;
 pub mod kept;
 pub mod letter;
 pub mod lines;
@@ -15,11 +16,14 @@ pub mod mail;
 pub mod means;
 pub mod mime;
 pub mod open;
+pub mod pop3;
 pub mod reading;
 pub mod sasl;
 pub mod sides;
 pub mod smtp;
 
+#[cfg(test)]
+mod fetching_tests;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]

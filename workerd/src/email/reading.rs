@@ -37,6 +37,14 @@ impl Reading {
         }
     }
 
+    /// The body of a mail, without its head.
+    pub fn body(means: &Means) -> Self {
+        let mut reading = Self::in_envelope(means);
+        reading.has_head = true;
+        reading.mail.push(b"\r\n", 0);
+        reading
+    }
+
     /// The next bytes of it.
     pub fn push(&mut self, bytes: &[u8], means: &Means) {
         self.mail.push(bytes, means.body);

@@ -15,6 +15,8 @@ pub struct Sides {
     pub client: Direction,
     /// Whether the beginning was missed, so that what is said may have begun earlier.
     pub is_joined: bool,
+    /// Whether the first reply has come, or was missed.
+    is_greeted: bool,
     is_heard: [bool; 2],
     has_ended: [bool; 2],
     spoke: Direction,
@@ -30,6 +32,7 @@ impl Default for Sides {
             lines: Default::default(),
             client: Direction::Request,
             is_joined: false,
+            is_greeted: false,
             is_heard: [false; 2],
             has_ended: [false; 2],
             spoke: Direction::Response,
@@ -50,7 +53,14 @@ impl Sides {
     /// Bytes of a side are missing.
     pub fn gap(&mut self, direction: Direction, offset: u64, len: Option<u64>) {
         self.lines[direction as usize].clear();
-        self.is_joined |= offset == 0 && len.is_none();
+        let is_joined = offset == 0 && len.is_none();
+        self.is_joined |= is_joined;
+        self.is_greeted |= is_joined;
+    }
+
+    /// The server replies. Whether that is its greeting, which answers nothing.
+    pub fn greets(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_greeted, true)
     }
 
     /// A side has ended. Whether nothing more will be said: only the client's words count, but where it is not heard.

@@ -513,6 +513,8 @@ fn a_connection_is_picked_up_anywhere() {
         assert_eq!(email.body_preview, expected.body_preview, "{from}");
         assert_eq!(email.mail_from.is_empty(), from > 3, "{from}");
     }
+    let replies = noted(&joined(&DIALOGUE[1..]), "email.reply_to");
+    assert_eq!(replies, "EHLO,MAIL,RCPT,DATA,text,QUIT");
     // In the text: with the first field of its head, else with the next mail.
     let email = block(&joined(&DIALOGUE[9..]));
     assert_eq!(

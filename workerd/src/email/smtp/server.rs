@@ -27,8 +27,7 @@ impl<T: Tell> Talk<'_, T> {
             return Course::Follow;
         }
         self.said.heard.put_reply(&reply.code.to_string());
-        let is_first = !std::mem::replace(&mut self.session.is_greeted, true);
-        if is_first && !self.session.sides.is_joined {
+        if self.session.sides.greets() {
             self.session.known.banner = text(reply.text, MOST_BANNER);
             self.session.deal.is_news = true;
             return Course::Follow;

@@ -29,7 +29,6 @@ pub struct Smtp {
 #[derive(Debug)]
 pub struct Session {
     pub(super) sides: Sides,
-    pub(super) is_greeted: bool,
     pub(super) phase: Phase,
     pub(super) pairing: Pairing,
     pub(super) is_lmtp: bool,
@@ -152,7 +151,6 @@ impl Session {
     fn new(exchange: Exchange) -> Self {
         Self {
             sides: Sides::default(),
-            is_greeted: false,
             phase: Phase::Commands,
             pairing: Pairing::default(),
             is_lmtp: false,
@@ -188,7 +186,7 @@ impl<T: Tell> Talk<'_, T> {
             }
             if self.is_client() && self.is_tls(&lines, rest) {
                 course = Course::Becomes(place(rest), self.exchange());
-            } else if let Some(line) = lines.next(&mut rest) {
+            } else if let Some(line) = lines.next(&mut rest, &self.means.room) {
                 course = self.line(line, place(rest));
             }
         }
