@@ -10,7 +10,7 @@
 //! | some | one | `((D1) or (D2)) and (B)`, or `... and (X)` |
 //! | some | none | `(D1) or (D2)` |
 //!
-//! Where calls are followed, B is what [`for_calls`] makes of the operator's, and each D that names ports lets fragments through as well: a large INVITE comes in fragments.
+//! Where calls or sessions are followed, B is what [`for_following`] makes of the operator's, and each D that names ports lets fragments through as well: a large INVITE comes in fragments.
 //!
 //! X excludes a processor's address and port only, `not (host A and tcp port P)`: other traffic of that port stays visible.
 //!
@@ -76,8 +76,8 @@ pub struct Refused {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Expression {
     base: String,
-    /// Whether calls are followed, and if so, whether TCP is left out.
-    calls: Option<bool>,
+    /// Whether calls or sessions are followed, and if so, what limits them; empty: nothing.
+    following: Option<String>,
     exclude: Vec<SocketAddr>,
     pushed: Vec<Pushed>,
 }
@@ -87,15 +87,15 @@ impl Expression {
     pub fn new(base: &str, exclude: &[SocketAddr]) -> Self {
         Self {
             base: base.trim().to_owned(),
-            calls: None,
+            following: None,
             exclude: exclude.to_vec(),
             pushed: Vec::new(),
         }
     }
 
-    /// The same for a node that follows calls: see [`for_calls`].
-    pub fn for_calls(mut self, udp_only: bool) -> Self {
-        self.calls = Some(udp_only);
+    /// The same for a node that follows calls or sessions, as far as `limit` lets it, an expression or nothing: see [`for_following`].
+    pub fn following(mut self, limit: &str) -> Self {
+        self.following = Some(limit.to_owned());
         self
     }
 
@@ -138,7 +138,7 @@ impl Expression {
     /// The text for a link type: empty for everything, `None` if nothing of that link type can match.
     pub fn text(&self, link_type: u16) -> Option<String> {
         let compiles = |filter: &&Pushed| compile_offline(&filter.pattern, link_type).is_ok();
-        let alternative = |filter: &Pushed| match self.calls {
+        let alternative = |filter: &Pushed| match self.following {
             Some(_) => format!("({})", with_hidden(&filter.pattern, &HIDDEN[..FRAGMENTS])),
             None => format!("({})", filter.pattern),
         };
@@ -156,8 +156,8 @@ impl Expression {
             .iter()
             .map(|peer| format!("not (host {} and tcp port {})", peer.ip(), peer.port()))
             .collect();
-        let base = match self.calls {
-            Some(udp_only) => Cow::Owned(for_calls(&self.base, udp_only)),
+        let base = match &self.following {
+            Some(limit) => Cow::Owned(for_following(&self.base, limit)),
             None => Cow::Borrowed(self.base.as_str()),
         };
         let own = match (base.as_ref(), exclude.join(" and ")) {
@@ -187,28 +187,29 @@ impl Expression {
     }
 }
 
-/// The base filter of a node that follows calls, from the operator's `base` and the wish to leave out TCP.
+/// The base filter of a node that follows calls or sessions, from the operator's `base` and what `limit` the modes have.
 ///
 /// Lists of SIP ports and RTP ranges have no part in it: they are hints, never walls. SIP is recognised by content on any port, and media
-/// have the ports that it names, so whatever a list left out here would be lost.
+/// have the ports that it names, so whatever a list left out here would be lost. Other protocols are limited to ports where the operator gives some.
 ///
-/// | `base` | `udp_only` | expression |
+/// | `base` | `limit` | expression |
 /// |---|---|---|
-/// | none | no | empty: everything |
-/// | B, without ports | no | B: what it says holds for fragments and tagged frames as well as BPF can tell |
-/// | B, which names ports | no | `(B) or HIDDEN` |
-/// | none | yes | `not tcp` |
-/// | either | yes | `(...) and not tcp` |
+/// | none | none | empty: everything |
+/// | B, without ports | none | B: what it says holds for fragments and tagged frames as well as BPF can tell |
+/// | B, which names ports | none | `(B) or HIDDEN` |
+/// | none | L, such as `not tcp` | as B |
+/// | either | either | `(...) and (...)` |
 ///
-/// HIDDEN is where BPF does not see the ports that B asks for, and so would lose parts of a datagram or whole calls: later fragments of
-/// IPv4, fragments of IPv6, VLAN tags, PPPoE, MPLS, and the tunnels that workers open, ESP among them. Of those that `base` speaks of
-/// itself, `base` decides alone. `not tcp` hides nothing within them: BPF takes only for TCP what stands right behind the outermost IP header.
-pub fn for_calls(base: &str, udp_only: bool) -> String {
-    let kept = with_hidden(base.trim(), &HIDDEN);
-    match (kept.as_str(), udp_only) {
-        (_, false) => kept,
-        ("", true) => "not tcp".to_owned(),
-        (kept, true) => format!("({kept}) and not tcp"),
+/// HIDDEN is where BPF does not see the ports that are asked for, and so would lose parts of a datagram or whole calls: later fragments of
+/// IPv4, fragments of IPv6, VLAN tags, PPPoE, MPLS, and the tunnels that workers open, ESP among them. Of those that an expression speaks of
+/// itself, it decides alone. `not tcp` hides nothing within them: BPF takes only for TCP what stands right behind the outermost IP header.
+pub fn for_following(base: &str, limit: &str) -> String {
+    let base = with_hidden(base.trim(), &HIDDEN);
+    let limit = with_hidden(limit, &HIDDEN);
+    match (base.as_str(), limit.as_str()) {
+        (_, "") => base,
+        ("", _) => limit,
+        (base, limit) => format!("({base}) and ({limit})"),
     }
 }
 
@@ -480,11 +481,14 @@ mod tests {
 
     #[test]
     fn calls_are_never_behind_a_wall_of_ports() {
-        assert_eq!(for_calls("", false), "");
-        assert_eq!(for_calls("host 192.0.2.1", false), "host 192.0.2.1");
-        assert_eq!(for_calls("", true), "not tcp");
-        assert_eq!(for_calls("net 10/8", true), "(net 10/8) and not tcp");
-        let sip = Expression::new("port 5060", &[]).for_calls(false);
+        assert_eq!(for_following("", ""), "");
+        assert_eq!(for_following("host 192.0.2.1", ""), "host 192.0.2.1");
+        assert_eq!(for_following("", "not tcp"), "not tcp");
+        assert_eq!(
+            for_following("net 10/8", "not tcp"),
+            "(net 10/8) and not tcp"
+        );
+        let sip = Expression::new("port 5060", &[]).following("");
         let text = sip.text(1).unwrap();
         assert!(
             text.starts_with("(port 5060) or (ip[6:2] & 0x1fff != 0) or "),
@@ -549,7 +553,7 @@ mod tests {
         };
         let (generic, calls) = (
             Expression::new("", &[]),
-            Expression::new("", &[]).for_calls(false),
+            Expression::new("", &[]).following(""),
         );
         for (packet, in_generic, in_calls) in [
             (ip(17, 5060, 0), true, true),
@@ -566,7 +570,10 @@ mod tests {
     #[test]
     fn what_the_operator_speaks_of_the_operator_decides() {
         let passes = |base: &str, udp_only: bool, frame: &[u8]| {
-            let expression = Expression::new(base, &[]).for_calls(udp_only);
+            let expression = Expression::new(base, &[]).following(match udp_only {
+                true => "not tcp",
+                false => "",
+            });
             OfflineFilter::new(&expression, [])
                 .unwrap()
                 .matches(1, frame)
@@ -584,14 +591,20 @@ mod tests {
         assert!(passes("", true, &ethernet(IPV4, &ip(132, 5060, 0))));
         assert!(
             Expression::new("port 1) or (port 2", &[])
-                .for_calls(false)
+                .following("")
                 .compile(1)
                 .is_err()
         );
         for link_type in [0, 1, 9, 12, 101, 108, 113, 228, 229, 276] {
             for udp_only in [false, true] {
                 let expression = Expression::new("port 5060", &[([192, 0, 2, 1], 55_555).into()]);
-                expression.for_calls(udp_only).compile(link_type).unwrap();
+                expression
+                    .following(match udp_only {
+                        true => "not tcp",
+                        false => "",
+                    })
+                    .compile(link_type)
+                    .unwrap();
             }
         }
     }

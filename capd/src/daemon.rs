@@ -96,12 +96,44 @@ pub fn open_sources(
     }
 }
 
-/// What the operator asks to capture, in the node's mode.
+/// What the operator asks to capture, in the node's modes.
 fn base_expression(config: &Config) -> Expression {
     let expression = Expression::new(&config.bpf_filter, &[]);
-    match config.mode {
-        Mode::Voip => expression.for_calls(config.voip.udp_only),
-        _ => expression,
+    if config.modes.has(Mode::Hunt) {
+        return expression;
+    }
+    let limits: Vec<String> = config
+        .modes
+        .iter()
+        .map(|mode| limit(config, mode))
+        .collect();
+    expression.following(&match &limits[..] {
+        limits if limits.iter().any(String::is_empty) => String::new(),
+        [only] => only.clone(),
+        limits => format!("({})", limits.join(") or (")),
+    })
+}
+
+/// What the operator has limited a mode to; empty: nothing.
+fn limit(config: &Config, mode: Mode) -> String {
+    let on = |transport: &str, ports: &[u16]| {
+        let ports: Vec<_> = ports.iter().map(|port| format!("port {port}")).collect();
+        match ports.is_empty() {
+            true => String::new(),
+            false => format!("{transport} and ({})", ports.join(" or ")),
+        }
+    };
+    match mode {
+        Mode::Voip if config.voip.udp_only => "not tcp".to_owned(),
+        Mode::Dns if config.dns.udp_only => match on("udp", &config.dns.ports) {
+            limit if limit.is_empty() => "not tcp".to_owned(),
+            limit => limit,
+        },
+        Mode::Dns => on("(udp or tcp)", &config.dns.ports),
+        Mode::Http => on("tcp", &config.http.ports),
+        Mode::Tls => on("(tcp or udp)", &config.tls.ports),
+        Mode::Email => on("tcp", &config.email.ports),
+        Mode::Hunt | Mode::Voip => String::new(),
     }
 }
 
@@ -201,7 +233,7 @@ pub fn run(
         &session,
         &control,
         gap,
-        config.mode == Mode::Voip && config.workers > 1,
+        config.modes.has(Mode::Voip) && config.workers > 1,
     )?;
     let mut held_back = config.waits_for_filters();
     ready::ready(if held_back {

@@ -92,7 +92,7 @@ impl Steering {
             .ok()
             .filter(|_| worker < self.workers as usize);
         if let (Some(media), Some(worker)) = (&mut self.media, known) {
-            media.expect(place(address_number(address), port.into()), worker);
+            media.announce(place(address_number(address), port.into()), worker);
         }
     }
 

@@ -13,6 +13,9 @@ pub const DONE: u16 = 2;
 /// Kind of a record: how far the worker has come.
 pub const PROGRESS: u16 = 3;
 
+/// Kind of a record: a session. Read by a successor alone.
+pub const SESSION: u16 = 4;
+
 /// Field of a call's record: an endpoint; there may be several.
 pub const ENDPOINT: u32 = 5;
 /// Field of an endpoint: its address, 4 or 16 bytes.

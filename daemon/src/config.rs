@@ -8,8 +8,13 @@
 //! the process that needs it. It reads two things besides the values: the host name, as the default of the hunter's
 //! id, and `LIPPYCAT_PRODUCTION`, which forbids every connection without verified TLS.
 
+mod dns;
 mod email;
 mod esp;
+mod http;
+mod keywords;
+mod modes;
+mod tls;
 mod voip;
 
 use std::env;
@@ -23,8 +28,12 @@ use std::time::Duration;
 use shm_layout::layout::{MAX_QUEUES, RING_BYTES};
 
 pub use crate::settings::Mode;
+pub use dns::Dns;
 pub use email::{Email, EmailContent, MailProtocols};
 pub use esp::Esp;
+pub use http::{Http, HttpContent};
+pub use modes::Modes;
+pub use tls::{TlsFlow, TlsMode};
 pub use voip::{
     CallSilence, ExpectedPorts, MessageLimits, PerformanceMode, TcpSilence, TcpStreams, Voip,
 };
@@ -35,8 +44,8 @@ use crate::settings::{EnvironmentError, Origin, Value, Values, by_key};
 /// Everything a daemon needs to know to run its part of a node.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
-    /// What kind of traffic the node looks for.
-    pub mode: Mode,
+    /// What kinds of traffic the node looks for.
+    pub modes: Modes,
     /// Directory with the sockets and state of this run; holds `capd.sock`.
     pub runtime_dir: PathBuf,
     /// Where packets that kill workers are kept.
@@ -68,21 +77,27 @@ pub struct Config {
     pub buffer_packets: usize,
     /// Memory of each worker's flow table.
     pub flow_table_bytes: usize,
-    /// Bytes of each worker's log of calls: a power of two, [`MIN_LOG_BYTES`] in modes that follow none.
+    /// Bytes of each worker's log of calls and sessions: a power of two, [`MIN_LOG_BYTES`] in modes that follow none.
     pub calls_log_bytes: usize,
-    /// Bytes of each worker's log of packets that wait for a verdict on their call; the same.
+    /// Bytes of each worker's log of packets that wait for a verdict on their call or session; the same.
     pub held_log_bytes: usize,
     /// Which ESP is opened.
     pub esp: Esp,
     /// How calls are followed, in voip mode.
     pub voip: Voip,
+    /// How DNS is followed.
+    pub dns: Dns,
+    /// What http mode looks for.
+    pub http: Http,
+    /// What tls mode looks for.
+    pub tls: TlsMode,
     /// Which mail is looked for, in email mode.
     pub email: Email,
     /// Batches that can wait for the processor's acknowledgement.
     pub queue_batches: usize,
     /// Where packets wait while the processor can't take them and memory is short.
     pub disk_buffer: Option<DiskBuffer>,
-    /// What happens to packets while no filter is in force.
+    /// What happens to packets, or calls, while no filter is in force. Modes of sessions have policies of their own: [`Modes::policy`].
     pub no_filter_policy: NoFilterPolicy,
     /// Refuse to start when shared memory cannot be placed on huge pages.
     pub require_hugepages: bool,
@@ -325,9 +340,9 @@ pub enum ConfigError {
         /// What is missing.
         why: &'static str,
     },
-    /// The mode is missing from this version.
-    #[error("the {0} mode is missing from this version of lc-hunt; hunt and voip are there")]
-    MissingMode(&'static str),
+    /// Modes that are none, or don't go together.
+    #[error("hunter.modes: {0}")]
+    Modes(String),
     /// Two settings that exclude each other.
     #[error("{one} and {other} exclude each other: give only one of them")]
     Exclusive {
@@ -368,6 +383,36 @@ pub enum ConfigError {
         least: Duration,
         /// Longest.
         most: Duration,
+    },
+    /// An item of a list of statuses that is none.
+    #[error(
+        "{setting}: {item:?} is no status: give codes such as 404, classes such as 4xx, or ranges such as 400-499, between 100 and 599"
+    )]
+    Status {
+        /// Flag or key.
+        setting: String,
+        /// The item.
+        item: String,
+    },
+    /// A file of keywords can't be used.
+    #[error("{setting}: the keywords in {path} can't be read: {cause}")]
+    Keywords {
+        /// Flag or key.
+        setting: String,
+        /// The file.
+        path: String,
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// A name that is no domain.
+    #[error(
+        "{setting}: {item:?} is no domain; give names such as cdn.example.com: what is below them is meant too"
+    )]
+    Domain {
+        /// Flag or key.
+        setting: String,
+        /// What was given.
+        item: String,
     },
     /// TLS without anything to check the processor's certificate with.
     #[error(
@@ -464,10 +509,7 @@ impl Config {
     /// Of two settings that exclude each other, one that was given with more weight (flag before environment before
     /// file) wins; two of the same weight are an error.
     pub fn from_values(values: &Values) -> Result<Self, ConfigError> {
-        let mode = mode(values);
-        if !matches!(mode, Mode::Hunt | Mode::Voip) {
-            return Err(ConfigError::MissingMode(mode.name()));
-        }
+        let modes = Modes::of(values)?;
         refuse_missing(values)?;
         let (processors, embedded_sink) = destination(values)?;
         let transport = if embedded_sink.is_some() {
@@ -476,7 +518,13 @@ impl Config {
             transport(values)?
         };
         let config = Config {
-            mode,
+            no_filter_policy: modes.policy(match modes.has(Mode::Voip) {
+                true => Mode::Voip,
+                false => modes.iter().next().unwrap_or(Mode::Hunt),
+            }),
+            calls_log_bytes: log_bytes(values, &modes, "hunter.voip.calls_mb"),
+            held_log_bytes: log_bytes(values, &modes, "hunter.voip.held_mb"),
+            modes,
             runtime_dir: text(values, "hunter.runtime_dir")
                 .map_or_else(default_runtime_dir, PathBuf::from),
             quarantine_dir: text(values, "hunter.quarantine_dir")
@@ -499,17 +547,14 @@ impl Config {
             batch_timeout: milliseconds(values, "hunter.batch_timeout_ms", 100),
             buffer_packets: integer(values, "hunter.buffer_size").unwrap_or(10_000),
             flow_table_bytes: integer(values, "hunter.flow_table_mb").unwrap_or(128) << 20,
-            calls_log_bytes: log_bytes(values, "hunter.voip.calls_mb"),
-            held_log_bytes: log_bytes(values, "hunter.voip.held_mb"),
             esp: Esp::of(values),
             voip: Voip::of(values)?,
-            email: Email::of(values),
+            dns: Dns::of(values)?,
+            http: Http::of(values)?,
+            tls: TlsMode::of(values),
+            email: Email::of(values)?,
             queue_batches: nonzero(values, "hunter.batch_queue_size", 1000),
             disk_buffer: disk_buffer(values)?,
-            no_filter_policy: match choice(values, "hunter.no_filter_policy") {
-                Some("allow") => NoFilterPolicy::Allow,
-                _ => NoFilterPolicy::Deny,
-            },
             require_hugepages: switch(values, "hunter.require_hugepages"),
             log_level: match choice(values, "hunter.log_level") {
                 Some("debug") => LogLevel::Debug,
@@ -579,6 +624,12 @@ impl Config {
                 None => unset(values, &[key]),
             }
         }
+        for (key, keywords) in [
+            ("hunter.http.keywords", &self.http.content.keywords),
+            ("hunter.email.keywords", &self.email.content.keywords),
+        ] {
+            keywords::pin(values, key, keywords);
+        }
         match self.source {
             Source::Live(_) => unset(values, &["hunter.read_files", "hunter.replay_rate"]),
             Source::Files(_) => unset(values, &["hunter.interfaces"]),
@@ -637,16 +688,6 @@ impl Config {
     pub fn waits_for_filters(&self) -> bool {
         matches!(self.source, Source::Files(_))
     }
-}
-
-/// The mode, from the sub-command or the file.
-fn mode(values: &Values) -> Mode {
-    let name = choice(values, "hunter.mode").unwrap_or("hunt");
-    Mode::ALL
-        .iter()
-        .copied()
-        .find(|mode| mode.name() == name)
-        .unwrap_or(Mode::Hunt)
 }
 
 fn disk_buffer(values: &Values) -> Result<Option<DiskBuffer>, ConfigError> {
@@ -1055,11 +1096,21 @@ fn ring_bytes(count: usize, item_bytes: usize, rings: usize) -> usize {
         .unwrap_or(1 << (usize::BITS - 1))
 }
 
-/// The size of a log that only calls need.
-fn log_bytes(values: &Values, key: &str) -> usize {
-    match mode(values) {
-        Mode::Voip => (integer(values, key).unwrap_or(64) << 20).next_power_of_two(),
-        _ => MIN_LOG_BYTES,
+/// The size of a log that only calls and sessions need.
+fn log_bytes(values: &Values, modes: &Modes, key: &str) -> usize {
+    match modes.has(Mode::Hunt) {
+        false => (integer(values, key).unwrap_or(64) << 20).next_power_of_two(),
+        true => MIN_LOG_BYTES,
+    }
+}
+
+impl NoFilterPolicy {
+    fn named(name: &str) -> Option<Self> {
+        match name {
+            "allow" => Some(Self::Allow),
+            "deny" => Some(Self::Deny),
+            _ => None,
+        }
     }
 }
 

@@ -179,6 +179,9 @@ const ALL: &[Mode] = &[
     Mode::Email,
 ];
 
+/// Modes that follow calls or sessions.
+const FOLLOWING: &[Mode] = &[Mode::Voip, Mode::Dns, Mode::Http, Mode::Tls, Mode::Email];
+
 const PATTERNS_CHOOSE: &str =
     "each kind of pattern has the structure that suits it, as large as it has to be";
 const NO_GOROUTINES: &str = "there are no goroutines here";
@@ -216,8 +219,8 @@ pub static SETTINGS: &[Setting] = &[
     row("hunter.tls.skip_verify", Kind::Switch, "Accept any certificate from the processor (open to interception)").long("tls-skip-verify").default("false"),
     row("hunter.insecure", Kind::Switch, "Connect in clear text, without TLS").long("insecure").alias(&["insecure"]).default("false"),
     // How they get there.
-    row("hunter.no_filter_policy", Kind::Choice(&["allow", "deny"]), "What to do with packets while no filter is in force")
-        .long("no-filter-policy").default("deny").on(&[Mode::Hunt, Mode::Voip]),
+    row("hunter.no_filter_policy", Kind::Choice(&["allow", "deny"]), "What to do with packets while no filter is in force; without this setting, dns, http, tls and email modes let all through that they recognise")
+        .long("no-filter-policy").default("deny"),
     row("hunter.workers", integer(1, 64), "Worker processes; default: one less than there are cores, at least 1").long("workers"),
     row("hunter.buffer_size", integer(1, 1 << 25), "Packets that can wait for the workers, reckoned with 2048 bytes each").flag("buffer-size", 'b').default("10000"),
     row("hunter.flow_table_mb", integer(1, 1 << 16), "Memory of each worker for what it knows of flows, in MiB; 128 hold more than a million").long("flow-table-mb").default("128"),
@@ -245,6 +248,7 @@ pub static SETTINGS: &[Setting] = &[
     row("hunter.users.worker", Kind::Text, "User of the workers, if it is not that of lc-capd: a name or a number; as child of lc-hunt every daemon has the same user"),
     row("hunter.users.forwarder", Kind::Text, "User of the forwarder, if it is not that of lc-capd"),
     row("hunter.mode", Kind::Choice(&["hunt", "voip", "dns", "http", "tls", "email"]), "What kind of traffic to look for; on the command line the sub-command").default("hunt"),
+    row("hunter.modes", Kind::List, "Several kinds of traffic to look for on one node: of voip, dns, http, tls and email, separated by commas; settings of their own come from the file or the environment").long("modes").on(&[Mode::Hunt]),
     // ESP.
     row("esp_null", Kind::Switch, "Take ESP for unencrypted where its content allows that, and look into it").long("esp-null").default("false"),
     row("esp_heuristic", Kind::Switch, "Find out by content which ESP is not encrypted, and look into it").long("esp-heuristic").default("false"),
@@ -260,8 +264,8 @@ pub static SETTINGS: &[Setting] = &[
     row("hunter.voip.rtp_port_ranges", Kind::PortRanges, "Ports that media are expected on, as a hint: media of calls are known by the addresses that SIP names. Media without SIP are believed on these ports from the first packet on, elsewhere when several fit together")
         .flag("rtp-port-range", 'R').default("").on(&[Mode::Voip]),
     row("hunter.voip.udp_only", Kind::Switch, "Leave out TCP, and so SIP over TCP").flag("udp-only", 'U').default("false").on(&[Mode::Voip]).hidden(),
-    row("hunter.voip.calls_mb", integer(1, 1024), "Memory of each worker for calls, and as much again that its successor and the other workers read, in MiB, rounded up to a power of two").long("calls-mb").default("64").on(&[Mode::Voip]),
-    row("hunter.voip.held_mb", integer(1, 1024), "Memory of each worker for packets that wait for a verdict on their call, in MiB, rounded up to a power of two").long("held-mb").default("64").on(&[Mode::Voip]),
+    row("hunter.voip.calls_mb", integer(1, 1024), "Memory of each worker for calls, and as much again for what its successor and the other workers read of calls and sessions, in MiB, rounded up to a power of two").long("calls-mb").default("64").on(FOLLOWING),
+    row("hunter.voip.held_mb", integer(1, 1024), "Memory of each worker for packets that wait for a verdict on their call or session, in MiB, rounded up to a power of two").long("held-mb").default("64").on(FOLLOWING),
     row("hunter.voip.transaction_timeout", Kind::Duration, "How long SIP outside of calls, such as REGISTER, is remembered when nothing more is heard of it; 1s to a week, as for the times that follow").default("32s").on(&[Mode::Voip]),
     row("hunter.voip.setup_timeout", Kind::Duration, "How long a call is remembered that is silent and was not answered").default("5m").on(&[Mode::Voip]),
     row("hunter.voip.established_timeout", Kind::Duration, "How long a call is remembered that is silent, media included, and was not ended").default("2h").on(&[Mode::Voip]),
@@ -287,21 +291,28 @@ pub static SETTINGS: &[Setting] = &[
     row("voip.security.max_message_size", integer(0, 1 << 30), "Largest SIP message in bytes; larger ones are malformed; 0: 2097152").default("2097152"),
     // dns
     row("hunter.dns.ports", Kind::Ports, "DNS ports").long("dns-port").default("53").on(&[Mode::Dns]),
+    row("hunter.dns.match_targets", Kind::Switch, "Compare filters for DNS names also with the names that NS, PTR, MX, SRV, SVCB, HTTPS and DNAME records lead to").long("match-targets").default("false").on(&[Mode::Dns]),
     row("hunter.dns.udp_only", Kind::Switch, "Leave out DNS over TCP").long("udp-only").default("false").on(&[Mode::Dns]),
-    row("dns.detect_tunneling", Kind::Switch, "Look for tunnels in DNS").long("detect-tunneling").default("true").on(&[Mode::Dns]),
+    row("dns.detect_tunneling", Kind::Switch, "Tell of each DNS message how much the queries for its domain look like a tunnel").long("detect-tunneling").default("true").on(&[Mode::Dns]),
+    row("dns.tunneling_allow_known", Kind::Switch, "Take names of well-known services that look like tunnels for none: content delivery, block lists, reputation, reverse look-ups").long("tunneling-allow-known").default("true").on(&[Mode::Dns]),
+    row("dns.tunneling_allow", Kind::List, "Take names at and below these domains for no tunnels").long("tunneling-allow").on(&[Mode::Dns]),
     // http
-    row("hunter.http.ports", Kind::Ports, "HTTP ports").long("http-port").default("80,8080,8000,3000,8888").on(&[Mode::Http]),
-    row("hunter.http.host", Kind::List, "Host globs").long("host").default("").on(&[Mode::Http]),
-    row("hunter.http.path", Kind::List, "Path globs").long("path").default("").on(&[Mode::Http]),
-    row("hunter.http.method", Kind::List, "Methods").long("method").default("").on(&[Mode::Http]),
-    row("hunter.http.status", Kind::List, "Status codes: 404, 4xx, 400-499").long("status").default("").on(&[Mode::Http]),
-    row("hunter.http.keywords", Kind::List, "Words to look for").long("keywords").default("").on(&[Mode::Http]),
-    row("hunter.http.capture_body", Kind::Switch, "Capture bodies too").long("capture-body").default("false").on(&[Mode::Http]),
-    row("hunter.http.max_body_size", integer(0, 1 << 30), "Most bytes of a body").long("max-body-size").default("65536").on(&[Mode::Http]),
+    row("hunter.http.ports", Kind::Ports, "Ports that the capture is limited to, if they are given; HTTP is recognised on any port by its content").long("http-port").default("80,8080,8000,3000,8888").on(&[Mode::Http]),
+    row("hunter.http.host", Kind::List, "Hosts of requests, with or without their port, as globs, such as *.example.com; exchanges that have none of them are left out. So it is with the lists that follow: something of each has to fit").long("host").default("").on(&[Mode::Http]),
+    row("hunter.http.path", Kind::List, "Paths of requests, without the query, as globs").long("path").default("").on(&[Mode::Http]),
+    row("hunter.http.method", Kind::List, "Methods of requests").long("method").default("").on(&[Mode::Http]),
+    row("hunter.http.status", Kind::List, "Statuses of responses: 404, 4xx, 400-499").long("status").default("").on(&[Mode::Http]),
+    row("hunter.http.keywords", Kind::List, "Texts in paths, queries, fields of requests and responses, and in bodies with --capture-body, in any case; @FILE stands for the lines of a file").long("keywords").default("").on(&[Mode::Http]),
+    row("hunter.http.user_agent", Kind::List, "User-Agent of requests, as globs").long("user-agent").default("").on(&[Mode::Http]),
+    row("hunter.http.content_type", Kind::List, "Content-Type of requests or responses, as globs").long("content-type").default("").on(&[Mode::Http]),
+    row("hunter.http.capture_body", Kind::Switch, "Search bodies for keywords too, those included that are compressed with gzip, deflate or br").long("capture-body").default("false").on(&[Mode::Http]),
+    row("hunter.http.max_body_size", integer(0, 1 << 30), "Most bytes of a body that are searched, before and after it was decompressed").long("max-body-size").default("65536").on(&[Mode::Http]),
     row("hunter.http.tls_keylog", Kind::Path, "TLS key log file").long("tls-keylog").on(&[Mode::Http]),
     row("hunter.http.tls_keylog_pipe", Kind::Path, "TLS key log as a named pipe").long("tls-keylog-pipe").on(&[Mode::Http]),
     // tls
-    row("hunter.tls.ports", Kind::Ports, "TLS ports").long("tls-port").default("443").on(&[Mode::Tls]),
+    row("hunter.tls.ports", Kind::Ports, "Ports that the capture is limited to, if they are given; else TLS, DTLS and QUIC are recognised on any port").long("tls-port").default("443").on(&[Mode::Tls]),
+    row("hunter.tls.flow", Kind::Choice(&["full", "handshake"]), "How much is forwarded of a connection that is wanted: all of it, or what comes before its data. The handshake of TLS 1.3 is taken to end with the client's first encrypted record behind the ServerHello")
+        .long("tls-flow").default("full").on(&[Mode::Tls]),
     // email
     row("hunter.email.protocol", Kind::Choice(&["smtp", "imap", "pop3", "all"]), "Which protocols are followed").long("protocol").default("all").on(&[Mode::Email]),
     row("hunter.email.smtp_ports", Kind::Ports, "Ports of SMTP. Given ports of a protocol that is followed limit the capture to the ports of all that are; else mail is found on any port").long("smtp-port").default("25,587,465").on(&[Mode::Email]),
@@ -313,7 +324,7 @@ pub static SETTINGS: &[Setting] = &[
     row("hunter.email.subject", Kind::List, "Globs for subjects").long("subject").default("").on(&[Mode::Email]),
     row("hunter.email.mailbox", Kind::List, "Globs for mailboxes, which IMAP alone has").long("mailbox").default("").on(&[Mode::Email]),
     row("hunter.email.command", Kind::List, "Globs for commands, such as RCPT, UID FETCH, RETR").long("command").default("").on(&[Mode::Email]),
-    row("hunter.email.keywords", Kind::List, "Texts to look for in subjects and bodies, in any case").long("keywords").default("").on(&[Mode::Email]),
+    row("hunter.email.keywords", Kind::List, "Texts to look for in subjects and bodies, in any case; @FILE stands for the lines of a file").long("keywords").default("").on(&[Mode::Email]),
     row("hunter.email.capture_body", Kind::Switch, "Look into bodies: tell how they begin, and search them for keywords").long("capture-body").default("true").on(&[Mode::Email]),
     row("hunter.email.max_body_size", integer(0, 1 << 20), "Most bytes of a body that are looked into; 0: 65536").long("max-body-size").default("65536").on(&[Mode::Email]),
 ];

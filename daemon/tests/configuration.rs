@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lc_daemon::config::{
-    Address, CallSilence, CaptureBackend, Config, ConfigError, Esp, ExpectedPorts, Identity, Live,
-    LogLevel, MessageLimits, NoFilterPolicy, PerformanceMode, ReplayRate, Source, TcpSilence,
+    Address, CallSilence, CaptureBackend, Config, ConfigError, Dns, Esp, ExpectedPorts, Identity,
+    Live, LogLevel, MessageLimits, NoFilterPolicy, PerformanceMode, ReplayRate, Source, TcpSilence,
     TcpStreams, Tls, Transport, Trust, Voip,
 };
 use lc_daemon::config_file::search_paths;
@@ -47,7 +47,7 @@ fn with_flags(file: &str, flags: &[(&str, &str)]) -> Result<Config, ConfigError>
 #[test]
 fn defaults_are_those_of_the_reference() {
     let config = toml(MINIMAL).unwrap();
-    assert_eq!(config.mode, Mode::Hunt);
+    assert!(config.modes.has(Mode::Hunt));
     assert_eq!(
         config.processors,
         [Address {
@@ -164,7 +164,7 @@ hunter:
 #[test]
 fn voip_has_settings_of_its_own() {
     let config = toml(&format!("{MINIMAL}hunter.mode = \"voip\"\n")).unwrap();
-    assert_eq!(config.mode, Mode::Voip);
+    assert!(config.modes.has(Mode::Voip));
     assert_eq!(config.no_filter_policy, NoFilterPolicy::Deny);
     let default = config.voip;
     assert_eq!(default.silence, CallSilence::default());
@@ -228,6 +228,49 @@ voip:
         },
     };
     assert_eq!(config.voip, expected);
+}
+
+#[test]
+fn dns_has_settings_of_its_own() {
+    assert_eq!(toml(MINIMAL).unwrap().dns, Dns::default());
+    let config = yaml(
+        r#"
+hunter:
+  processor_addr: p:1
+  insecure: true
+  dns:
+    ports: "53, 5353"
+    udp_only: true
+    match_targets: true
+dns:
+  detect_tunneling: false
+  tunneling_allow_known: false
+  tunneling_allow: [cdn.example.com., internal]
+"#,
+    )
+    .unwrap();
+    let expected = Dns {
+        ports: vec![53, 5353],
+        udp_only: true,
+        detect_tunneling: false,
+        allow_known_services: false,
+        allowed_domains: vec!["cdn.example.com".to_owned(), "internal".to_owned()],
+        match_targets: true,
+    };
+    assert_eq!(config.dns, expected);
+    // The built-in ports are no limit, given ports are one.
+    let ports = |text| {
+        with_flags(MINIMAL, &[("hunter.dns.ports", text)])
+            .unwrap()
+            .dns
+            .ports
+    };
+    assert_eq!((ports("53"), ports("")), (vec![53], vec![]));
+    for item in ["*.example.com", "a b", ".", "a..b"] {
+        let text = format!("{MINIMAL}dns.tunneling_allow = [\"{item}\"]\n");
+        let error = toml(&text).unwrap_err().to_string();
+        assert!(error.contains("--tunneling-allow"), "{error}");
+    }
 }
 
 #[test]
@@ -430,6 +473,16 @@ fn wrong_files_are_refused_with_file_line_and_key() {
             "hunter.voip.sip_ports = \"5060,0\"\n",
             false,
             "\"0\" is not a port from 1 to 65535",
+        ),
+        (
+            "hunter.dns.ports = \"0\"\n",
+            false,
+            "\"0\" is not a port from 1 to 65535",
+        ),
+        (
+            "hunter.dns.ports = \"53,65536\"\n",
+            false,
+            "\"65536\" is not a port from 1 to 65535",
         ),
         (
             "hunter.voip.rtp_port_ranges = \"20000-10000\"\n",

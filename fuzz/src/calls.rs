@@ -7,14 +7,18 @@ use std::os::fd::{AsFd, OwnedFd};
 use lc_daemon::config::{NoFilterPolicy, Voip};
 use lc_proto::data::PacketBatch;
 use lc_proto::management::FilterType;
+use lc_workerd::desk::Desk;
+use lc_workerd::desk::hand::SharedEsp;
+use lc_workerd::desk::load::Load;
+use lc_workerd::desk::means::Means;
 use lc_workerd::interfaces::InterfaceNames;
 use lc_workerd::matcher::FilterSet;
+use lc_workerd::matcher::Judge;
 use lc_workerd::voip::analyser::Analyser;
-use lc_workerd::voip::desk::{Desk, Means};
-use lc_workerd::voip::load::Load;
+use lc_workerd::voip::desk::CallDesk;
 use lc_workerd::voip::settings::Settings;
 use lc_workerd::voip::streams::SipStreams;
-use lc_workerd::voip::switchboard::{Elsewhere, Judge, Switchboard};
+use lc_workerd::voip::switchboard::{Elsewhere, Switchboard};
 use prost::Message;
 use shm_layout::counters::WorkerCounter as Counter;
 use shm_layout::filters::{Filter, Snapshot};
@@ -488,7 +492,9 @@ impl<'m> Station<'m> {
         let apart = self.commit.get(Counter::ToldApart);
         let received = self.commit.get(Counter::Received);
         assert_eq!(received, ends - apart + self.waiting());
-        assert!(self.desk.calls().bytes() <= CALLS_LIMIT + LARGEST_CALL);
+        assert!(
+            self.desk.calls().expect("calls are followed").bytes() <= CALLS_LIMIT + LARGEST_CALL
+        );
     }
 }
 
@@ -502,7 +508,9 @@ fn desk(elsewhere: Elsewhere) -> Desk {
     let board = Switchboard::new(CALLS_LIMIT, elsewhere);
     let streams = SipStreams::new(settings).expect("a little memory");
     let analyser = Analyser::new(FLOW_TABLE, streams, board).expect("a little memory");
-    Desk::new(analyser, 0, false)
+    let esp = SharedEsp::default();
+    let calls = CallDesk::new(analyser, 0, false, SharedEsp::clone(&esp));
+    Desk::new(Some(calls), None, esp)
 }
 
 /// UDP over IPv4 between two of sixteen ends.

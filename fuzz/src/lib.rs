@@ -9,6 +9,8 @@
 //! | [`packet`] | a worker's whole way, packet after packet: headers, fields, filters, flows, detection, encoding | what is sent is the packet, readable by any protobuf reader |
 //! | [`mail`]: `smtp`, `imap`, `pop3`, `mime` | sessions of mail, with gaps; mails | pieces make no difference; what is told has come; bounded |
 //! | [`detection`] | detection and description of one flow | ends, without a panic |
+//! | [`dns_message`] | one DNS message | told of as text, within the bounds of its size |
+//! | [`dns_stream`] | DNS messages of a stream | chunks make no difference; memory bounded |
 //! | [`fragments`] | IP fragments of a few datagrams | whole with the bytes that came first; every packet comes back; memory within its bounds |
 //! | [`rtp`] | RTP and RTCP, and the statistics of a stream | agree with a simpler model |
 //! | [`reassembly`] | segments of TCP connections | each byte once, offsets without holes, memory within its bounds |
@@ -17,6 +19,7 @@
 //! | [`sdp`] | one session description | endpoints and codecs within their bounds |
 //! | [`sip_message`] | one SIP message | everything told lies in the message; look-ups agree with the list of headers |
 //! | [`sip_stream`] | SIP messages of a stream, bare or in a WebSocket | chunks make no difference; memory bounded; nothing whole over a gap |
+//! | [`tls`] | TLS connections over streams, QUIC and DTLS | pieces make no difference; nothing is compared once it is settled; memory bounded, and given back |
 //!
 //! The fuzz targets in `fuzz_targets/` are nothing but calls of these, and the test `replay` runs each over all inputs below
 //! `corpus/`: what fuzzing once found stays found, without sanitizers and in a moment. Inputs are the bytes themselves, or
@@ -35,6 +38,8 @@ pub mod block;
 pub mod calls;
 pub mod capture_file;
 pub mod detection;
+pub mod dns_message;
+pub mod dns_stream;
 pub mod filter_snapshot;
 pub mod filters;
 pub mod fragments;
@@ -46,6 +51,7 @@ pub mod rtp;
 pub mod sdp;
 pub mod sip_message;
 pub mod sip_stream;
+pub mod tls;
 
 mod input;
 
@@ -55,11 +61,14 @@ pub use input::Input;
 pub type Check = fn(&[u8]);
 
 /// All checks, under the names of their fuzz targets and corpora.
-pub const CHECKS: [(&str, Check); 18] = [
+pub const CHECKS: [(&str, Check); 23] = [
     ("block", block::check),
     ("calls", calls::check),
     ("capture_file", capture_file::check),
     ("detection", detection::check),
+    ("dns_message", dns_message::check),
+    ("dns_stream", dns_stream::check),
+    ("dtls", tls::check_dtls),
     ("filter_snapshot", filter_snapshot::check),
     ("filters", filters::check),
     ("fragments", fragments::check),
@@ -68,10 +77,12 @@ pub const CHECKS: [(&str, Check); 18] = [
     ("mime", mail::mime),
     ("packet", packet::check),
     ("pop3", mail::pop3),
+    ("quic_initial", tls::check_quic),
     ("reassembly", reassembly::check),
     ("rtp", rtp::check),
     ("sdp", sdp::check),
     ("sip_message", sip_message::check),
     ("sip_stream", sip_stream::check),
     ("smtp", mail::smtp),
+    ("tls_stream", tls::check_stream),
 ];

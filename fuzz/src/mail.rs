@@ -15,17 +15,17 @@ use crate::Input;
 
 /// Sessions of SMTP, as `session` describes them.
 pub fn smtp(bytes: &[u8]) {
-    sessions(|settings| Smtp::new(settings), bytes);
+    sessions(Smtp::new, bytes);
 }
 
 /// Sessions of IMAP.
 pub fn imap(bytes: &[u8]) {
-    sessions(|settings| Imap::new(settings), bytes);
+    sessions(Imap::new, bytes);
 }
 
 /// Sessions of POP3.
 pub fn pop3(bytes: &[u8]) {
-    sessions(|settings| Pop3::new(settings), bytes);
+    sessions(Pop3::new, bytes);
 }
 
 /// `bytes`: a mail. What is told of it is bounded by what it has.
@@ -45,7 +45,13 @@ pub fn mime(bytes: &[u8]) {
 fn sessions<P: Protocol>(new: impl Fn(&Email) -> P, bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let (flags, size) = (input.u8(), usize::from(input.u8()).max(1));
-    let words = |is_given: u8, word: &str| if is_given == 0 { vec![] } else { vec![word.to_owned()] };
+    let words = |is_given: u8, word: &str| {
+        if is_given == 0 {
+            vec![]
+        } else {
+            vec![word.to_owned()]
+        }
+    };
     let settings = Email {
         body: Some(200),
         content: EmailContent {
@@ -65,22 +71,35 @@ fn play(protocol: &mut impl Protocol, is_joined: bool, mut input: Input<'_>, siz
     if is_joined {
         for direction in [Direction::Request, Direction::Response] {
             told.direction = direction;
-            let gap = Event::Gap { offset: 0, len: None };
+            let gap = Event::Gap {
+                offset: 0,
+                len: None,
+            };
             let _ = protocol.stream(&at(direction), &mut state, gap, &mut told);
         }
     }
     while !input.is_empty() {
         let (flags, text) = (input.u8(), input.text());
-        let direction = if flags & 1 == 0 { Direction::Request } else { Direction::Response };
+        let direction = if flags & 1 == 0 {
+            Direction::Request
+        } else {
+            Direction::Response
+        };
         told.direction = direction;
         let offset = &mut offsets[direction as usize];
         if flags & 2 != 0 {
-            let gap = Event::Gap { offset: *offset, len: Some(flags.into()) };
+            let gap = Event::Gap {
+                offset: *offset,
+                len: Some(flags.into()),
+            };
             *offset += u64::from(flags);
             let _ = protocol.stream(&at(direction), &mut state, gap, &mut told);
         }
         for bytes in text.chunks(size) {
-            let data = Event::Data { offset: *offset, bytes };
+            let data = Event::Data {
+                offset: *offset,
+                bytes,
+            };
             *offset += bytes.len() as u64;
             told.end = *offset;
             let course = protocol.stream(&at(direction), &mut state, data, &mut told);
@@ -93,7 +112,10 @@ fn play(protocol: &mut impl Protocol, is_joined: bool, mut input: Input<'_>, siz
     for direction in [Direction::Request, Direction::Response] {
         let offset = offsets[direction as usize];
         (told.direction, told.end) = (direction, offset);
-        let end = Event::End { offset, reason: End::Finished };
+        let end = Event::End {
+            offset,
+            reason: End::Finished,
+        };
         let _ = protocol.stream(&at(direction), &mut state, end, &mut told);
     }
     told

@@ -13,7 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use lc_daemon::attach::{AttachError, Broker, ForwarderRegions};
-use lc_daemon::config::Mode;
+use lc_daemon::config::{Mode, Modes};
 use lc_proto::management::{self, FilterType, FilterUpdate, FilterUpdateType};
 use shm_layout::filters::{Filter, MAX_FILTERS, MAX_TEXT, Snapshot};
 use shm_layout::forwarder::Forwarder;
@@ -22,8 +22,18 @@ use shm_layout::session::Session;
 
 use crate::shutdown::Shutdown;
 
-/// The filter types that a node of this mode understands, in the order in which they are announced.
-pub(crate) fn types(mode: Mode) -> &'static [FilterType] {
+/// The filter types that a node of these modes understands, each once, in the order in which they are announced.
+pub(crate) fn types(modes: &Modes) -> Vec<FilterType> {
+    let mut types: Vec<FilterType> = Vec::new();
+    for filter_type in modes.iter().flat_map(types_of) {
+        if !types.contains(filter_type) {
+            types.push(*filter_type);
+        }
+    }
+    types
+}
+
+fn types_of(mode: Mode) -> &'static [FilterType] {
     use FilterType::*;
     match mode {
         Mode::Hunt => &[
@@ -92,7 +102,7 @@ pub(crate) struct Filters {
 
 #[derive(Debug)]
 struct State {
-    types: &'static [FilterType],
+    types: Vec<FilterType>,
     /// `None` before the processor has told its filters.
     table: Option<BTreeMap<String, Filter>>,
     changes: u64,
@@ -102,7 +112,7 @@ struct State {
 
 impl Filters {
     /// No filters yet; those to come are of these types.
-    pub(crate) fn new(types: &'static [FilterType]) -> Self {
+    pub(crate) fn new(types: Vec<FilterType>) -> Self {
         Self {
             state: Mutex::new(State {
                 types,
@@ -196,7 +206,7 @@ impl State {
     fn insert(&mut self, filter: management::Filter) {
         let table = self.table.get_or_insert_default();
         let room = (table.len() as u64) < MAX_FILTERS || table.contains_key(&filter.id);
-        match accept(&filter, self.types, room) {
+        match accept(&filter, &self.types, room) {
             Ok(accepted) => {
                 table.insert(filter.id, accepted);
             }
@@ -374,7 +384,7 @@ mod tests {
     fn add_and_modify_upsert_and_delete_removes() {
         use FilterUpdateType::{UpdateAdd, UpdateDelete, UpdateModify};
         let ip = FilterType::FilterIpAddress;
-        let filters = Filters::new(types(Mode::Hunt));
+        let filters = Filters::new(types_of(Mode::Hunt).to_vec());
         assert!(filters.current().is_none());
         filters.reset(vec![filter("b", ip, "10.0.0.1")]);
         filters.apply(update(UpdateModify, filter("a", ip, "10.0.0.2")));
@@ -393,7 +403,7 @@ mod tests {
 
     #[test]
     fn every_type_is_announced_where_it_has_a_use() {
-        let mut announced = types(Mode::Hunt).to_vec();
+        let mut announced = types_of(Mode::Hunt).to_vec();
         announced.sort();
         assert!(announced.into_iter().eq(FilterType::all()));
         // As the reference implementation, with the types that it forgets: imsi, imei, http_url.
@@ -407,14 +417,17 @@ mod tests {
             (Mode::Tls, "tls_sni tls_ja3 tls_ja3s tls_ja4"),
             (Mode::Email, "email_address email_subject"),
         ] {
-            let names: Vec<_> = types(mode).iter().map(|kind| kind.capability()).collect();
+            let names: Vec<_> = types_of(mode)
+                .iter()
+                .map(|kind| kind.capability())
+                .collect();
             assert_eq!(names.join(" "), format!("bpf ip_address {others}"));
         }
     }
 
     #[test]
     fn what_is_unknown_or_was_not_announced_is_left_out() {
-        let filters = Filters::new(types(Mode::Dns));
+        let filters = Filters::new(types_of(Mode::Dns).to_vec());
         let mut unknown = filter("u", FilterType::FilterBpf, "tcp");
         unknown.r#type = 99;
         filters.reset(vec![

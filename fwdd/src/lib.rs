@@ -258,7 +258,7 @@ fn assemble(
     forwarder.set_protection(sandbox::in_force());
     let (session, region) = (Arc::new(session), Arc::new(forwarder));
     let ledger = Arc::new(Ledger::resume(Arc::clone(&region))?);
-    let filters = Arc::new(Filters::new(filters::types(config.mode)));
+    let filters = Arc::new(Filters::new(filters::types(&config.modes)));
     let publisher = Publisher {
         filters: Arc::clone(&filters),
         run_dir: config.runtime_dir.clone(),

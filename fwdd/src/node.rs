@@ -103,7 +103,7 @@ impl Node {
             interfaces: self.interfaces(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             capabilities: Some(HunterCapabilities {
-                filter_types: filters::types(self.config.mode)
+                filter_types: filters::types(&self.config.modes)
                     .iter()
                     .map(|kind| kind.capability().to_owned())
                     .collect(),

@@ -3,7 +3,7 @@
 //! [`data`] and [`management`] hold the generated messages, clients and servers of `proto/*.proto`. Hand-written
 //! modules keep the packet path free of decoding and of copies:
 //!
-//! - [`emit`] encodes one captured packet as it will stand inside a `PacketBatch`, [`details`], [`voip`] and [`email`] what was read out of it;
+//! - [`emit`] encodes one captured packet as it will stand inside a `PacketBatch`, [`details`], [`voip`], [`dns`] and [`email`] what was read out of it, [`tls_keys`] the secrets of its session;
 //! - [`passthrough`] sends such packets as a batch without touching them, and receives batches undecoded.
 //!
 //! The proto files are a compatibility promise: a test pins every field number and type. RPCs that a server does not
@@ -12,10 +12,12 @@
 #![forbid(unsafe_code)]
 
 pub mod details;
+pub mod dns;
 pub mod email;
 pub mod emit;
 mod filter_type;
 pub mod passthrough;
+pub mod tls_keys;
 pub mod voip;
 mod wire;
 

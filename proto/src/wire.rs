@@ -39,3 +39,11 @@ pub(crate) fn put_varint(out: &mut Vec<u8>, value: usize) {
     }
     out.push(value as u8);
 }
+
+/// Puts the length of what stands behind `start` in front of it.
+#[inline]
+pub(crate) fn put_len_before(out: &mut Vec<u8>, start: usize) {
+    let len = out.len() - start;
+    put_varint(out, len);
+    out[start..].rotate_right(varint_len(len as u64));
+}

@@ -6,7 +6,8 @@
 //!   caller --SIP--> proxy --SIP--> callee        caller <--RTP, RTCP--> relay <--RTP, RTCP--> callee
 //! ```
 //!
-//! Addresses: callers 10.1.0.0/16, callees 10.2.0.0/16, three proxies in 198.18.0.0/24, two relays in 198.19.0.0/24.
+//! Addresses: callers 10.1.0.0/16, callees 10.2.0.0/16, three proxies in 198.18.0.0/24, two relays in 198.19.0.0/24. Media that move do so to 10.3.0.0/16, 10.4.0.0/16 and
+//! 198.19.1.0/24, of which no message tells.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -19,6 +20,8 @@ const MILLISECOND: u64 = 1_000_000;
 const START_NS: u64 = 1_767_225_600_000_000_000;
 /// From the INVITE to the first packet of media.
 const ANSWERED_MS: u64 = 320;
+/// What the clock of G.711 goes on by in a millisecond.
+const CLOCK_PER_MS: u64 = 8;
 /// LINKTYPE_ETHERNET.
 const ETHERNET: u32 = 1;
 
@@ -67,6 +70,10 @@ pub struct Call {
     pub is_anonymous: bool,
     /// What happens.
     pub course: Course,
+    /// Whether the second half of its media come from and go to addresses that nobody announced.
+    pub moves: bool,
+    /// The source (SSRC) of all its media, if it isn't one of each stream's own.
+    pub source: Option<u32>,
 }
 
 /// A capture of calls.
@@ -156,6 +163,8 @@ impl Call {
             ],
             is_anonymous: false,
             course: Course::Answered,
+            moves: false,
+            source: None,
         }
     }
 
@@ -222,21 +231,39 @@ impl Call {
         }
         if self.course == Course::Answered {
             let streams = [(0, 2), (2, 0), (3, 1), (1, 3)];
+            let moved = ends.map(|(host, port)| match host.octets() {
+                [10, net, high, low] => (Ipv4Addr::new(10, net + 2, high, low), port),
+                [.., low] => (Ipv4Addr::new(198, 19, 1, low), port),
+            });
+            let control = |(address, port): End| (address, port + 1);
             for (stream, (from, to)) in streams.into_iter().enumerate() {
-                let source = 0x5000_0000 + (number * 4 + stream) as u32;
+                let own = 0x5000_0000 + (number * 4 + stream) as u32;
+                let source = self.source.unwrap_or(own);
                 for packet in 0..plan.media {
                     let at_ms = ANSWERED_MS + packet * plan.every_ms;
-                    let payload = self.rtp(source, packet);
+                    let payload = self.rtp(source, packet, plan.every_ms);
+                    let ends = match self.moves && packet >= plan.media / 2 {
+                        true => &moved,
+                        false => &ends,
+                    };
                     send(at_ms + stream as u64, ends[from], ends[to], payload);
                 }
-                let control = |(address, port): End| (address, port + 1);
-                let at_ms = ANSWERED_MS + plan.media / 2 * plan.every_ms + 5;
+                let at_ms = plan.media / 2 * plan.every_ms + 5;
                 send(
-                    at_ms,
+                    ANSWERED_MS + at_ms,
                     control(ends[from]),
                     control(ends[to]),
                     report(source),
                 );
+                if self.moves {
+                    let at_ms = at_ms + plan.every_ms;
+                    send(
+                        ANSWERED_MS + at_ms,
+                        control(moved[from]),
+                        control(moved[to]),
+                        sender_report(source, at_ms * CLOCK_PER_MS),
+                    );
+                }
             }
         }
     }
@@ -330,11 +357,11 @@ impl Call {
         .into_bytes()
     }
 
-    /// 20 ms of G.711, cut to what tells packets apart.
-    fn rtp(&self, source: u32, number: u64) -> Vec<u8> {
+    /// G.711, cut to what tells packets apart.
+    fn rtp(&self, source: u32, number: u64, every_ms: u64) -> Vec<u8> {
         let mut packet = vec![0x80, self.codec.0];
         packet.extend((number as u16).to_be_bytes());
-        packet.extend((number as u32 * 160).to_be_bytes());
+        packet.extend(((number * every_ms * CLOCK_PER_MS) as u32).to_be_bytes());
         packet.extend(source.to_be_bytes());
         packet.extend([0xd5; 20]);
         packet
@@ -348,6 +375,16 @@ fn report(source: u32) -> Vec<u8> {
     packet.extend([0x81, 202, 0, 3]);
     packet.extend(source.to_be_bytes());
     packet.extend([1, 4, b'c', b'a', b'l', b'l', 0, 0]);
+    packet
+}
+
+/// A report of a sender without blocks (RFC 3550 section 6.4.1), whose clock shows `clock`.
+fn sender_report(source: u32, clock: u64) -> Vec<u8> {
+    let mut packet = vec![0x80, 200, 0, 6];
+    packet.extend(source.to_be_bytes());
+    packet.extend([0; 8]);
+    packet.extend((clock as u32).to_be_bytes());
+    packet.extend([0, 0, 0, 9, 0, 0, 1, 0]);
     packet
 }
 

@@ -51,6 +51,8 @@ pub struct Report {
     pub arrived: u64,
     /// Those that arrived once more.
     pub repeated: u64,
+    /// Those that arrived before the processor was killed, although nobody heard so. Each of them comes once more, or is dropped or damaged on disk.
+    pub unheard: u64,
     /// Those that the disk buffer dropped for want of room.
     pub dropped: u64,
     /// Those that were damaged on disk.
@@ -71,13 +73,14 @@ impl Display for Report {
         let (early, late) = self.memory_kib;
         write!(
             f,
-            "{} forwarded = {} arrived + {} dropped + {} lost; {} arrived twice, {} missed by capture; \
+            "{} forwarded = {} arrived + {} dropped + {} lost; {} arrived twice, {} unheard of, {} missed by capture; \
              {} on disk at most, drained in {:.1} s; forwarder's memory {early} KiB, later {late} KiB",
             self.forwarded,
             self.arrived,
             self.dropped,
             self.lost,
             self.repeated,
+            self.unheard,
             self.missed,
             self.most_on_disk,
             self.drained_in.as_secs_f64(),
@@ -124,7 +127,10 @@ impl Outage {
 
         let port = processor.port();
         processor.kill();
-        let mut report = Report::default();
+        let mut report = Report {
+            unheard: unheard(&node, folder.path())?,
+            ..Report::default()
+        };
         self.stay_away(&node, &overflow, &mut report)?;
         processor = start(port).map_err(words)?;
         let outcome = sending.finish(self.away + PATIENCE).map_err(words)?;
@@ -246,10 +252,10 @@ impl Outage {
             return Err(format!("what arrived {damage}"));
         }
         let summary = processor::summary(folder).map_err(words)?;
-        let accounted = report.arrived + report.dropped + report.lost;
+        let accounted = report.arrived + report.repeated + report.dropped + report.lost;
         let sound = strange == 0
             && late == 0
-            && accounted == report.forwarded
+            && accounted == report.forwarded + report.unheard
             && summary.packets_again == report.repeated
             && (report.lost > 0) == self.damage;
         match sound {
@@ -259,6 +265,18 @@ impl Outage {
             )),
         }
     }
+}
+
+/// Packets of a killed processor that the node has no acknowledgement of, and will have none.
+fn unheard(node: &Node, folder: &Path) -> Result<u64, String> {
+    let mut arrived = 0_u64;
+    capture::each(&folder.join("packets.pcapng"), |_| arrived += 1).map_err(words)?;
+    let is_away = |status: &Value| status["processor"]["connection"] != "streaming";
+    let status = node.wait_until(is_away).ok_or("the node has not noticed")?;
+    let acked = counter(&status, "forward_acked_packets_total");
+    arrived
+        .checked_sub(acked)
+        .ok_or_else(|| format!("{acked} acknowledged, {arrived} arrived"))
 }
 
 fn filter_file() -> String {

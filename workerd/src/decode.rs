@@ -29,7 +29,7 @@ const MOST_TUNNELS: u8 = 4;
 const MOST_EXTENSIONS: usize = 16;
 
 /// An address as it stands in the packet. IPv4 addresses mapped into IPv6 come out as IPv4.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Addr {
     /// IPv4, most significant byte first.
     V4(u32),

@@ -89,6 +89,13 @@ struct Found {
     belief: Belief,
 }
 
+impl Default for EspNull {
+    /// Looks into none.
+    fn default() -> Self {
+        Self::new(Esp::default())
+    }
+}
+
 impl EspNull {
     /// Opens what `settings` say.
     #[must_use]

@@ -12,17 +12,20 @@
 //! | [`detect`] | the protocol that a flow carries, and what its packets say |
 //! | [`email`] | mail: SMTP, IMAP, POP3 |
 //! | [`describe`] | what is told of a forwarded packet |
+//! | [`dns`] | DNS: its messages, queries with their responses, tunnels |
 //! | [`flows`] | what is remembered of each flow |
 //! | [`extract`] | the fields of a packet that filters are compared with |
 //! | [`sip`] | SIP messages and session descriptions, in datagrams and streams |
 //! | [`matcher`] | the compiled filters and the verdict |
 //! | [`batch`] | packets taken, judged and forwarded, in two passes |
 //! | [`emit`], [`address_text`] | the packet as it will stand in a batch |
+//! | [`http`] | HTTP messages in streams, and sessions of HTTP |
 //! | [`interfaces`] | where packets were captured |
 //! | [`quarantine`] | packets that kill workers |
 //! | [`reassembly`] | the byte streams of TCP connections |
 //! | [`rtp`] | media |
 //! | [`session`] | flows of DNS, HTTP, TLS and mail: which exchanges they carry, and which are wanted |
+//! | [`tls`] | TLS, DTLS and QUIC: hellos, fingerprints, certificates |
 //! | [`voip`] | calls: which packets are theirs, and which calls are wanted |
 //! | [`start`] | from the start of the process to its sandbox |
 //! | [`worker`] | the loop, its commits and what recovery relies on |
@@ -36,13 +39,16 @@ pub mod arguments;
 pub mod batch;
 pub mod decode;
 pub mod describe;
+pub mod desk;
 pub mod detect;
+pub mod dns;
 pub mod email;
 pub mod emit;
 pub mod esp;
 pub mod extract;
 pub mod flows;
 pub mod fragments;
+pub mod http;
 pub mod interfaces;
 pub mod matcher;
 pub mod quarantine;
@@ -51,6 +57,7 @@ pub mod rtp;
 pub mod session;
 pub mod sip;
 pub mod start;
+pub mod tls;
 pub mod voip;
 pub mod worker;
 

@@ -25,7 +25,7 @@ use shm_layout::region::OwnedRegion;
 use shm_layout::ring::RingReader;
 use shm_layout::worker::{InProgress, Worker};
 
-use crate::voip::desk;
+use crate::desk::hand;
 
 /// Deaths by the same packet in a row that condemn it.
 const DEATHS: u64 = 2;
@@ -103,7 +103,7 @@ fn find(regions: &mut WorkerRegions, condemned: InProgress) -> Option<(PacketHea
         // A predecessor may have committed more than it could publish.
         let commit = regions.worker.commit().ok()?;
         regions.held.resume(commit.held()).ok()?;
-        desk::find_held(&regions.held, condemned)
+        hand::find_held(&regions.held, condemned)
     })
 }
 

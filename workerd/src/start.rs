@@ -13,12 +13,18 @@ use shm_layout::worker::InProgress;
 
 use crate::batch::Batch;
 use crate::describe::Describer;
+use crate::desk::Desk;
+use crate::desk::hand::SharedEsp;
+use crate::esp::EspNull;
 use crate::flows::NoMemory;
 use crate::matcher::Compiler;
 use crate::quarantine;
 use crate::reassembly;
+use crate::session::desk::SessionDesk;
+use crate::session::protocols::Protocols;
+use crate::session::sessions::{self, Sessions};
 use crate::voip::analyser::Analyser;
-use crate::voip::desk::Desk;
+use crate::voip::desk::CallDesk;
 use crate::voip::settings::Settings;
 use crate::voip::streams::SipStreams;
 use crate::voip::switchboard::{Elsewhere, Switchboard};
@@ -39,6 +45,9 @@ pub enum StartError {
     /// There is no memory to follow TCP connections.
     #[error(transparent)]
     NoMemoryForStreams(#[from] reassembly::NoMemory),
+    /// There is no memory to follow sessions.
+    #[error(transparent)]
+    NoMemoryForSessions(#[from] sessions::NoMemory),
     /// The thread for filters does not start.
     #[error("the thread that compiles filters can't be started: {0}")]
     Thread(#[from] std::io::Error),
@@ -96,14 +105,27 @@ pub fn attach_and_confine(
     }))
 }
 
-/// What is done with packets in the node's mode, beside as many other workers as there are `peers`.
+/// What is done with packets in the node's modes, beside as many other workers as there are `peers`.
 fn work(config: &Config, peers: usize) -> Result<Work, StartError> {
-    if config.mode != Mode::Voip {
+    if config.modes.has(Mode::Hunt) {
         let describer = Describer::new(config.flow_table_bytes)?;
         return Ok(Work::Packets(Box::new(
             Batch::new(describer).with_esp(config.esp),
         )));
     }
+    let esp = SharedEsp::new(EspNull::new(config.esp).into());
+    let calls = match config.modes.has(Mode::Voip) {
+        true => Some(calls(config, peers, &esp)?),
+        false => None,
+    };
+    let sessions = match config.modes.follow_sessions() {
+        true => Some(sessions(config, &esp)?),
+        false => None,
+    };
+    Ok(Work::Desk(Box::new(Desk::new(calls, sessions, esp))))
+}
+
+fn calls(config: &Config, peers: usize, esp: &SharedEsp) -> Result<CallDesk, StartError> {
     let elsewhere = match config.source {
         _ if peers == 0 => Elsewhere::Nothing,
         Source::Live(_) => Elsewhere::Soon,
@@ -114,8 +136,20 @@ fn work(config: &Config, peers: usize) -> Result<Work, StartError> {
         Switchboard::new(config.calls_log_bytes, elsewhere).with_silence(&config.voip.silence);
     let streams = SipStreams::new(Settings::of(&config.voip))?;
     let analyser = Analyser::new(config.flow_table_bytes, streams, board)?;
-    let desk = Desk::new(analyser, peers, elsewhere == Elsewhere::Exactly);
-    Ok(Work::Calls(Box::new(desk.with_esp(config.esp))))
+    let is_exact = elsewhere == Elsewhere::Exactly;
+    Ok(CallDesk::new(
+        analyser,
+        peers,
+        is_exact,
+        SharedEsp::clone(esp),
+    ))
+}
+
+fn sessions(config: &Config, esp: &SharedEsp) -> Result<SessionDesk<Protocols>, StartError> {
+    let limits = reassembly::Limits::new(&config.voip.streams);
+    let protocols = Protocols::of(config);
+    let sessions = Sessions::new(protocols, config.flow_table_bytes, &limits)?;
+    Ok(SessionDesk::new(sessions, SharedEsp::clone(esp)))
 }
 
 /// Compiling shall not take the CPU that the worker is pinned to.

@@ -9,15 +9,15 @@
 //! counts, a file waits. Of a live capture, what nothing asked for is dropped, and counted, before it comes to that: the last
 //! part of the tx ring is for packets of high priority.
 //!
-//! What is done with packets depends on the mode ([`Work`]): each is judged by itself, or with its call. How they are read, noted and committed does not.
+//! What is done with packets depends on the mode ([`Work`]): each is judged by itself, or with its call or session. How they are read, noted and committed does not.
 
 use crate::batch::{self, Batch, Taken};
+use crate::desk::Desk;
+use crate::desk::load::Load;
+use crate::desk::means::Means;
 use crate::flows::Counts;
 use crate::interfaces::InterfaceNames;
-use crate::matcher::{CompileError, Compiler, FilterSet, Verdict};
-use crate::voip::desk::{Desk, Means};
-use crate::voip::load::Load;
-use crate::voip::switchboard::Judge;
+use crate::matcher::{CompileError, Compiler, FilterSet, Judge, Verdict};
 use lc_daemon::attach::WorkerRegions;
 use lc_daemon::config::NoFilterPolicy;
 use lc_daemon::ready;
@@ -90,8 +90,8 @@ pub struct Worker {
 pub enum Work {
     /// Each is judged by itself.
     Packets(Box<Batch>),
-    /// Calls are followed, and judged as a whole.
-    Calls(Box<Desk>),
+    /// Calls and sessions are followed, and judged as a whole.
+    Desk(Box<Desk>),
 }
 
 /// Why a batch ended.
@@ -337,8 +337,8 @@ impl Worker {
                 }
                 took
             }
-            Work::Calls(desk) if desk.is_ahead() => return BatchEnd::Idle,
-            Work::Calls(_) => {
+            Work::Desk(desk) if desk.is_ahead() => return BatchEnd::Idle,
+            Work::Desk(_) => {
                 let (took, result) = self.handle(queue);
                 if took == Took::Nothing {
                     return BatchEnd::Idle;
@@ -350,7 +350,7 @@ impl Worker {
             }
         };
         self.publish(Some(queue));
-        if matches!(self.work, Work::Calls(_)) {
+        if matches!(self.work, Work::Desk(_)) {
             self.busy_ns = monotonic_ns();
         }
         if took == Took::Condemned {
@@ -386,7 +386,7 @@ impl Worker {
         }
     }
 
-    /// Has time go on for calls where nothing comes. A file's time is that of its packets, and without capd nobody knows whether something comes.
+    /// Has time go on where nothing comes. A file's time is that of its packets, and without capd nobody knows whether something comes.
     fn tick(&mut self) {
         if self.waits {
             return;
@@ -404,7 +404,7 @@ impl Worker {
     /// Whether no more packets come, to any worker. Tells the desk, if this one has come to the end of what was captured so far. Takes note of what waits, and of
     /// what the capture has lost.
     fn is_at_end(&mut self, stops: bool) -> bool {
-        let Work::Calls(desk) = &mut self.work else {
+        let Work::Desk(desk) = &mut self.work else {
             return false;
         };
         let regions = &self.regions;
@@ -444,9 +444,9 @@ impl Worker {
         }
     }
 
-    /// Takes packets of an rx ring, and handles them with their calls.
+    /// Takes packets of an rx ring, and has the desk handle them.
     fn handle(&mut self, queue: usize) -> (Took, Result<(), Full>) {
-        let Work::Calls(desk) = &mut self.work else {
+        let Work::Desk(desk) = &mut self.work else {
             return (Took::Nothing, Ok(()));
         };
         let mut took = Took::Nothing;
@@ -637,14 +637,14 @@ impl Worker {
 
     fn sleep(&self) {
         let readers: Vec<&RingReader> = self.regions.rx.iter().collect();
-        let is_awaited = matches!(&self.work, Work::Calls(desk) if desk.is_awaited());
+        let is_awaited = matches!(&self.work, Work::Desk(desk) if desk.is_awaited());
         let nap = match self.compiler.is_busy() || is_awaited {
             true => SHORT_NAP,
             false => NAP,
         };
         match &self.work {
             // What waits in the rings shall not end the sleep.
-            Work::Calls(desk) if desk.is_ahead() => std::thread::sleep(nap),
+            Work::Desk(desk) if desk.is_ahead() => std::thread::sleep(nap),
             _ => RingReader::wait_any(&readers, nap),
         }
     }
@@ -652,7 +652,7 @@ impl Worker {
 
 /// The desk, and what it works with.
 fn lend(worker: &mut Worker) -> Option<(&mut Desk, Means<'_>)> {
-    let Work::Calls(desk) = &mut worker.work else {
+    let Work::Desk(desk) = &mut worker.work else {
         return None;
     };
     let regions = &mut worker.regions;

@@ -1,6 +1,6 @@
 //! Media that go to the worker that has their call.
 //!
-//! Workers tell where they expect media; [`Media::expect`] takes that in. The first packet of a UDP flow that comes from or goes to such a
+//! Workers tell where they expect media; [`Media::announce`] takes that in. The first packet of a UDP flow that comes from or goes to such a
 //! place chooses the worker of the whole flow:
 //!
 //! | the flow | goes |
@@ -53,7 +53,7 @@ impl Media {
     }
 
     /// `worker` has a call that expects media at the place with this hash.
-    pub(super) fn expect(&mut self, place: u64, worker: u8) {
+    pub(super) fn announce(&mut self, place: u64, worker: u8) {
         let set = &mut self.places[place as usize % PLACE_SETS];
         let tag = place & !0xffff;
         let known = set
@@ -157,11 +157,11 @@ mod tests {
     #[test]
     fn a_flow_that_begins_where_media_are_expected_keeps_to_the_calls_worker() {
         let mut media = Media::new();
-        media.expect(hash(1), 3);
+        media.announce(hash(1), 3);
         let to = Some([hash(9), hash(1)]);
         assert_eq!(media.worker(flow(1), to, START), Some(3));
         // Another worker tells of the place later: what has begun stays.
-        media.expect(hash(1), 5);
+        media.announce(hash(1), 5);
         for second in 0..2_000 {
             assert_eq!(
                 media.worker(flow(1), to, START + second * SECOND),
@@ -181,7 +181,7 @@ mod tests {
         let mut media = Media::new();
         let ends = Some([hash(9), hash(1)]);
         assert_eq!(media.worker(flow(1), ends, START), None);
-        media.expect(hash(1), 3);
+        media.announce(hash(1), 3);
         for second in 0..2_000 {
             assert_eq!(media.worker(flow(1), ends, START + second * SECOND), None);
         }
@@ -198,7 +198,7 @@ mod tests {
         let ends = Some([hash(9), hash(1)]);
         let border = (START >> TICK_BITS << TICK_BITS) + (1 << TICK_BITS);
         assert_eq!(media.worker(flow(1), ends, border - 1), None);
-        media.expect(hash(1), 3);
+        media.announce(hash(1), 3);
         for time in [border + 1, border - 5, border + 2, border - 1] {
             assert_eq!(media.worker(flow(1), ends, time), None);
         }
@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn without_room_flows_go_where_their_hash_leads_and_stay_there() {
         let mut media = Media::new();
-        media.expect(hash(1), 0);
+        media.announce(hash(1), 0);
         let ends = Some([hash(9), hash(1)]);
         let of_one_set = |n: u32| n << 16 | 7;
         let go = |media: &mut Media, seconds: u64| -> Vec<_> {
@@ -235,7 +235,7 @@ mod tests {
         for n in 1..=20 {
             assert_eq!(media.worker(of_one_set(n), unexpected, START), None);
         }
-        media.expect(hash(1), 3);
+        media.announce(hash(1), 3);
         for second in (0..1_000).step_by(200) {
             for n in 1..=20 {
                 let time = START + second * SECOND;
@@ -251,17 +251,17 @@ mod tests {
         let mut media = Media::new();
         let of_one_set = |n: u64| n << 16 | 7;
         for n in 1..=WAYS as u64 + 1 {
-            media.expect(of_one_set(n), n as u8);
+            media.announce(of_one_set(n), n as u8);
         }
         let expected = |media: &Media, n| media.expected(of_one_set(n)).map(|worker| worker - 1);
         assert_eq!(expected(&media, 1), None);
         assert_eq!(expected(&media, 2), Some(2));
         // Told again, a place is the youngest.
-        media.expect(of_one_set(2), 7);
-        media.expect(of_one_set(99), 9);
+        media.announce(of_one_set(2), 7);
+        media.announce(of_one_set(99), 9);
         assert_eq!((expected(&media, 2), expected(&media, 3)), (Some(7), None));
         for n in 0..1_000_000 {
-            media.expect(hash(n), (n % 64) as u8);
+            media.announce(hash(n), (n % 64) as u8);
         }
         assert_eq!(media.expected(hash(999_999)), Some(999_999 % 64 + 1));
     }

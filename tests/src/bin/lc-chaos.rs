@@ -70,11 +70,10 @@ fn main() -> ExitCode {
             None => {}
             Some(Ok(round)) => {
                 println!(
-                    "{kind} round, seed {seed}: {} killed, {} packets, {} repeated, {} let go",
+                    "{kind} round, seed {seed}: {} killed, {} packets, {} repeated",
                     round.killed.len(),
                     round.packets,
-                    round.repeated,
-                    round.let_go
+                    round.repeated
                 );
                 for name in &round.killed {
                     *killed.entry(name).or_default() += 1;

@@ -7,10 +7,11 @@
 use super::confidence::Confidence;
 use super::context::{Context, Layer};
 use super::details::Details;
-use super::fields::{be16, byte};
 use super::memory::Scratch;
 use super::protocol::Protocol;
 use super::signature::{Notes, Signature, Verdict, verdict};
+use crate::dns::framer;
+use crate::dns::message::{Header, Message};
 
 /// See the module.
 pub struct Dns;
@@ -18,7 +19,7 @@ pub struct Dns;
 const PORTS: &[u16] = &[53];
 /// Name service and datagram service of NetBIOS.
 const NETBIOS: &[u16] = &[137, 138];
-const UPDATE: u16 = 5;
+const UPDATE: u8 = 5;
 const OPCODES: [&str; 7] = [
     "QUERY", "IQUERY", "STATUS", "Reserved", "NOTIFY", "UPDATE", "DSO",
 ];
@@ -27,83 +28,16 @@ const RCODES: [&str; 11] = [
     "NXRRSET", "NOTAUTH", "NOTZONE",
 ];
 
-struct Header {
-    id: u16,
-    flags: u16,
-    /// Questions, answers, authority, additional.
-    counts: [u16; 4],
-}
-
-impl Header {
-    /// The message of a packet.
-    fn of(context: &Context<'_>) -> Option<Self> {
-        if context.on(NETBIOS) {
-            return None;
-        }
-        if context.udp() {
-            return Self::read(context.payload);
-        }
-        let len = usize::from(be16(context.payload, 0)?);
-        let message = context.payload.get(2..)?;
-        (len >= message.len()).then(|| Self::read(message))?
+/// The header of the message that a packet begins with.
+fn header(context: &Context<'_>) -> Option<Header> {
+    if context.on(NETBIOS) {
+        return None;
     }
-
-    fn read(message: &[u8]) -> Option<Self> {
-        let header = Self {
-            id: be16(message, 0)?,
-            flags: be16(message, 2)?,
-            counts: [
-                be16(message, 4)?,
-                be16(message, 6)?,
-                be16(message, 8)?,
-                be16(message, 10)?,
-            ],
-        };
-        let [questions, answers, ..] = header.counts;
-        let total: u32 = header.counts.into_iter().map(u32::from).sum();
-        let possible = header.flags & 0x40 == 0
-            && header.opcode() <= 6
-            && questions <= 100
-            && answers <= 100
-            && (1..=200).contains(&total)
-            && (header.response() || questions >= 1);
-        (possible && first_entry(message, questions > 0)).then_some(header)
-    }
-
-    fn response(&self) -> bool {
-        self.flags & 0x8000 != 0
-    }
-
-    fn opcode(&self) -> u16 {
-        self.flags >> 11 & 15
-    }
-}
-
-/// Whether the first question (or record) has a name, a type and a class.
-fn first_entry(message: &[u8], question: bool) -> bool {
-    let Some(end) = name_end(message, 12) else {
-        return false;
+    let message = match context.udp() {
+        true => context.payload,
+        false => framer::first(context.payload)?,
     };
-    let (Some(kind), Some(class)) = (be16(message, end), be16(message, end + 2)) else {
-        return false;
-    };
-    // The top bit is mDNS's (RFC 6762 section 18.12).
-    let class = class & 0x7fff;
-    let class_is_size = !question && kind == 41;
-    kind != 0 && (class_is_size || matches!(class, 1 | 3 | 4 | 254 | 255))
-}
-
-/// Behind the name at `at`.
-fn name_end(message: &[u8], mut at: usize) -> Option<usize> {
-    for _ in 0..128 {
-        match byte(message, at)? {
-            0 => return Some(at + 1),
-            len @ 1..=63 => at += 1 + usize::from(len),
-            0xc0.. => return Some(at + 2),
-            _ => return None,
-        }
-    }
-    None
+    Message::recognise(message).map(|message| message.header)
 }
 
 impl Signature for Dns {
@@ -116,9 +50,9 @@ impl Signature for Dns {
     }
 
     fn judge(&self, context: &Context<'_>, _: &mut Notes<'_>) -> Option<Verdict> {
-        let header = Header::of(context)?;
+        let header = header(context)?;
         let query = header.opcode() == 0;
-        let usual = (1..10).contains(&header.counts[0]);
+        let usual = (1..10).contains(&header.questions);
         let (on, off) = match (context.udp(), query, usual) {
             (true, true, true) => (906, 604),
             (true, false, false) => (950, 633),
@@ -137,26 +71,23 @@ impl Signature for Dns {
         details: &mut Details,
     ) {
         details.set_info("DNS Query/Response");
-        let Some(header) = Header::of(context) else {
+        let Some(header) = header(context) else {
             return;
         };
-        let flag = |bit: u16| header.flags & bit != 0;
         details.put("transaction_id", header.id);
-        details.put("is_response", header.response());
-        details.put("authoritative", flag(0x0400));
-        details.put("truncated", flag(0x0200));
-        details.put("recursion_desired", flag(0x0100));
-        details.put("recursion_available", flag(0x0080));
+        details.put("is_response", header.is_response());
+        details.put("authoritative", header.has(Header::AA));
+        details.put("truncated", header.has(Header::TC));
+        details.put("recursion_desired", header.has(Header::RD));
+        details.put("recursion_available", header.has(Header::RA));
         details.put("opcode", OPCODES[usize::from(header.opcode()).min(6)]);
-        let rcode = RCODES.get(usize::from(header.flags & 15));
+        let rcode = RCODES.get(usize::from(header.response_code()));
         details.put("rcode", rcode.unwrap_or(&"Unknown"));
-        for (key, count) in ["questions", "answers", "authority", "additional"]
-            .into_iter()
-            .zip(header.counts)
-        {
-            details.put(key, count);
-        }
-        if header.response()
+        details.put("questions", header.questions);
+        details.put("answers", header.answers);
+        details.put("authority", header.authorities);
+        details.put("additional", header.additions);
+        if header.is_response()
             && let Some(asked_ms) = answered(notes.scratch, header.id)
         {
             let now_ms = milliseconds(context.time_ns);
@@ -170,10 +101,10 @@ impl Signature for Dns {
     }
 
     fn watch(&self, context: &Context<'_>, notes: &mut Notes<'_>) {
-        let Some(header) = Header::of(context) else {
+        let Some(header) = header(context) else {
             return;
         };
-        if !header.response() && header.opcode() != UPDATE {
+        if !header.is_response() && header.opcode() != UPDATE {
             asked(notes.scratch, header.id, milliseconds(context.time_ns));
         }
     }

@@ -10,6 +10,7 @@ use super::details::Details;
 use super::fields::{be16, byte};
 use super::protocol::Protocol;
 use super::signature::{Notes, Signature, Verdict, verdict};
+use crate::tls::handshake;
 
 /// See the module.
 pub struct Dtls;
@@ -81,19 +82,7 @@ impl Signature for Dtls {
         details.put("record_length", be16(context.payload, 11).unwrap_or(0));
         // Epoch 0 is in clear.
         if kind == HANDSHAKE && be16(context.payload, 3) == Some(0) {
-            let kind = match byte(context.payload, HEADER) {
-                Some(1) => "ClientHello",
-                Some(2) => "ServerHello",
-                Some(3) => "HelloVerifyRequest",
-                Some(11) => "Certificate",
-                Some(12) => "ServerKeyExchange",
-                Some(13) => "CertificateRequest",
-                Some(14) => "ServerHelloDone",
-                Some(15) => "CertificateVerify",
-                Some(16) => "ClientKeyExchange",
-                Some(20) => "Finished",
-                _ => "",
-            };
+            let kind = byte(context.payload, HEADER).map_or("", handshake::name);
             details.text_if_any("handshake_type", kind.as_bytes());
         }
     }

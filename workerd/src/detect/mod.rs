@@ -46,12 +46,12 @@ mod arp;
 mod bgp;
 mod confidence;
 mod context;
-mod details;
+pub(crate) mod details;
 mod dhcp;
 mod diameter;
 mod dns;
 mod dtls;
-mod fields;
+pub(crate) mod fields;
 mod ftp;
 mod gtp;
 mod http;
@@ -78,7 +78,7 @@ mod pop3;
 mod postgresql;
 mod pptp;
 mod protocol;
-mod proxy;
+pub(crate) mod proxy;
 mod quic;
 mod radius;
 mod rdp;
@@ -201,6 +201,15 @@ impl Flow {
             protocol: self.protocol,
             confidence: self.confidence,
         })
+    }
+
+    /// A flow of which it is known from elsewhere that it carries `protocol`.
+    #[must_use]
+    pub fn decided(protocol: Protocol) -> Self {
+        Self {
+            protocol,
+            ..Self::default()
+        }
     }
 
     /// Whether nothing was found in as many packets as are looked at.

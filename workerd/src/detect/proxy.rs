@@ -15,24 +15,43 @@ const HEADER_2: usize = 16;
 #[inline]
 #[must_use]
 pub fn behind_header(payload: &[u8]) -> &[u8] {
-    let behind = match payload.first() {
-        Some(b'P') => behind_line(payload),
-        Some(b'\r') => behind_bytes(payload),
-        _ => None,
-    };
+    let behind = header_len(payload).and_then(|len| payload.get(len..));
     behind.unwrap_or(payload)
 }
 
-fn behind_line(payload: &[u8]) -> Option<&[u8]> {
-    let line = head(payload, LONGEST_LINE);
-    let end = memmem::find(line.strip_prefix(VERSION_1)?, b"\r\n")?;
-    payload.get(VERSION_1.len() + end + 2..)
+/// Bytes of the proxy's header that `payload` begins with, 0 if there is none; `None` if more of it is needed to tell.
+#[inline]
+#[must_use]
+pub fn header_len(payload: &[u8]) -> Option<usize> {
+    match payload.first() {
+        Some(b'P') => line_len(payload),
+        Some(b'\r') => bytes_len(payload),
+        _ => Some(0),
+    }
 }
 
-fn behind_bytes(payload: &[u8]) -> Option<&[u8]> {
-    let of_version_2 = payload.starts_with(VERSION_2) && byte(payload, 12)? >> 4 == 2;
-    let len = usize::from(be16(payload, 14)?);
-    of_version_2.then(|| payload.get(HEADER_2 + len..))?
+fn line_len(payload: &[u8]) -> Option<usize> {
+    let line = head(payload, LONGEST_LINE);
+    if !starts_alike(line, VERSION_1) {
+        return Some(0);
+    }
+    match memmem::find(line, b"\r\n") {
+        Some(end) => Some(end + 2),
+        None => (payload.len() >= LONGEST_LINE).then_some(0),
+    }
+}
+
+fn bytes_len(payload: &[u8]) -> Option<usize> {
+    if !starts_alike(payload, VERSION_2) || byte(payload, 12).is_some_and(|byte| byte >> 4 != 2) {
+        return Some(0);
+    }
+    Some(HEADER_2 + usize::from(be16(payload, 14)?))
+}
+
+/// Whether one of two starts with the other.
+fn starts_alike(one: &[u8], other: &[u8]) -> bool {
+    let len = one.len().min(other.len());
+    one[..len] == other[..len]
 }
 
 #[cfg(test)]

@@ -8,10 +8,12 @@
 use super::confidence::Confidence;
 use super::context::{Context, Layer};
 use super::details::Details;
-use super::fields::{be16, be24, byte, head};
+use super::fields::{be16, head};
 use super::protocol::Protocol;
 use super::proxy::behind_header;
 use super::signature::{Notes, Signature, Verdict, verdict};
+use crate::tls::handshake;
+use crate::tls::hello::{Carrier, ClientHello};
 
 /// See the module.
 pub struct Tls;
@@ -21,7 +23,6 @@ const PORTS: &[u16] = &[443, 465, 563, 636, 989, 990, 992, 993, 994, 995];
 pub const MID_STREAM_PORTS: &[u16] = &[443, 8443, 465, 563, 636, 853, 989, 990, 992, 993, 994, 995];
 const LONGEST_RECORD: u16 = 16384;
 const HANDSHAKE: u8 = 22;
-const CLIENT_HELLO: u8 = 1;
 
 struct Record {
     kind: u8,
@@ -122,48 +123,17 @@ impl Signature for Tls {
             return;
         }
         let kind = payload[5];
-        details.text_if_any("handshake_type", handshake_name(kind).as_bytes());
-        if kind == CLIENT_HELLO && payload.len() > 43 {
+        details.text_if_any("handshake_type", handshake::name(kind).as_bytes());
+        if kind == handshake::kind::CLIENT_HELLO {
             details.text_if_any("sni", server_name(payload).unwrap_or_default());
         }
     }
 }
 
-fn handshake_name(kind: u8) -> &'static str {
-    match kind {
-        1 => "ClientHello",
-        2 => "ServerHello",
-        11 => "Certificate",
-        12 => "ServerKeyExchange",
-        13 => "CertificateRequest",
-        14 => "ServerHelloDone",
-        15 => "CertificateVerify",
-        16 => "ClientKeyExchange",
-        20 => "Finished",
-        _ => "",
-    }
-}
-
-/// The host name of a ClientHello that lies within one segment.
+/// The host name of a ClientHello, as far as it lies within one segment.
 fn server_name(payload: &[u8]) -> Option<&[u8]> {
-    // Record, handshake, version and random.
-    let mut at = 5 + 4 + 2 + 32;
-    be24(payload, 6)?;
-    at += 1 + usize::from(byte(payload, at)?);
-    at += 2 + usize::from(be16(payload, at)?);
-    at += 1 + usize::from(byte(payload, at)?);
-    let mut extensions = payload.get(at + 2..)?;
-    for _ in 0..64 {
-        let (kind, len) = (be16(extensions, 0)?, usize::from(be16(extensions, 2)?));
-        if kind == 0 {
-            // List length, type, name length, name.
-            let list = extensions.get(4..)?;
-            let name_len = usize::from(be16(list, 3)?);
-            return (byte(list, 2)? == 0).then(|| list.get(5..5 + name_len))?;
-        }
-        extensions = extensions.get(4 + len..)?;
-    }
-    None
+    // Behind the headers of record and message.
+    ClientHello::read(payload.get(5 + 4..)?, Carrier::Stream)?.server_name()
 }
 
 #[cfg(test)]

@@ -1,196 +1,41 @@
-//! Names in a DNS message (RFC 1035): of questions, of answers, and those that answers point to.
-//!
-//! Targets are read from CNAME, DNAME, NS, PTR, MX, SRV, SVCB and HTTPS records (RFC 6672, 2782, 9460). Also mDNS and LLMNR, which have the
+//! Names in a DNS message ([`crate::dns`]): of questions, of answers, and those that aliases lead to. Also mDNS and LLMNR, which have the
 //! same form. A label is taken as it is; names are joined with dots, without one at the end.
 
 use super::reader::Reader;
+use crate::dns::message::{Header, Message};
+use crate::dns::names::each_name;
 use crate::matcher::{Fields, Kind, Kinds};
 
-/// What a DNS message has.
-pub const KINDS: Kinds = Kinds::of(&[Kind::DnsName]);
-
-const HEADER: usize = 12;
-/// Most questions of a message; real ones have one, mDNS some.
-const MOST_QUESTIONS: u16 = 32;
-/// Most records of a message.
-const MOST_RECORDS: u16 = 4096;
-/// Longest name (RFC 1035 section 2.3.4).
-const NAME: usize = 255;
+pub use crate::dns::names::KINDS;
 
 /// Whether a message may start so.
 #[must_use]
 pub fn may_begin(head: &[u8]) -> bool {
-    Header::read(head).is_some()
+    Header::read(head).is_some_and(|header| header.is_likely())
 }
 
-/// Adds the names of a message. False if it is none.
-pub fn extract(message: &[u8], fields: &mut Fields) -> bool {
-    let Some(header) = Header::read(message) else {
+/// Adds the wanted fields of a message. False if it is none.
+pub fn extract(message: &[u8], wanted: Kinds, fields: &mut Fields) -> bool {
+    let Some(found) = Message::recognise(message) else {
         return false;
     };
-    let mut names = Names {
-        message,
-        at: HEADER,
-    };
-    let mut seen = false;
-    for _ in 0..header.questions {
-        let mut name = Name::default();
-        let Some(()) = names.question(&mut name) else {
-            return seen;
-        };
-        seen = true;
-        name.push(fields);
-    }
-    for _ in 0..header.answers {
-        let (mut owner, mut target) = (Name::default(), Name::default());
-        let Some(has_target) = names.answer(&mut owner, &mut target) else {
-            return seen;
-        };
-        seen = true;
-        owner.push(fields);
-        if has_target {
-            target.push(fields);
+    each_name(&found, false, |name| {
+        if wanted.has(Kind::DnsName) {
+            fields.push_pieces(Kind::DnsName, name.pieces());
         }
-    }
-    seen
+        if wanted.has(Kind::SipUser)
+            && let Some(number) = name.e164()
+        {
+            fields.push(Kind::SipUser, number.as_bytes());
+        }
+    });
+    true
 }
 
 /// The same for a segment of a TCP stream, where the message stands behind its length (RFC 1035 section 4.2.2).
-pub fn extract_stream(segment: &[u8], fields: &mut Fields) -> bool {
+pub fn extract_stream(segment: &[u8], wanted: Kinds, fields: &mut Fields) -> bool {
     let message = Reader(segment).piece16();
-    message.is_some_and(|message| extract(message, fields))
-}
-
-struct Header {
-    questions: u16,
-    answers: u16,
-}
-
-impl Header {
-    /// `None` if a DNS message has no such header.
-    fn read(message: &[u8]) -> Option<Self> {
-        let mut reader = Reader(message);
-        let (_, flags) = (reader.u16()?, reader.u16()?);
-        let (questions, answers) = (reader.u16()?, reader.u16()?);
-        let (authorities, additions) = (reader.u16()?, reader.u16()?);
-        let (is_response, opcode, error) = (flags >> 15 == 1, flags >> 11 & 15, flags & 15);
-        let is_plausible = matches!(opcode, 0 | 1 | 2 | 4 | 5)
-            // Reserved (RFC 1035); LLMNR's conflict and tentative bits stand elsewhere.
-            && flags & 0x40 == 0
-            && (is_response || error == 0)
-            && questions <= MOST_QUESTIONS
-            && (questions > 0 || is_response && answers > 0)
-            && [answers, authorities, additions].iter().all(|count| *count <= MOST_RECORDS);
-        is_plausible.then_some(Self { questions, answers })
-    }
-}
-
-struct Names<'a> {
-    message: &'a [u8],
-    at: usize,
-}
-
-impl Names<'_> {
-    fn question(&mut self, name: &mut Name) -> Option<()> {
-        self.at = name.read(self.message, self.at)?;
-        let mut reader = Reader(self.message.get(self.at..)?);
-        let (kind, class) = (reader.u16()?, reader.u16()?);
-        self.at += 4;
-        (kind != 0 && is_class(class)).then_some(())
-    }
-
-    /// Whether the record has a target.
-    fn answer(&mut self, owner: &mut Name, target: &mut Name) -> Option<bool> {
-        self.at = owner.read(self.message, self.at)?;
-        let mut reader = Reader(self.message.get(self.at..)?);
-        let (kind, class) = (reader.u16()?, reader.u16()?);
-        reader.take(4)?;
-        let len = reader.piece16()?.len();
-        let data = self.at + 10;
-        self.at = data + len;
-        if kind == 0 || !is_class(class) {
-            return None;
-        }
-        let before_name = match kind {
-            // NS, CNAME, PTR, DNAME
-            2 | 5 | 12 | 39 => 0,
-            // MX, SVCB, HTTPS
-            15 | 64 | 65 => 2,
-            // SRV
-            33 => 6,
-            _ => return Some(false),
-        };
-        Some(
-            target
-                .read(&self.message[..self.at], data + before_name)
-                .is_some(),
-        )
-    }
-}
-
-/// Internet, Chaos, Hesiod, none, any; the highest bit has a meaning of its own in mDNS (RFC 6762).
-fn is_class(class: u16) -> bool {
-    matches!(class & 0x7fff, 1 | 3 | 4 | 254 | 255)
-}
-
-/// A name in readable form.
-struct Name {
-    text: [u8; NAME],
-    len: usize,
-}
-
-impl Default for Name {
-    fn default() -> Self {
-        Self {
-            text: [0; NAME],
-            len: 0,
-        }
-    }
-}
-
-impl Name {
-    /// Reads the name at `at`. Returns where the bytes behind it start.
-    fn read(&mut self, message: &[u8], mut at: usize) -> Option<usize> {
-        let (mut end, mut lowest) = (None, at);
-        loop {
-            let len = *message.get(at)?;
-            match len {
-                0 => return Some(end.unwrap_or(at + 1)),
-                1..=63 => {
-                    let label = message.get(at + 1..at + 1 + usize::from(len))?;
-                    self.label(label)?;
-                    at += 1 + label.len();
-                }
-                // A pointer leads further to the front each time, so this ends.
-                0xc0.. => {
-                    end = end.or(Some(at + 2));
-                    at = usize::from(len & 0x3f) << 8 | usize::from(*message.get(at + 1)?);
-                    if at >= lowest || at < HEADER {
-                        return None;
-                    }
-                    lowest = at;
-                }
-                _ => return None,
-            }
-        }
-    }
-
-    fn label(&mut self, label: &[u8]) -> Option<()> {
-        let dot = usize::from(self.len > 0);
-        let place = self.text.get_mut(self.len..self.len + dot + label.len())?;
-        if dot == 1 {
-            place[0] = b'.';
-        }
-        place[dot..].copy_from_slice(label);
-        self.len += dot + label.len();
-        Some(())
-    }
-
-    fn push(&self, fields: &mut Fields) {
-        if self.len > 0 {
-            fields.push(Kind::DnsName, &self.text[..self.len]);
-        }
-    }
+    message.is_some_and(|message| extract(message, wanted, fields))
 }
 
 #[cfg(test)]
@@ -199,7 +44,7 @@ mod tests {
 
     fn names(message: &[u8]) -> Vec<String> {
         let mut fields = Fields::default();
-        extract(message, &mut fields);
+        extract(message, KINDS, &mut fields);
         fields
             .iter()
             .map(|(_, _, name)| String::from_utf8(name.to_vec()).unwrap())
@@ -219,7 +64,7 @@ mod tests {
     const QUESTION: &[u8] = b"\x03WWW\x07example\x03com\0\0\x01\0\x01";
 
     #[test]
-    fn names_of_questions_owners_and_targets_are_found() {
+    fn names_of_questions_owners_and_aliases_are_found() {
         assert_eq!(
             names(&message(0x100, [1, 0, 0, 1], QUESTION)),
             ["www.example.com"]
@@ -233,14 +78,7 @@ mod tests {
         ]
         .concat();
         let response = message(0x8180, [1, 3, 0, 0], &answers);
-        let expected = [
-            "www.example.com",
-            "www.example.com",
-            "a.example.com",
-            "a.example.com",
-            "example.com",
-            "mail.example.com",
-        ];
+        let expected = ["www.example.com", "a.example.com", "example.com"];
         assert_eq!(names(&response), expected);
         for cut in 0..response.len() {
             assert!(
@@ -254,8 +92,18 @@ mod tests {
         }
         let mut fields = Fields::default();
         let stream = [&(response.len() as u16).to_be_bytes(), &response[..]].concat();
-        assert!(extract_stream(&stream, &mut fields));
-        assert_eq!(fields.iter().count(), 6);
+        assert!(extract_stream(&stream, KINDS, &mut fields));
+        assert_eq!(fields.iter().count(), 3);
+    }
+
+    #[test]
+    fn numbers_are_users_if_these_are_wanted() {
+        let question = b"\x013\x018\x010\x016\x011\x014\x014\x04e164\x04arpa\0\0\x23\0\x01";
+        let query = message(0x100, [1, 0, 0, 0], question);
+        assert_eq!(names(&query), ["3.8.0.6.1.4.4.e164.arpa", "+4416083"]);
+        let mut fields = Fields::default();
+        assert!(extract(&query, Kinds::of(&[Kind::DnsName]), &mut fields));
+        assert_eq!(fields.iter().count(), 1);
     }
 
     #[test]
@@ -263,9 +111,8 @@ mod tests {
         assert!(names(&message(0x100, [0, 0, 0, 0], QUESTION)).is_empty());
         assert!(names(&message(0x7800, [1, 0, 0, 0], QUESTION)).is_empty());
         assert!(names(&message(0x100, [1, 0, 0, 0], b"\x03www\x40")).is_empty());
-        // A pointer to itself, and one into the header.
+        // A pointer to itself.
         assert!(names(&message(0x100, [1, 0, 0, 0], b"\xc0\x0c\0\x01\0\x01")).is_empty());
-        assert!(names(&message(0x100, [1, 0, 0, 0], b"\xc0\x00\0\x01\0\x01")).is_empty());
         let long = [b"\x3f".as_slice(), &[b'a'; 63]].concat().repeat(5);
         assert!(
             names(&message(

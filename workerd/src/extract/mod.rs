@@ -3,7 +3,7 @@
 //! | module | protocol | fields |
 //! |---|---|---|
 //! | [`sip`], by [`crate::sip`] | SIP over UDP, or in one TCP segment | users, URIs, IMSI, IMEI, Call-ID, codecs |
-//! | [`dns`] | DNS over UDP, or in one TCP segment; mDNS, LLMNR | names |
+//! | [`dns`], by [`crate::dns`] | DNS over UDP, or in one TCP segment; mDNS, LLMNR | names; users, where names are telephone numbers |
 //! | [`tls`] | TLS hellos in one segment | server name, JA3, JA3S, JA4 |
 //! | [`http`] | the head of an HTTP/1 request, as far as it is in the segment | host, URL |
 //! | [`smtp`] | SMTP commands, the head of a mail | addresses, subject |
@@ -70,13 +70,13 @@ pub fn extract(transport: Transport, payload: &[u8], wanted: Kinds, fields: &mut
     }
     match transport {
         Transport::Udp if wanted.has_any(dns::KINDS) => {
-            dns::extract(payload, fields);
+            dns::extract(payload, wanted, fields);
         }
         Transport::Tcp => {
             let _ = wanted.has_any(tls::KINDS) && tls::extract(payload, wanted, fields)
                 || wanted.has_any(http::KINDS) && http::extract(payload, wanted, fields)
                 || wanted.has_any(smtp::KINDS) && smtp::extract(payload, wanted, fields)
-                || wanted.has_any(dns::KINDS) && dns::extract_stream(payload, fields);
+                || wanted.has_any(dns::KINDS) && dns::extract_stream(payload, wanted, fields);
         }
         _ => {}
     }

@@ -40,6 +40,18 @@ impl<'a> Reader<'a> {
         let len = self.u16()?;
         self.take(len.into())
     }
+
+    /// Bytes behind their length in one byte; what there is of them if they end early.
+    pub fn clamped8(&mut self) -> Option<&'a [u8]> {
+        let len = self.u8()?;
+        self.take(self.0.len().min(len.into()))
+    }
+
+    /// Bytes behind their length in two bytes; what there is of them if they end early.
+    pub fn clamped16(&mut self) -> Option<&'a [u8]> {
+        let len = self.u16()?;
+        self.take(self.0.len().min(len.into()))
+    }
 }
 
 /// `bytes` as numbers of two bytes each, most significant first; an odd byte at the end is left out.

@@ -140,15 +140,16 @@ impl Fields {
 
     /// Adds a field that consists of several parts.
     pub fn push_parts(&mut self, kind: Kind, parts: &[&[u8]]) {
-        self.push_all(kind, parts.iter().copied());
+        self.push_pieces(kind, parts.iter().copied());
     }
 
     /// Adds a field that may be folded: line ends in it are left out (RFC 5322 section 2.2.3).
     pub fn push_unfolded(&mut self, kind: Kind, text: &[u8]) {
-        self.push_all(kind, text.split(|byte| matches!(byte, b'\r' | b'\n')));
+        self.push_pieces(kind, text.split(|byte| matches!(byte, b'\r' | b'\n')));
     }
 
-    fn push_all<'a>(&mut self, kind: Kind, parts: impl Iterator<Item = &'a [u8]>) {
+    /// Adds a field that consists of any number of parts.
+    pub fn push_pieces<'a>(&mut self, kind: Kind, parts: impl Iterator<Item = &'a [u8]>) {
         if self.of_packet == MOST_FIELDS {
             self.left_out += 1;
             return;

@@ -50,7 +50,7 @@ pub use compiler::{CompileError, Compiler};
 pub use fields::{Fields, Kind, Kinds};
 pub use hits::Matches;
 pub use refused::{Reason, Refused};
-pub use set::{FilterSet, Verdict};
+pub use set::{FilterSet, Judge, Verdict};
 
 /// Index of a filter in its set.
 pub type FilterIndex = u32;

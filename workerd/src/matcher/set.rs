@@ -51,6 +51,15 @@ impl Verdict {
     }
 }
 
+/// The filters in force.
+#[derive(Debug, Clone, Copy)]
+pub struct Judge<'a> {
+    /// The compiled filters.
+    pub filters: &'a FilterSet,
+    /// Whether pushed BPF filters act in the capture.
+    pub bpf_active: bool,
+}
+
 /// Compiled filters. Immutable; a change makes a new set.
 #[derive(Debug)]
 pub struct FilterSet {

@@ -18,7 +18,7 @@
 //! **Loss.** Bytes that are missing are waited for: for [`Limits::retransmission`] while their receiver has not acknowledged them; only for [`Limits::reordering`] once it has, since then it was capture
 //! that lost them; for [`Limits::blind`] if it is not captured; and not at all when the room for what waits behind them is used up. Then the consumer is told of a [`Event::Gap`], and the stream goes on behind it.
 //! A stream whose SYN was not seen begins with a gap of unknown length. It begins at once where an acknowledgement or an empty segment has told the place; else it is seen for
-//! [`Limits::reordering`] whether earlier bytes come late, 64 KiB before the first ones at most.
+//! [`Limits::reordering`], or until the other side answers what has come, whether earlier bytes come late, 64 KiB before the first ones at most.
 //!
 //! **Crafted segments.** A segment counts if it begins not further ahead of what is expected, or was acknowledged, than the largest window that its receiver has announced (256 KiB at least, 1 MiB if it is not
 //! captured, and shifted by 8 where the handshake was not seen), and not more than 16 MiB behind. Others are refused and counted, unless four follow each other while none comes where it should: then the stream has gone
@@ -122,6 +122,7 @@ mod limits;
 mod lists;
 mod pieces;
 mod segment;
+mod share;
 mod streams;
 
 pub use counts::Counts;
@@ -129,6 +130,7 @@ pub use event::{Consumer, End, Event, Interest, Stream};
 pub use ledger::Ledger;
 pub use limits::Limits;
 pub use segment::{Fate, Outcome, Refusal, Segment};
+pub use share::Share;
 pub use streams::{ConnectionId, NoMemory, Streams};
 
 #[cfg(test)]

@@ -569,6 +569,11 @@ impl<S: Default> Streams<S> {
                 let news = half.acked.is_none_or(|acked| ahead(segment.ack, acked) > 0);
                 if believed && news {
                     half.acked = Some(segment.ack);
+                    if half.phase == Phase::Starting && self.is_answered(at, segment) {
+                        self.give_up(at, consumer);
+                        return;
+                    }
+                    let half = self.half(at);
                     if half
                         .link
                         .list()
@@ -580,6 +585,12 @@ impl<S: Default> Streams<S> {
             }
             Phase::Ignored => {}
         }
+    }
+
+    /// Whether a segment of the receiver answers all that has come of a stream that was picked up in its middle: then it is told before the answer.
+    fn is_answered(&self, at: At, answer: &Segment<'_>) -> bool {
+        let end = self.pieces.end(&self.half(at).waiting);
+        !answer.payload.is_empty() && end.is_some_and(|end| ahead(answer.ack, end) >= 0)
     }
 
     /// A segment out of reach: forged, or what follows after a great loss. Which of them shows when others follow it while none comes where it should.

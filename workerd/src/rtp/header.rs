@@ -54,6 +54,18 @@ pub fn control_type(payload: &[u8]) -> Option<u8> {
     (head[0] >> 6 == 2 && (192..=223).contains(&head[1]) && fits).then_some(head[1])
 }
 
+/// The synchronization source of a report of a sender of RTP, and the time of its clock at which it was sent (RFC 3550 section 6.4.1), by its UDP payload.
+#[must_use]
+pub fn sender_report(payload: &[u8]) -> Option<(u32, u32)> {
+    let is_report = control_type(payload) == Some(200);
+    let report: &[u8; 20] = payload.first_chunk().filter(|_| is_report)?;
+    let word = |at: usize| {
+        let bytes = [report[at], report[at + 1], report[at + 2], report[at + 3]];
+        u32::from_be_bytes(bytes)
+    };
+    Some((word(4), word(16)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

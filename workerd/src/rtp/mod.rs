@@ -20,5 +20,5 @@ mod stream;
 
 pub use event::{Event, noise_level};
 pub use format::{Content, Format};
-pub use header::{Header, control_type};
+pub use header::{Header, control_type, sender_report};
 pub use stream::{Stream, static_clock_rate};

@@ -145,6 +145,29 @@ impl Stream {
         self.jitter = (jitter + change).clamp(0, u32::MAX.into()) as u32;
     }
 
+    /// Takes in what the same source was heard to send elsewhere, from some packet on.
+    pub fn join(&mut self, other: &Self) {
+        let before = *self;
+        let ahead = (other.highest as u16).wrapping_sub(self.highest as u16);
+        let gap = (other.first as u16).wrapping_sub(self.highest as u16);
+        if ahead < u16::MAX / 2 {
+            *self = *other;
+            let missing = match gap {
+                1..MAX_DROPOUT => u64::from(gap - 1),
+                _ => 0,
+            };
+            self.lost_before += before.lost() + missing;
+        } else {
+            self.lost_before += other.lost();
+        }
+        self.received = before.received + other.received;
+        self.reordered = before.reordered + other.reordered;
+        self.repeated = before.repeated + other.repeated;
+        self.restarts = before.restarts + other.restarts;
+        self.events = before.events + other.events;
+        self.noise = before.noise + other.noise;
+    }
+
     /// Its synchronization source.
     #[must_use]
     #[inline]
@@ -294,6 +317,19 @@ mod tests {
     fn a_source_that_begins_anew_has_lost_nothing() {
         let stream = heard([1, 2, 4, 30_000, 30_001, 30_003]);
         assert_eq!((stream.lost(), stream.restarts()), (2, 1));
+    }
+
+    #[test]
+    fn what_was_heard_elsewhere_goes_on() {
+        let mut stream = heard([1, 2, 4]);
+        stream.join(&heard([7, 8, 10]));
+        stream.observe(&packet(12), 0);
+        assert_eq!((stream.received(), stream.lost()), (7, 5));
+        // Earlier ones come second.
+        let mut stream = heard([7, 8, 10]);
+        stream.join(&heard([1, 2, 4]));
+        stream.observe(&packet(11), 0);
+        assert_eq!((stream.received(), stream.lost()), (7, 2));
     }
 
     #[test]

@@ -17,9 +17,37 @@
 //! | SMTP | a mail, with what leads to it | `email` |
 //! | IMAP, POP3 | a connection | `email` |
 
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`tracker`] | what a protocol has to know, and what it tells |
+//! | [`roster`], [`protocols`] | which protocols are followed |
+//! | [`sessions`], [`floor`] | from packets to sessions, and from what they carry to exchanges |
+//! | [`exchanges`] | the board: which exchanges are wanted, and why |
+//! | [`side`] | whose which bytes are |
+//! | [`waiting`], [`notes`], [`early`] | packets that wait, what is told of them, and what has come before it is known what a connection carries |
+//! | [`journal`] | what a successor has to know |
+//! | [`desk`] | holds, sends and counts |
+
+pub mod desk;
+mod early;
+pub mod exchanges;
+pub mod floor;
+pub mod journal;
+mod notes;
+mod pool;
+pub mod protocols;
+pub mod roster;
+pub mod sessions;
+mod side;
 pub mod tracker;
+pub mod waiting;
 
 #[cfg(test)]
+mod desk_tests;
+#[cfg(test)]
 pub mod script;
+#[cfg(test)]
+mod toy;
 
 pub use tracker::{At, Content, Course, Ends, Exchange, Note, Protocol, Tell};

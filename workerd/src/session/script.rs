@@ -87,6 +87,11 @@ impl<'p, P: Protocol> Script<'p, P> {
         }
     }
 
+    /// What the protocol remembers of the session.
+    pub fn into_state(self) -> P::State {
+        self.state
+    }
+
     /// `milliseconds` later.
     pub fn later(&mut self, milliseconds: u64) -> &mut Self {
         self.at.time_ns += milliseconds * 1_000_000;

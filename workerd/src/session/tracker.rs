@@ -120,6 +120,11 @@ pub trait Tell {
     /// What is told of every packet of `exchange` that is forwarded from now on, of those that were held until now too; until it is told anew. What is told of a packet by itself ([`Tell::note`]) comes first.
     fn about(&mut self, exchange: Exchange, note: Note<'_>);
 
+    /// Whether `exchange` is known not to be wanted, and notes of it are of no use. Known at the earliest when it is settled; may be told late, or never.
+    fn is_unwanted(&self, _exchange: Exchange) -> bool {
+        false
+    }
+
     /// Nothing more will be told that could make `exchange` match: what has not matched is not wanted.
     fn settle(&mut self, exchange: Exchange);
 }

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use lc_proto::voip::{AccessNetwork, Rtp, Sip};
-use shm_layout::packet::PacketHeader;
 
 use super::account;
 use super::calls::CallRef;
@@ -14,13 +13,15 @@ use super::dialog::State;
 use super::ear::{self, Ear};
 use super::settings::Settings;
 use super::streams::{Connection, Heard, Hearing, SipStreams};
-use super::switchboard::{Judge, MediaFlow, Ruling, Switchboard};
+use super::switchboard::{MediaFlow, Ruling, Switchboard};
 use crate::decode::{Decoded, Transport};
+use crate::desk::hand::Sight;
 use crate::detect::{Context, Details, Detector, Flow, Protocol};
 use crate::extract;
 use crate::flows::{
     Direction, FlowTable, NoMemory, Probe, Seed, Signal as Progress, Timeouts, Zone,
 };
+use crate::matcher::Judge;
 use crate::rtp::{self, Header};
 use crate::sip::header::Name;
 use crate::sip::message::Message;
@@ -42,17 +43,6 @@ pub struct Counts {
     pub malformed: u64,
     /// Packets of media.
     pub media: u64,
-}
-
-/// A packet, decoded.
-#[derive(Debug, Clone, Copy)]
-pub struct Sight<'a> {
-    /// Times and lengths.
-    pub header: &'a PacketHeader,
-    /// Its headers.
-    pub decoded: &'a Decoded,
-    /// Its bytes.
-    pub frame: &'a [u8],
 }
 
 /// What part a packet has in its call.
@@ -140,8 +130,7 @@ impl Analyser {
             time_ns,
         };
         if sight.decoded.transport == Some(Transport::Sctp) {
-            self.streams.packet(sight, token, &mut hearing);
-            return Heard::Done;
+            return self.streams.packet(sight, token, &mut hearing);
         }
         if self.settings.udp_only {
             return Heard::Done;
@@ -238,7 +227,9 @@ impl Analyser {
             .media(judge, media, sight.decoded, source, bytes)?;
         self.media += 1;
         if let Some(header) = header {
-            self.board.hear(ruling.call, &header, time_ns);
+            self.board.hear(media, &header, time_ns);
+        } else if let Some(report) = rtp::sender_report(payload) {
+            self.board.hear_report(media, report, time_ns);
         }
         Some(ruling)
     }

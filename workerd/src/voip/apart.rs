@@ -7,8 +7,8 @@
 //! All numbers are little-endian; kind 0 stands for no address.
 
 use super::findings::Origin;
-use super::held::Position;
 use crate::decode::{Addr, Decoded, Transport};
+use crate::desk::held::Position;
 
 const ADDRESS: usize = 17;
 /// Bytes in front of the Call-ID.

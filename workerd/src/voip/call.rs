@@ -3,14 +3,18 @@
 use shm_layout::prefetch::prefetch;
 
 use super::dialog::{Dialogs, State};
-use super::endpoints::Endpoint;
-use super::held::{Chain, Position};
+use super::endpoints::{Endpoint, Ends};
 use super::identities::Identities;
-use super::verdict::{Ids, Standing};
+use super::sources::Source;
+use crate::desk::held::{Chain, Position};
+use crate::desk::verdict::{Ids, Standing};
 use crate::rtp::{Content, Format, Stream};
 
 /// Most endpoints of a call.
 pub const MOST_ENDPOINTS: usize = 64;
+
+/// Most flows of a call that were found to be its though nobody announced an end of them.
+pub const MOST_ENDS: usize = 32;
 
 /// Most sources of media of a call that are followed.
 pub const MOST_STREAMS: usize = 32;
@@ -55,6 +59,8 @@ pub struct Call {
     pub(super) formats: Vec<Format>,
     /// Packets that the capture had lost, of any call, before it began.
     pub(super) lost_before: u64,
+    /// Which of its streams stand among its sources, or need not: a bit each.
+    pub(super) noted: u32,
 
     /// Its Call-ID, or `rtp-` and the SSRC of media whose signalling was not seen.
     pub(super) id: Box<[u8]>,
@@ -66,6 +72,12 @@ pub struct Call {
 
     pub(super) identities: Identities,
     pub(super) endpoints: Vec<(Endpoint, Role)>,
+    /// Both ends of flows that are its though nobody announced one: of media without signalling, that of their flow.
+    pub(super) ends: Vec<Ends>,
+    /// The sources of its media, in order of time, for which announced ends vouch, or which its flow has, if nobody announced that.
+    pub(super) sources: Vec<Source>,
+    /// When its media began, if their signalling was not seen, in nanoseconds.
+    pub(super) began_ns: u64,
     /// The filters that it was compared with last.
     pub(super) generation: u64,
     /// The first of its packets that wait, if it stands in line to have them forwarded.
@@ -153,6 +165,18 @@ impl Call {
         &self.endpoints
     }
 
+    /// Both ends of flows that are its though nobody announced one.
+    #[must_use]
+    pub fn ends(&self) -> &[Ends] {
+        &self.ends
+    }
+
+    /// What its sources sent first.
+    #[must_use]
+    pub fn sources(&self) -> &[Source] {
+        &self.sources
+    }
+
     /// The sources of its media.
     #[must_use]
     pub fn streams(&self) -> &[Stream] {
@@ -170,6 +194,15 @@ impl Call {
             }
             None => Format::of_type(payload_type),
         }
+    }
+
+    /// Adds a source of media that is not among those that are followed.
+    pub(super) fn add_stream(&mut self, stream: Stream) {
+        // Most calls have two.
+        if self.streams.len() == self.streams.capacity() {
+            self.streams.reserve_exact(2);
+        }
+        self.streams.push(stream);
     }
 
     /// Adds what a session description says; the last word counts.
@@ -212,6 +245,8 @@ impl Call {
             + self.streams.capacity() * size_of::<Stream>()
             + self.formats.capacity() * size_of::<Format>()
             + self.endpoints.capacity() * size_of::<(Endpoint, Role)>()
-            + ENTRY * (1 + self.endpoints.len())
+            + self.ends.capacity() * size_of::<Ends>()
+            + self.sources.capacity() * size_of::<Source>()
+            + ENTRY * (1 + self.endpoints.len() + 2 * self.ends.len() + self.sources.len())
     }
 }

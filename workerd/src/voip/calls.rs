@@ -17,12 +17,14 @@
 
 use std::collections::HashMap;
 
-use super::call::{Call, MOST_ENDPOINTS, MOST_STREAMS, Role};
+use super::call::{Call, MOST_ENDPOINTS, MOST_ENDS, MOST_STREAMS, Role};
 use super::dialog::{Dialogs, State};
-use super::endpoints::{Endpoint, Endpoints};
-use super::held::Chain;
+use super::endpoints::{Endpoint, Endpoints, Ends, Unannounced};
 use super::signal::Signal;
-use super::verdict::Standing;
+use super::snapshot::Snapshot;
+use super::sources::{AHEAD_NS, Owners, Source, remember};
+use crate::desk::held::Chain;
+use crate::desk::verdict::Standing;
 use crate::flows::clock::Clock;
 use crate::rtp::{Content, Header, Stream};
 use lc_daemon::config::CallSilence;
@@ -87,6 +89,24 @@ pub struct Orphans {
     pub chain: Chain,
 }
 
+/// A call that was told of, and is forgotten.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gone {
+    /// Its Call-ID, or what stands for it.
+    pub id: Box<[u8]>,
+    /// The ends of its flow, if its signalling was not seen.
+    pub alone: Option<Ends>,
+}
+
+/// How one call has become part of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bond {
+    /// The other announced an end of its flow.
+    Announced,
+    /// Its media go on with the other's.
+    Source,
+}
+
 /// See the [module](self).
 #[derive(Debug)]
 pub struct Calls {
@@ -99,6 +119,8 @@ pub struct Calls {
     free: Vec<u32>,
     by_id: HashMap<Box<[u8]>, u32>,
     endpoints: Endpoints,
+    unannounced: Unannounced,
+    owners: Owners,
     /// First and last of each list.
     lists: [(u32, u32); LISTS],
     clock: Clock,
@@ -112,7 +134,7 @@ pub struct Calls {
     /// Packets that the capture has lost so far, of any call.
     pub(super) lost_by_capture: u64,
     changed: Vec<CallRef>,
-    gone: Vec<Box<[u8]>>,
+    gone: Vec<Gone>,
 }
 
 impl Calls {
@@ -127,6 +149,8 @@ impl Calls {
             free: Vec::new(),
             by_id: HashMap::new(),
             endpoints: Endpoints::default(),
+            unannounced: Unannounced::default(),
+            owners: Owners::default(),
             lists: [(0, 0); LISTS],
             clock: Clock::default(),
             now_ns: 0,
@@ -163,8 +187,8 @@ impl Calls {
         None
     }
 
-    /// The Call-ID of a call that was told of, and is forgotten.
-    pub fn next_gone(&mut self) -> Option<Box<[u8]>> {
+    /// A call that was told of, and is forgotten.
+    pub fn next_gone(&mut self) -> Option<Gone> {
         self.gone.pop()
     }
 
@@ -177,9 +201,13 @@ impl Calls {
 
     /// A call has changed in what others have to know of it.
     pub(super) fn change(&mut self, call: CallRef) {
-        if self.is_learning {
-            return;
+        if !self.is_learning {
+            self.mark_changed(call);
         }
+    }
+
+    /// The same of what this worker has found out itself, be it because of what it learns.
+    fn mark_changed(&mut self, call: CallRef) {
         if let Some(found) = self.get_mut(call)
             && !std::mem::replace(&mut found.is_changed, true)
         {
@@ -258,11 +286,42 @@ impl Calls {
         self.by_id.get(id).map(|place| self.at(*place))
     }
 
+    /// The call that `told` tells of.
+    #[must_use]
+    pub fn told_of(&self, told: &Snapshot) -> Option<CallRef> {
+        let Some(ends) = told.alone() else {
+            return self.find(&told.id);
+        };
+        let is_alone = |call: &CallRef| {
+            let call = self.get(*call);
+            call.is_some_and(|call| call.state() == State::MediaOnly)
+        };
+        self.unannounced.find(ends).filter(is_alone)
+    }
+
     /// The call of a Call-ID, which begins if there is none.
     pub fn find_or_begin(&mut self, id: &[u8], state: State) -> CallRef {
         if let Some(call) = self.find(id) {
             return call;
         }
+        let call = self.begin(id, state);
+        self.by_id.insert(id.into(), call.place);
+        call
+    }
+
+    /// Media without signalling, between `ends`, that began at `time_ns`: a call of its own, for as long as nothing else is known.
+    pub fn begin_alone(&mut self, id: &[u8], ends: Ends, time_ns: u64) -> CallRef {
+        let call = self.begin(id, State::MediaOnly);
+        if let Some(found) = self.get_mut(call) {
+            found.ends = vec![ends];
+            found.began_ns = time_ns;
+        }
+        self.unannounced.add(ends, call);
+        self.weigh(call.place);
+        call
+    }
+
+    fn begin(&mut self, id: &[u8], state: State) -> CallRef {
         self.stamp += 1;
         let call = Call {
             id: id.into(),
@@ -282,7 +341,6 @@ impl Calls {
                 self.places.len() as u32 - 1
             }
         };
-        self.by_id.insert(id.into(), place);
         self.counts.started += u64::from(!self.is_learning);
         self.enlist(place);
         self.weigh(place);
@@ -322,9 +380,9 @@ impl Calls {
         }
     }
 
-    /// A packet of RTP of the call was captured at `time_ns`.
+    /// A packet of RTP of the call was captured at `time_ns`. Whether an announced end vouches that it is the call's.
     #[inline]
-    pub fn hear(&mut self, call: CallRef, header: &Header, time_ns: u64) {
+    pub fn hear(&mut self, call: CallRef, header: &Header, time_ns: u64, is_announced: bool) {
         let Some(found) = self.get_mut(call) else {
             return;
         };
@@ -335,11 +393,7 @@ impl Calls {
         if is_new {
             let clock_rate = found.format(header.payload_type).clock_rate;
             let stream = Stream::begin(header, clock_rate, time_ns);
-            // Most calls have two.
-            if found.streams.len() == found.streams.capacity() {
-                found.streams.reserve_exact(2);
-            }
-            found.streams.push(stream);
+            found.add_stream(stream);
         }
         let known = known.unwrap_or(found.streams.len().saturating_sub(1));
         let Some(stream) = found
@@ -352,14 +406,101 @@ impl Calls {
         if !is_new {
             stream.observe(header, time_ns);
         }
-        if content != Content::Media {
-            let is_event = stream.note(header, content);
-            self.counts.events += u64::from(is_event);
-            self.counts.noise += u64::from(content == Content::Noise);
+        let is_event = content != Content::Media && stream.note(header, content);
+        let bit = 1 << known;
+        let is_noted = found.noted & bit != 0;
+        let vouches = is_announced || found.state() == State::MediaOnly;
+        if vouches {
+            found.noted |= bit;
+        }
+        self.counts.events += u64::from(is_event);
+        self.counts.noise += u64::from(content == Content::Noise);
+        if vouches && !is_noted {
+            self.note(call, Source::of(header, time_ns));
         }
         if is_new {
             self.weigh(call.place);
         }
+    }
+
+    /// A source of the call was heard.
+    pub fn note(&mut self, call: CallRef, source: Source) {
+        let Some(found) = self.get_mut(call).filter(|_| !source.is_trivial()) else {
+            return;
+        };
+        let is_alone = found.state() == State::MediaOnly;
+        let (is_changed, gone) = remember(&mut found.sources, source);
+        if !is_alone {
+            if let Some(gone) = gone {
+                self.owners.remove(gone.ssrc, call);
+            }
+            if is_changed {
+                self.owners.add(source.ssrc, call);
+            }
+        }
+        if is_changed {
+            self.weigh(call.place);
+            self.change(call);
+        }
+    }
+
+    /// The one call that media without signalling go on with, if there is one.
+    #[must_use]
+    pub fn continued_by(&self, alone: CallRef) -> Option<CallRef> {
+        let found = self.get(alone)?;
+        let is_in_time = |source: &&Source| source.time_ns < found.began_ns + AHEAD_NS;
+        let mut only = None;
+        for source in found.sources.iter().filter(is_in_time) {
+            for owner in self.owners.find(source.ssrc) {
+                let call = self.get(*owner)?;
+                let clock_rate = |payload_type| call.format(payload_type).clock_rate;
+                let mut known = call.sources.iter().filter(is_in_time);
+                let goes_on = known.any(|known| known.goes_on_with(source, clock_rate));
+                if goes_on && only.replace(*owner).is_some_and(|other| other != *owner) {
+                    return None;
+                }
+            }
+        }
+        only.filter(|call| {
+            let call = self.get(*call);
+            call.is_some_and(|call| call.ends.len() < MOST_ENDS)
+        })
+    }
+
+    /// The flow between `ends` is of the call, though nobody announced one of them; unless it has too many of these.
+    pub fn latch(&mut self, call: CallRef, ends: Ends) {
+        let Some(found) = self.get_mut(call) else {
+            return;
+        };
+        let is_known = found.ends.contains(&ends);
+        if !is_known && found.ends.len() == MOST_ENDS {
+            return;
+        }
+        if !is_known {
+            found.ends.push(ends);
+        }
+        self.unannounced.add(ends, call);
+        self.endpoints.touch();
+        self.weigh(call.place);
+        if !is_known {
+            self.change(call);
+        }
+    }
+
+    /// The call of a flow that nobody announced an end of.
+    #[must_use]
+    pub fn of_unannounced(&self, ends: Ends) -> Option<CallRef> {
+        self.unannounced.find(ends)
+    }
+
+    /// Media without signalling of which one end is `endpoint`.
+    #[must_use]
+    pub fn alone_at(&self, endpoint: Endpoint) -> Vec<CallRef> {
+        let is_alone = |call: &CallRef| {
+            let call = self.get(*call);
+            call.is_some_and(|call| call.state() == State::MediaOnly)
+        };
+        self.unannounced.at(endpoint).filter(is_alone).collect()
     }
 
     /// Media of the call are expected at `endpoint`.
@@ -509,11 +650,44 @@ impl Calls {
         Some(self.forget(place))
     }
 
-    /// Forgets a call that has become part of another. Its packets that wait are the other's.
-    pub fn absorb(&mut self, call: CallRef) -> Option<Chain> {
-        let is_others = self.get(call)?.is_others;
-        self.counts.ended += u64::from(!is_others);
-        Some(self.forget(call.place).chain)
+    /// Forgets a call that has become part of `into`. Its packets that wait are the other's.
+    pub fn absorb(&mut self, into: CallRef, call: CallRef, bond: Bond) -> Option<Chain> {
+        let found = self.get_mut(call)?;
+        let streams = std::mem::take(&mut found.streams);
+        let sources = std::mem::take(&mut found.sources);
+        let ends = found.ends.first().copied();
+        self.counts.ended += u64::from(!found.is_others);
+        let chain = self.forget(call.place).chain;
+        match bond {
+            Bond::Announced => {
+                let of_packets = |source: &Source| source.packet.is_some();
+                for source in sources.into_iter().filter(of_packets) {
+                    self.note(into, source);
+                    self.mark_changed(into);
+                }
+            }
+            Bond::Source => ends.into_iter().for_each(|ends| self.latch(into, ends)),
+        }
+        self.join_streams(into, streams);
+        Some(chain)
+    }
+
+    fn join_streams(&mut self, call: CallRef, streams: Vec<Stream>) {
+        for stream in streams {
+            let found = self.get_mut(call);
+            let known = found.and_then(|found| {
+                let is_it = |known: &&mut Stream| known.ssrc() == stream.ssrc();
+                if let Some(known) = found.streams.iter_mut().find(is_it) {
+                    known.join(&stream);
+                    return Some(());
+                }
+                (found.streams.len() < MOST_STREAMS).then(|| found.add_stream(stream))
+            });
+            match known {
+                Some(()) => self.weigh(call.place),
+                None => self.count_lost(&[stream]),
+            }
+        }
     }
 
     /// Counts what the media of all calls have been through: nothing more will be heard of them.
@@ -564,9 +738,23 @@ impl Calls {
         for (endpoint, _) in &gone.endpoints {
             self.endpoints.remove(*endpoint, call);
         }
-        self.by_id.remove(&gone.id);
+        for ends in &gone.ends {
+            self.unannounced.remove(*ends, call);
+        }
+        let is_alone = gone.state() == State::MediaOnly;
+        if !is_alone {
+            for source in &gone.sources {
+                self.owners.remove(source.ssrc, call);
+            }
+        }
+        if self.by_id.get(&gone.id) == Some(&place) {
+            self.by_id.remove(&gone.id);
+        }
         if gone.told_at.is_some() {
-            self.gone.push(gone.id.clone());
+            self.gone.push(Gone {
+                alone: gone.ends.first().copied().filter(|_| is_alone),
+                id: gone.id,
+            });
         }
         self.count_lost(&gone.streams);
         self.bytes -= gone.bytes;
@@ -744,10 +932,10 @@ mod tests {
     fn a_place_that_is_used_again_is_another_call() {
         let mut calls = Calls::new(1 << 20);
         let old = calls.find_or_begin(b"old", State::Transaction);
-        assert!(calls.absorb(old).is_some());
+        assert!(calls.absorb(CallRef::NONE, old, Bond::Announced).is_some());
         let new = calls.find_or_begin(b"new", State::Transaction);
         assert_eq!((old.place, calls.get(old).is_none()), (new.place, true));
-        assert!(calls.absorb(old).is_none());
+        assert!(calls.absorb(CallRef::NONE, old, Bond::Announced).is_none());
         assert_eq!(calls.get(new).map(Call::id), Some(&b"new"[..]));
     }
 
@@ -786,7 +974,7 @@ mod tests {
                     2 => drop(calls.observe(call, &signal(Start::Request(Method::Bye)))),
                     3 => calls.expect(call, (Addr::V4(which.into()), 1), Role::Media),
                     4 => drop(calls.update(call, |call| call.standing = Standing::Matched)),
-                    5 => drop(calls.absorb(call)),
+                    5 => drop(calls.absorb(CallRef::NONE, call, Bond::Announced)),
                     6 => now += u64::from(which) * 10 * SECOND,
                     _ => calls.touch(call),
                 }

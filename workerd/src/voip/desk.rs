@@ -1,4 +1,4 @@
-//! What a worker does with packets where calls are followed.
+//! What a worker does with packets of calls.
 //!
 //! ```text
 //!   rx ring -> analyser: whose is it? -+-> its call is wanted -------> tx ring
@@ -7,48 +7,40 @@
 //! ```
 //!
 //! Everything happens between two commits of the worker: what was held, told of calls, and put into the tx ring stands in the same commit as the place of the
-//! rx ring that it came from. So a successor learns what was told, looks once more at what is held ([`Desk::round`] does so first), and goes on with the
+//! rx ring that it came from. So a successor learns what was told, looks once more at what is held, and goes on with the
 //! rx ring: each packet is forwarded once.
-//!
-//! Packets come in batches, in two steps: all of them are *taken*, that is copied out of shared memory, decoded, and what is known of their flows and calls fetched into the
-//! cache ([`Desk::prepare`]); then one after the other is *handled*.
 //!
 //! Each packet is looked at once. One that finds the tx ring full is held, although its call is wanted, and goes first when there is room.
 
 mod carriers;
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
-use lc_daemon::attach::Peer;
-use lc_daemon::config::Esp;
 use shm_layout::counters::WorkerCounter as Counter;
-use shm_layout::log::{LogBounds, LogError, LogWriter};
-use shm_layout::packet::{HEADER_BYTES, PacketHeader};
-use shm_layout::region::{OwnedRegion, Region};
-use shm_layout::ring::{Full, RingWriter};
-use shm_layout::session::Session;
-use shm_layout::shared_bytes::SharedBytes;
+use shm_layout::packet::PacketHeader;
+use shm_layout::ring::Full;
 use shm_layout::wire::Priority;
-use shm_layout::worker::{InProgress, Worker, WorkerCommit};
+use shm_layout::worker::WorkerCommit;
 
 use super::abreast::Abreast;
-use super::analyser::{self, Analyser, Part, Sight, put_blocks, put_call_id};
+use super::analyser::{self, Analyser, Part, put_blocks, put_call_id};
 use super::call::Call;
 use super::calls::{self, CallRef};
-use super::held::{Position, Waiting};
 use super::journal::Journal;
-use super::load::{Load, Worth};
-use super::switchboard::{Fate, Judge, Ruling, Tally};
-use super::verdict::Standing;
-use crate::decode::{Decoded, decode};
+use super::switchboard::{Fate, Ruling, Tally};
+use crate::decode::Decoded;
 use crate::describe::Described;
+use crate::desk::hand::{Hand, SharedEsp, Sight};
+use crate::desk::held::{Position, Waiting};
+use crate::desk::kept_back::KeptBack;
+use crate::desk::load::{Load, Worth};
+use crate::desk::means::Means;
+use crate::desk::verdict::Standing;
+use crate::desk::{Offer, forget_before};
 use crate::detect::Protocol;
 use crate::emit::{Judged, Outgoing, emit};
-use crate::esp::EspNull;
 use crate::flows::Probe;
 use crate::fragments::{self, Fragments, Limits, Offered};
-use crate::interfaces::InterfaceNames;
-use crate::matcher::{Fields, Matches, Verdict};
 use crate::reassembly;
 
 /// Packets that a worker may be ahead of the slowest one while it waits for that one.
@@ -59,33 +51,16 @@ const LEAP_NS: u64 = 1_000_000_000;
 const LONG_LEAP_NS: u64 = 10_000_000_000;
 /// Time between two tellings of progress, in nanoseconds of packet time, of a live capture.
 const TELL_EVERY_NS: u64 = 10_000_000;
-/// Bytes in front of a held packet: its capture thread and its header. Its link type is the kind of its record.
-const HELD_HEAD: usize = 2 + HEADER_BYTES;
-
 /// Datagrams of calls, sent in fragments, that are known for fragments that come again.
 const MOST_DATAGRAMS: usize = 64;
 
 /// See the [module](self).
-pub struct Desk {
+pub struct CallDesk {
     analyser: Analyser,
     journal: Journal,
     hand: Box<Hand>,
-    /// Looks into ESP that is not encrypted.
-    esp: EspNull,
-    /// Packets that are taken, and how many; the first of them are handled already. The rest are empty hands.
-    #[expect(
-        clippy::vec_box,
-        reason = "each takes its turn as the hand: so only its address is moved"
-    )]
-    taken: Vec<Box<Hand>>,
-    in_batch: usize,
-    handled: usize,
-    /// Those of the packets that are taken.
-    probes: Vec<Probe>,
-    /// What becomes of packets that nobody asks for, by the filters of a generation and whether BPF filters act.
-    kept_back: Option<((u64, bool), Counter)>,
-    /// To judge nothing, for the sake of the policy.
-    matches: Matches,
+    esp: SharedEsp,
+    kept_back: KeptBack,
     blocks: Vec<u8>,
     fragments: Fragments,
     /// What is told of held packets that don't tell it themselves, because their message or datagram goes on in others.
@@ -96,8 +71,9 @@ pub struct Desk {
     datagrams: VecDeque<(u64, CallRef)>,
     /// The other fragments of datagrams that carry a segment, by the position under which it waits.
     parts_of: BTreeMap<Position, Vec<Position>>,
-    /// Whether a held packet was passed over because it is condemned.
-    has_passed_over: bool,
+    /// Whether datagrams of nobody are kept for somebody else, and the last one.
+    cedes: bool,
+    ceded: Option<Ceded>,
     reported: Reported,
     /// Up to which number this worker is done with packets.
     progress: u64,
@@ -121,19 +97,6 @@ pub struct Desk {
     is_idle: bool,
 }
 
-/// A packet, copied out of shared memory.
-struct Hand {
-    queue: u16,
-    header: PacketHeader,
-    /// Its bytes, and perhaps more behind them.
-    frame: Vec<u8>,
-    decoded: Decoded,
-    /// A record of the log of held packets.
-    record: Vec<u8>,
-    /// Whether it is no packet, but what is told of a message apart from its packet ([`Apart`](super::apart::Apart)); the frame is that then.
-    is_apart: bool,
-}
-
 /// What is told of a packet that is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Says {
@@ -143,6 +106,18 @@ enum Says {
     Held(Position),
     /// What stands ready.
     Prepared,
+}
+
+/// A datagram in fragments, which wait.
+pub struct Ceded {
+    /// Of the fragment that came last.
+    pub header: PacketHeader,
+    /// Of the whole.
+    pub decoded: Decoded,
+    /// The whole.
+    pub bytes: Vec<u8>,
+    /// Where its fragments lie.
+    pub parts: Vec<Position>,
 }
 
 /// What was counted up to the last report.
@@ -156,58 +131,24 @@ struct Reported {
     tally: Tally,
 }
 
-/// What a worker lends its desk.
-pub struct Means<'a> {
-    /// The filters in force.
-    pub judge: Judge<'a>,
-    /// Names of interfaces.
-    pub interfaces: &'a mut InterfaceNames,
-    /// Where they stand.
-    pub session: &'a Region<Session>,
-    /// Where the packet in hand is noted.
-    pub worker: &'a OwnedRegion<Worker>,
-    /// Where packets go.
-    pub tx: &'a mut RingWriter,
-    /// Where packets wait.
-    pub held: &'a mut LogWriter,
-    /// Where calls are told of.
-    pub calls: &'a mut LogWriter,
-    /// What other workers tell.
-    pub peers: &'a mut [Peer],
-    /// Counters.
-    pub commit: &'a mut WorkerCommit,
-    /// Bytes of the tx ring that signalling which nothing asked for leaves free; such media leave twice as much. 0: nothing is shed.
-    pub kept_bytes: u64,
-    /// How much there is to do, as the rx rings say.
-    pub load: Load,
-    /// Packets that the capture has lost so far, of any call.
-    pub lost_by_capture: u64,
-    /// The packet that killed predecessors.
-    pub condemned: Option<InProgress>,
-}
-
-impl Desk {
+impl CallDesk {
     /// With as many other workers as there are `peers`. If it `is_exact`, verdicts don't depend on how far each has come.
     #[must_use]
-    pub fn new(analyser: Analyser, peers: usize, is_exact: bool) -> Self {
+    pub fn new(analyser: Analyser, peers: usize, is_exact: bool, esp: SharedEsp) -> Self {
         Self {
             analyser,
             journal: Journal::new(Abreast::new(peers, !is_exact)),
             hand: Box::default(),
-            taken: Vec::new(),
-            in_batch: 0,
-            handled: 0,
-            probes: Vec::new(),
-            kept_back: None,
-            esp: EspNull::new(Esp::default()),
-            matches: Matches::default(),
+            esp,
+            kept_back: KeptBack::default(),
             blocks: Vec::new(),
             fragments: Fragments::new(Limits::default()),
             told: BTreeMap::new(),
             parts: Vec::new(),
             datagrams: VecDeque::new(),
             parts_of: BTreeMap::new(),
-            has_passed_over: false,
+            cedes: false,
+            ceded: None,
             reported: Reported::default(),
             progress: 0,
             is_restored: false,
@@ -223,22 +164,19 @@ impl Desk {
         }
     }
 
-    /// The same, but looks into ESP that is not encrypted.
+    /// The same, but datagrams in fragments that are of no call are [ceded](CallDesk::take_ceded).
     #[must_use]
-    pub fn with_esp(mut self, esp: Esp) -> Self {
-        self.esp = EspNull::new(esp);
+    pub fn ceding(mut self) -> Self {
+        self.cedes = true;
         self
     }
 
-    /// To be called before the rx rings are read, and often: learns from others, decides on calls, forwards what has waited, and makes room for more. With `at_end`, all calls are decided
+    /// To be called before the rx rings are read, and often: learns from others, decides on calls, and forwards what has waited. With `at_end`, all calls are decided
     /// on, since no more packets come.
     ///
     /// # Errors
     /// [`Full::Now`]: the tx ring has no room.
     pub fn round(&mut self, means: &mut Means<'_>, at_end: bool) -> Result<(), Full> {
-        if !self.is_restored {
-            self.restore(means);
-        }
         let board = &mut self.analyser.board;
         board.lost_by_capture(means.lost_by_capture);
         self.journal.learn(means.peers, board);
@@ -253,16 +191,20 @@ impl Desk {
             board.give_up(means.judge);
         }
         told?;
-        self.flush(means)?;
-        // A batch finds room for what it holds. What is wanted waits for room in the tx ring, and then goes.
-        let board = &mut self.analyser.board;
-        while means.held.used() > means.held.capacity() / 4 * 3
-            && board.worth_of_oldest() < Some(Worth::Wanted)
-            && board.drop_oldest()
-        {
-            release(means.held, board.oldest());
-        }
-        Ok(())
+        self.flush(means)
+    }
+
+    /// Where the oldest packet that waits for a call lies, and whether its call is wanted: then it must not go.
+    #[must_use]
+    pub fn oldest(&self) -> Option<(Position, bool)> {
+        let board = &self.analyser.board;
+        let is_wanted = board.worth_of_oldest() >= Some(Worth::Wanted);
+        Some((board.oldest()?, is_wanted))
+    }
+
+    /// Gives up the oldest packet that waits. False if none does.
+    pub fn drop_oldest(&mut self) -> bool {
+        self.analyser.board.drop_oldest()
     }
 
     /// The calls that are known.
@@ -282,7 +224,7 @@ impl Desk {
     /// The packets' time goes on with the clock, as nothing comes: `silence_ns` after the last packet.
     pub fn tick(&mut self, means: &mut Means<'_>, silence_ns: u64) {
         self.is_idle = true;
-        if self.is_restored && self.latest_ns > 0 {
+        if self.latest_ns > 0 {
             let journal = &self.journal;
             self.analyser.board.see(
                 means.judge,
@@ -291,12 +233,6 @@ impl Desk {
                 |moment| journal.abreast.have_passed(moment),
             );
         }
-    }
-
-    /// Whether a held packet was passed over because it is condemned.
-    #[must_use]
-    pub fn has_passed_over(&self) -> bool {
-        self.has_passed_over
     }
 
     /// Whether packets wait for a verdict.
@@ -316,27 +252,20 @@ impl Desk {
         is_awaited || waits && self.progress > slowest + MOST_AHEAD
     }
 
-    /// Whether the next of the packets that are taken can be handled; if not, it and those behind it are given back. Where time leaps, packets that wait would be given up for their age,
-    /// although the others only have to come as far: this packet has to come again when [`Desk::is_ahead`] says so.
-    pub fn is_due(&mut self) -> bool {
-        let Some(next) = self.taken[..self.in_batch].get(self.handled) else {
-            return false;
-        };
+    /// Whether a packet can be handled now. Where time leaps, packets that wait would be given up for their age,
+    /// although the others only have to come as far: this packet has to come again when [`CallDesk::is_ahead`] says so.
+    pub fn is_due(&mut self, header: &PacketHeader) -> bool {
         let PacketHeader {
             sequence,
             timestamp_ns,
             ..
-        } = next.header;
+        } = *header;
         let silence_ns = timestamp_ns.abs_diff(self.latest_ns);
         let leaps = silence_ns > LONG_LEAP_NS || silence_ns > LEAP_NS && self.has_waiting();
         self.awaits = leaps.then_some(sequence);
         // Others may wait for this worker in turn.
         self.passed(sequence);
-        let is_due = !self.is_ahead();
-        if !is_due {
-            self.give_back();
-        }
-        is_due
+        !self.is_ahead()
     }
 
     /// Whether others wait to hear how far this worker has come.
@@ -357,54 +286,74 @@ impl Desk {
         self.progress = self.progress.max(sequence);
     }
 
-    /// Takes a packet, to be handled behind those that were taken before.
-    pub fn take(&mut self, identity: InProgress, header: PacketHeader, data: &SharedBytes<'_>) {
-        if self.in_batch == self.taken.len() {
-            self.taken.push(Box::default());
-        }
-        let hand = &mut self.taken[self.in_batch];
-        hand.is_apart = false;
-        hand.queue = u16::from(identity.queue);
-        hand.header = header;
-        data.copy_to(hand.room(data.len()));
-        hand.decode();
-        self.probes.extend(self.analyser.probe(&hand.decoded));
-        self.in_batch += 1;
+    /// How the flow of a packet is found, if it has one.
+    #[inline]
+    #[must_use]
+    pub fn probe(&self, decoded: &Decoded) -> Option<Probe> {
+        self.analyser.probe(decoded)
     }
 
-    /// Has fetched what is known of the packets that are taken.
-    pub fn prepare(&mut self) {
-        self.analyser.prepare(&self.probes);
+    /// Has fetched what is known of packets with these `probes`.
+    pub fn prepare(&mut self, probes: &[Probe]) {
+        self.analyser.prepare(probes);
     }
 
-    /// Handles the next of the packets that are taken, and counts it.
+    /// A packet has come, whose it may be: time has gone on.
+    pub fn see(&mut self, means: &mut Means<'_>, header: &PacketHeader) {
+        self.progress = self.progress.max(header.sequence + 1);
+        self.latest_ns = header.timestamp_ns;
+        let load = means.load().max(Load::of_held(means.held));
+        let board = &mut self.analyser.board;
+        board.bear(load);
+        let journal = &self.journal;
+        board.see(
+            means.judge,
+            journal.abreast.moment_of(header.sequence),
+            header.timestamp_ns,
+            |moment| journal.abreast.have_passed(moment),
+        );
+    }
+
+    /// Handles the packet in the `hand`, which lies at `position` if it was held; and counts it, unless it is nobody's. Then the hand still has it.
     ///
     /// # Errors
-    /// [`Full::Now`]: the tx ring has no room. The packet waits, and is done with; those behind it are given back.
-    pub fn handle(&mut self, means: &mut Means<'_>) -> Result<(), Full> {
-        std::mem::swap(&mut self.hand, &mut self.taken[self.handled]);
-        // Which learns: it must not before, since the packet may have been given back.
-        self.hand.open(&mut self.esp);
-        self.handled += 1;
-        if self.handled == self.in_batch {
-            self.give_back();
+    /// [`Full::Now`]: the tx ring has no room. The packet waits, and is done with.
+    pub fn handle(
+        &mut self,
+        hand: &mut Box<Hand>,
+        means: &mut Means<'_>,
+        position: Option<Position>,
+    ) -> Result<Offer, Full> {
+        std::mem::swap(&mut self.hand, hand);
+        let offer = self.look(means, position)?;
+        if offer == Offer::Nobodys {
+            std::mem::swap(&mut self.hand, hand);
         }
-        let bytes = u64::from(self.hand.header.captured_len);
-        means.commit.add(Counter::Received, 1);
-        means.commit.add(Counter::ReceivedBytes, bytes);
-        let load = load(means).max(Load::of_held(means.held));
-        self.analyser.board.bear(load);
-        let result = self.look(means, None).and_then(|()| self.flush(means));
-        if result.is_err() {
-            self.give_back();
+        if self.is_restored {
+            self.flush(means)?;
         }
-        result
+        Ok(offer)
     }
 
-    /// No packet is taken any more.
-    fn give_back(&mut self) {
-        (self.in_batch, self.handled) = (0, 0);
-        self.probes.clear();
+    /// The fragment at `position` is somebody else's.
+    pub fn cede(&mut self, position: Position) {
+        self.analyser.board.cede(position);
+    }
+
+    /// Adds where packets lie that need not be looked at again; since the last call.
+    pub fn take_done(&mut self, done: &mut Vec<Position>) {
+        self.analyser.board.take_done(done);
+    }
+
+    /// See [`Journal::keep`].
+    pub fn keep(&mut self, position: u64, kind: u16, body: &[u8]) {
+        let board = &mut self.analyser.board;
+        self.journal.keep(position, kind, body, board);
+    }
+
+    /// A datagram that came in fragments and is of no call, once.
+    pub fn take_ceded(&mut self) -> Option<Ceded> {
+        self.ceded.take()
     }
 
     /// Before a commit: tells what has changed, and counts what happened.
@@ -414,15 +363,12 @@ impl Desk {
         self.give_up_fragments(means);
         let board = &mut self.analyser.board;
         self.journal.tell(means.calls, board, &self.to_tell);
-        release(means.held, board.oldest());
         forget_before(&mut self.told, board.oldest());
         forget_before(&mut self.parts_of, board.oldest());
         forget_before(&mut self.endings, board.oldest());
         self.analyser.tidy(means.commit);
-        let kept_back = self.kept_back(means);
+        let kept_back = self.kept_back.counter(means.judge);
         let commit = &mut *means.commit;
-        commit.set_calls(means.calls.bounds());
-        commit.set_held(means.held.bounds());
 
         let (now, before) = (self.analyser.counts(), self.reported.analyser);
         commit.add(Counter::SipMessages, now.messages - before.messages);
@@ -484,15 +430,26 @@ impl Desk {
         }
     }
 
-    /// Goes on where a predecessor stopped: learns what it told, and looks at the packets that it held once more.
-    fn restore(&mut self, means: &mut Means<'_>) {
-        let done = self.journal.restore(means.calls, &mut self.analyser.board);
-        let mut position = means.held.tail();
+    /// Goes on where a predecessor stopped: learns what it told. What it held comes next.
+    pub fn begin_to_restore(&mut self, means: &mut Means<'_>) {
+        self.journal.restore(means.calls, &mut self.analyser.board);
         self.restore_endings(means);
         self.analyser.streams.resume(true);
-        while let Some(end) = self.restore_next(means, position, &done) {
-            position = end;
-        }
+    }
+
+    /// What the hand holds, which lies at `position`, is told of a message apart from its packet; `is_live` says which packets wait.
+    pub fn recall_apart(
+        &mut self,
+        hand: &mut Box<Hand>,
+        position: Position,
+        is_live: impl Fn(Position) -> bool,
+    ) {
+        std::mem::swap(&mut self.hand, hand);
+        self.restore_apart(position, is_live);
+    }
+
+    /// All that was held has been looked at.
+    pub fn end_to_restore(&mut self, means: &mut Means<'_>) {
         self.analyser.streams.resume(false);
         // What is known of these packets and calls was counted when they came.
         self.reported.analyser = self.analyser.counts();
@@ -508,81 +465,24 @@ impl Desk {
         }
     }
 
-    /// Looks at the held packet at `position`, and says where the next one lies.
-    fn restore_next(
-        &mut self,
-        means: &mut Means<'_>,
-        position: Position,
-        done: &HashSet<Position>,
-    ) -> Option<Position> {
-        let (start, end) = match self.hand.recall(means.held, position) {
-            Ok(found) => found?,
-            Err(error) => {
-                tracing::warn!(%error, "the log of held packets is damaged; what stands behind is forgotten");
-                return None;
-            }
-        };
-        if done.contains(&start) {
-            return Some(end);
-        }
-        if self.hand.is_apart {
-            let tail = means.held.tail();
-            self.restore_apart(start, |at| at >= tail && !done.contains(&at));
-            return Some(end);
-        }
-        if means.condemned == Some(self.hand.identity()) {
-            self.analyser.board.pass_over(start);
-            self.has_passed_over = true;
-            means.commit.add(Counter::Quarantined, 1);
-            means.commit.add(Counter::HeldReleased, 1);
-            return Some(end);
-        }
-        means.worker.set_in_progress(Some(self.hand.identity()));
-        self.hand.decode();
-        self.hand.open(&mut self.esp);
-        // What finds no room in the tx ring waits where it lies.
-        let _ = self.look(means, Some(start));
-        Some(end)
-    }
-
     /// Finds out whose the packet in the hand is, and forwards, holds or drops it. It lies at `position` if it was held.
-    fn look(&mut self, means: &mut Means<'_>, position: Option<Position>) -> Result<(), Full> {
-        means.worker.set_in_progress(Some(self.hand.identity()));
+    fn look(&mut self, means: &mut Means<'_>, position: Option<Position>) -> Result<Offer, Full> {
         let header = self.hand.header;
-        self.progress = self.progress.max(header.sequence + 1);
-        self.latest_ns = header.timestamp_ns;
-        let decoded = &self.hand.decoded;
-        if position.is_none() {
-            means
-                .commit
-                .add(Counter::Fragments, decoded.fragment.into());
-            if let Some(fault) = decoded.fault {
-                means.commit.add(fault.counter(), 1);
-            }
-        }
-        let board = &mut self.analyser.board;
-        let journal = &self.journal;
-        board.see(
-            means.judge,
-            journal.abreast.moment_of(header.sequence),
-            header.timestamp_ns,
-            |moment| journal.abreast.have_passed(moment),
-        );
         if self.hand.decoded.fragment {
             self.look_at_fragment(means, position);
-            return Ok(());
+            return Ok(Offer::Taken);
         }
         if Analyser::carries_many(&self.hand.decoded) {
             return self.look_at_carrier(means, position);
         }
         let found = self.analyser.look(means.judge, &self.hand.sight());
         let outcome = match found {
-            None => self.kept_back(means),
+            None => return Ok(Offer::Nobodys),
             Some((Ruling { call, fate }, part)) => match fate {
-                Fate::Unwanted => self.kept_back(means),
+                Fate::Unwanted => self.kept_back.counter(means.judge),
                 Fate::Wait => {
                     self.hold(means, call, part, position);
-                    return Ok(());
+                    return Ok(Offer::Taken);
                 }
                 Fate::Shed if position.is_none() => Counter::ShedByCall,
                 Fate::NoRoom | Fate::Shed => {
@@ -590,7 +490,7 @@ impl Desk {
                     let was_held = u64::from(position.is_none());
                     means.commit.add(Counter::Held, was_held);
                     means.commit.add(Counter::HeldDropped, 1);
-                    return Ok(());
+                    return Ok(Offer::Taken);
                 }
                 Fate::Forward => match self.send(means, call, part, Says::Itself, &[]) {
                     Ok(outcome) => outcome,
@@ -602,8 +502,8 @@ impl Desk {
             },
         };
         self.leave(position);
-        count(means.commit, outcome, position.is_some(), &header);
-        Ok(())
+        means.count(outcome, position.is_some(), &header);
+        Ok(Offer::Taken)
     }
 
     /// The packet in the hand waits no more, if it was held: a successor shall not look at it.
@@ -656,7 +556,10 @@ impl Desk {
                 self.parts.clear();
                 self.parts.extend_from_slice(whole.tokens);
                 let time_ns = header.timestamp_ns;
-                let inner = self.esp.open(&whole.decoded, whole.bytes, time_ns);
+                let inner = self
+                    .esp
+                    .borrow_mut()
+                    .open(&whole.decoded, whole.bytes, time_ns);
                 let decoded = inner.unwrap_or(whole.decoded);
                 let sight = Sight {
                     header: &header,
@@ -672,6 +575,14 @@ impl Desk {
                     return self.give_up_fragments(means);
                 }
                 match self.analyser.look(means.judge, &sight) {
+                    None if self.cedes => {
+                        self.ceded = Some(Ceded {
+                            header,
+                            decoded,
+                            bytes: whole.bytes.to_vec(),
+                            parts: self.parts.clone(),
+                        });
+                    }
                     None => self
                         .parts
                         .iter()
@@ -682,7 +593,7 @@ impl Desk {
                         let mut blocks = Vec::new();
                         put_blocks(sight.decoded.payload_of(sight.frame), part, id, &mut blocks);
                         // The one that has the ports; what came first, if none has.
-                        let (hand, esp) = (&mut self.hand, &mut self.esp);
+                        let (hand, esp) = (&mut self.hand, &self.esp);
                         let has_ports = |position: &&Position| {
                             let found = hand.recall(means.held, **position);
                             hand.decode();
@@ -715,14 +626,8 @@ impl Desk {
 
     /// Appends the packet in the hand to the log of held packets.
     fn put_aside(&mut self, means: &mut Means<'_>) -> Result<Position, Full> {
-        let header = &self.hand.header;
         means.commit.add(Counter::Held, 1);
-        let parts = [
-            &self.hand.queue.to_le_bytes()[..],
-            &header.to_bytes(),
-            self.hand.frame(),
-        ];
-        means.held.append(header.link_type, &parts)
+        self.hand.put_aside(means.held)
     }
 
     /// Has the packet in the hand wait for the verdict on its call, or for room.
@@ -764,7 +669,7 @@ impl Desk {
                         continue;
                     }
                     self.hand.decode();
-                    self.hand.open(&mut self.esp);
+                    self.hand.open(&self.esp);
                     let part = analyser::part_of(&self.hand.sight());
                     let sharers = self.analyser.board.sharers(position);
                     let sharers = sharers.map(<[CallRef]>::to_vec).unwrap_or_default();
@@ -772,7 +677,7 @@ impl Desk {
                 }
                 _ => Counter::CorruptRecords,
             };
-            count(means.commit, outcome, true, &self.hand.header);
+            means.count(outcome, true, &self.hand.header);
             self.analyser.board.forwarded(owner);
         }
         Ok(())
@@ -908,138 +813,12 @@ impl Desk {
             Part::Media => Load::Heavy,
             Part::Signalling => Load::Extreme,
         };
-        let is_shed = is_passed && load(means) >= least;
+        let is_shed = is_passed && means.load() >= least;
         if is_shed {
             self.analyser.board.shed(call);
         }
         is_shed
     }
-
-    /// How packets count that nobody asks for.
-    #[inline]
-    fn kept_back(&mut self, means: &Means<'_>) -> Counter {
-        let Judge {
-            filters,
-            bpf_active,
-        } = means.judge;
-        let by = (filters.generation(), bpf_active);
-        match self.kept_back {
-            Some((known, counter)) if known == by => counter,
-            _ => {
-                let nothing = (&Decoded::default(), &Fields::default());
-                let verdict = filters.judge(nothing.0, nothing.1, bpf_active, &mut self.matches);
-                let counter = match verdict {
-                    Verdict::Denied => Counter::FilteredByPolicy,
-                    _ => Counter::FilteredNoMatch,
-                };
-                self.kept_back = Some((by, counter));
-                counter
-            }
-        }
-    }
-}
-
-impl Default for Hand {
-    fn default() -> Self {
-        Self {
-            queue: 0,
-            header: PacketHeader::from_bytes(0, &[0; HEADER_BYTES]),
-            frame: Vec::new(),
-            decoded: Decoded::default(),
-            record: Vec::new(),
-            is_apart: false,
-        }
-    }
-}
-
-impl Hand {
-    fn room(&mut self, len: usize) -> &mut [u8] {
-        if self.frame.len() < len {
-            self.frame.resize(len, 0);
-        }
-        &mut self.frame[..len]
-    }
-
-    fn frame(&self) -> &[u8] {
-        let len = self.header.captured_len as usize;
-        self.frame.get(..len).unwrap_or(&self.frame)
-    }
-
-    fn identity(&self) -> InProgress {
-        InProgress::new(usize::from(self.queue), self.header.sequence)
-    }
-
-    fn decode(&mut self) {
-        #[cfg(debug_assertions)]
-        crate::poison::taste(self.frame());
-        self.decoded = decode(self.header.link_type, self.frame());
-    }
-
-    /// Looks into ESP, if it may be without encryption.
-    fn open(&mut self, esp: &mut EspNull) {
-        if !esp.concerns(&self.decoded) {
-            return;
-        }
-        let frame = self.frame.get(..self.header.captured_len as usize);
-        let time_ns = self.header.timestamp_ns;
-        let inner = frame.and_then(|frame| esp.open(&self.decoded, frame, time_ns));
-        self.decoded = inner.unwrap_or(self.decoded);
-    }
-
-    fn sight(&self) -> Sight<'_> {
-        Sight {
-            header: &self.header,
-            decoded: &self.decoded,
-            frame: self.frame(),
-        }
-    }
-
-    /// Takes the held packet at `position`, or behind the padding there. Where it starts and ends; `None` where there is none any more.
-    fn recall(
-        &mut self,
-        held: &LogWriter,
-        position: Position,
-    ) -> Result<Option<(Position, Position)>, LogError> {
-        let Some(record) = held.read(position, &mut self.record)? else {
-            return Ok(None);
-        };
-        let (start, end, link_type) = (record.position, record.end, record.kind);
-        let malformed = LogError::Position { position };
-        let (head, frame) = record
-            .body
-            .split_first_chunk::<HELD_HEAD>()
-            .ok_or(malformed)?;
-        let (queue, header) = head.split_first_chunk::<2>().ok_or(malformed)?;
-        let header = header.first_chunk().ok_or(malformed)?;
-        self.header = PacketHeader::from_bytes(link_type, header);
-        self.queue = u16::from_le_bytes(*queue);
-        self.is_apart = self.header.captured_len == 0 && !frame.is_empty();
-        if !self.is_apart && frame.len() != self.header.captured_len as usize {
-            return Err(malformed);
-        }
-        self.frame.clear();
-        self.frame.extend_from_slice(frame);
-        Ok(Some((start, end)))
-    }
-}
-
-/// How much there is to do, as the rings say.
-#[inline]
-fn load(means: &mut Means<'_>) -> Load {
-    Load::of_tx(means.tx, means.kept_bytes).max(means.load)
-}
-
-/// A copy of the packet `wanted`, if it is held.
-pub(crate) fn find_held(held: &LogWriter, wanted: InProgress) -> Option<(PacketHeader, Vec<u8>)> {
-    let mut hand = Hand::default();
-    let mut position = held.tail();
-    while let Ok(Some((_, end))) = hand.recall(held, position) {
-        if hand.identity() == wanted && !hand.is_apart {
-            return Some((hand.header, hand.frame));
-        }
-        position = end;
-    }
-    None
 }
 
 /// How urgent what is sent of a call is.
@@ -1048,34 +827,4 @@ fn priority(call: &Call, part: Part) -> Priority {
         (Standing::Matched, _) | (_, Part::Signalling) => Priority::High,
         _ => Priority::Normal,
     }
-}
-
-/// Counts what became of a packet.
-fn count(commit: &mut WorkerCommit, outcome: Counter, was_held: bool, header: &PacketHeader) {
-    commit.add(outcome, 1);
-    if outcome == Counter::Forwarded {
-        commit.add(Counter::ForwardedBytes, header.captured_len.into());
-    }
-    if was_held {
-        let end = match outcome {
-            Counter::Forwarded => Counter::HeldForwarded,
-            _ => Counter::HeldReleased,
-        };
-        commit.add(end, 1);
-    }
-}
-
-/// Forgets what is known of packets that lay before the oldest one that waits.
-fn forget_before<T>(known: &mut BTreeMap<Position, T>, oldest: Option<Position>) {
-    match oldest {
-        _ if known.is_empty() => {}
-        Some(oldest) => *known = known.split_off(&oldest),
-        None => known.clear(),
-    }
-}
-
-/// Gives up what lies before the oldest packet that waits.
-fn release(held: &mut LogWriter, oldest: Option<Position>) {
-    let LogBounds { head, .. } = held.bounds();
-    held.release_to(oldest.unwrap_or(head));
 }

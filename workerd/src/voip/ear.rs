@@ -3,9 +3,10 @@
 use super::call::{MOST_FORMATS, Role};
 use super::endpoints::Endpoint;
 use super::signal::{self, Signal, Tags};
-use super::switchboard::{Judge, Message as CallMessage, Ruling, Switchboard};
+use super::switchboard::{Message as CallMessage, Ruling, Switchboard};
 use crate::decode::Decoded;
 use crate::extract;
+use crate::matcher::Judge;
 use crate::matcher::{Fields, Kinds};
 use crate::rtp::Format;
 use crate::sip::address::Address;

@@ -2,14 +2,24 @@
 //!
 //! An endpoint may belong to several calls: legs that share a media server, or a port that is used again before its old call is forgotten. Media
 //! between two endpoints of one call belong to that call; else to the call that announced the endpoint last.
+//!
+//! Flows of which nobody announced an end are known by both ends: a server may receive the media of many calls at one port.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::calls::CallRef;
 use crate::decode::Addr;
 
 /// Address and port.
 pub type Endpoint = (Addr, u16);
+
+/// The first of all endpoints in order, and the last one.
+pub const FIRST: Endpoint = (Addr::V4(0), 0);
+/// See [`FIRST`].
+pub const LAST: Endpoint = (Addr::V6(u128::MAX), u16::MAX);
+
+/// Both ends of a flow.
+pub type Ends = (Endpoint, Endpoint);
 
 /// Most calls that an endpoint may belong to; the oldest gives way.
 const MOST_OWNERS: usize = 4;
@@ -57,6 +67,11 @@ impl Endpoints {
         self.changes = self.changes.wrapping_add(1);
     }
 
+    /// What was found before may be found otherwise now, for a reason that is known elsewhere.
+    pub fn touch(&mut self) {
+        self.changes = self.changes.wrapping_add(1);
+    }
+
     /// A number that is another after each change: what was found before it may be found otherwise now. It begins with 1.
     #[must_use]
     #[inline]
@@ -86,9 +101,72 @@ impl Endpoints {
     }
 }
 
+/// Whose each flow is of which nobody announced an end.
+#[derive(Debug, Default)]
+pub struct Unannounced {
+    /// Each flow twice, by either end first.
+    owners: BTreeMap<Ends, CallRef>,
+}
+
+impl Unannounced {
+    /// The flow between `ends` is of `call`.
+    pub fn add(&mut self, (one, other): Ends, call: CallRef) {
+        self.owners.insert((one, other), call);
+        self.owners.insert((other, one), call);
+    }
+
+    /// The flow between `ends` is not of `call` any more.
+    pub fn remove(&mut self, (one, other): Ends, call: CallRef) {
+        if self.owners.get(&(one, other)) == Some(&call) {
+            self.owners.remove(&(one, other));
+            self.owners.remove(&(other, one));
+        }
+    }
+
+    /// The call of the flow between `ends`, whichever comes first.
+    #[must_use]
+    pub fn find(&self, ends: Ends) -> Option<CallRef> {
+        self.owners.get(&ends).copied()
+    }
+
+    /// The calls of all flows with an end at `endpoint`.
+    pub fn at(&self, endpoint: Endpoint) -> impl Iterator<Item = CallRef> {
+        let flows = self.owners.range((endpoint, FIRST)..=(endpoint, LAST));
+        flows.map(|(_, call)| *call)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn flows_that_nobody_announced_are_found_by_both_ends_or_one() {
+        let (one, other) = (CallRef::for_tests(1), CallRef::for_tests(2));
+        let mut flows = Unannounced::default();
+        let (server, a, b) = (endpoint(1, 3478), endpoint(2, 5000), endpoint(3, 6000));
+        flows.add((a, server), one);
+        flows.add((server, b), other);
+        assert_eq!(
+            (flows.find((a, server)), flows.find((server, a))),
+            (Some(one), Some(one))
+        );
+        assert_eq!(
+            (flows.find((b, server)), flows.find((a, b))),
+            (Some(other), None)
+        );
+        assert!(flows.at(server).eq([one, other]) && flows.at(b).eq([other]));
+        // Of another call meanwhile.
+        flows.add((a, server), other);
+        flows.remove((a, server), one);
+        assert_eq!(flows.find((server, a)), Some(other));
+        flows.remove((server, a), other);
+        assert!(flows.find((a, server)).is_none() && flows.at(a).next().is_none());
+        // A flow may have its ends at one place.
+        flows.add((a, a), one);
+        flows.remove((a, a), one);
+        assert!(flows.at(a).next().is_none());
+    }
 
     fn endpoint(host: u32, port: u16) -> Endpoint {
         (Addr::V4(host), port)

@@ -25,13 +25,18 @@ use shm_layout::wire::{Priority, WirePacket};
 use shm_layout::worker::{InProgress, Worker, WorkerCommit};
 
 use super::analyser::Analyser;
-use super::desk::{Desk, Means, find_held};
-use super::load::Load;
+use super::desk::CallDesk;
 use super::settings::Settings;
 use super::streams::SipStreams;
-use super::switchboard::{Elsewhere, Judge, Switchboard};
+use super::switchboard::{Elsewhere, Switchboard};
+use crate::desk::Desk;
+use crate::desk::hand::{SharedEsp, find_held};
+use crate::desk::load::Load;
+use crate::desk::means::Means;
 use crate::interfaces::InterfaceNames;
-use crate::matcher::FilterSet;
+use crate::matcher::{FilterSet, Judge};
+use crate::session::protocols::Protocols;
+use crate::session::roster::Roster;
 
 pub(crate) const SECOND: u64 = 1_000_000_000;
 pub(crate) const MILLISECOND: u64 = 1_000_000;
@@ -167,7 +172,8 @@ impl Memory {
 }
 
 /// See the [module](self).
-pub(crate) struct Harness {
+pub(crate) struct Harness<R: Roster = Protocols> {
+    make: fn(&Setup, usize) -> Desk<R>,
     memory: Rc<Memory>,
     others: Vec<Rc<Memory>>,
     setup: Setup,
@@ -180,7 +186,7 @@ pub(crate) struct Harness {
     given: u64,
     time_ns: u64,
     // What the worker has.
-    pub desk: Desk,
+    pub desk: Desk<R>,
     pub commit: WorkerCommit,
     worker: OwnedRegion<Worker>,
     session: Region<Session>,
@@ -210,6 +216,18 @@ impl Harness {
 
     /// A worker beside others, whose memory it reads.
     pub(crate) fn beside(memory: Rc<Memory>, others: Vec<Rc<Memory>>, setup: Setup) -> Self {
+        Self::with(memory, others, setup, desk)
+    }
+}
+
+impl<R: Roster> Harness<R> {
+    /// A worker with a desk that is made so.
+    pub(crate) fn with(
+        memory: Rc<Memory>,
+        others: Vec<Rc<Memory>>,
+        setup: Setup,
+        make: fn(&Setup, usize) -> Desk<R>,
+    ) -> Self {
         let (id, rx) = memory.at(Kind::Rx);
         let (_, rx_cursor) = memory.at(Kind::RxCursor);
         let (tx_id, tx) = memory.at(Kind::Tx);
@@ -224,7 +242,8 @@ impl Harness {
         });
         let (worker_id, worker) = memory.at(Kind::Worker);
         Self {
-            desk: desk(&setup, others.len()),
+            desk: make(&setup, others.len()),
+            make,
             commit: WorkerCommit::default(),
             filters: filters(1, &setup),
             generation: 1,
@@ -390,7 +409,7 @@ impl Harness {
         self.calls.resume(self.commit.calls()).unwrap();
         self.tx.resume(self.commit.tx_head());
         self.rx.resume(self.commit.rx_tail(0));
-        self.desk = desk(&self.setup, self.others.len());
+        self.desk = (self.make)(&self.setup, self.others.len());
         self.interfaces = InterfaceNames::default();
         for (peer, other) in self.peers.iter_mut().zip(&self.others) {
             let (id, fd) = other.at(Kind::Calls);
@@ -418,7 +437,7 @@ impl Harness {
         self.arrived.len() - before
     }
 
-    fn lend(&mut self) -> (&mut Desk, Means<'_>) {
+    fn lend(&mut self) -> (&mut Desk<R>, Means<'_>) {
         let means = Means {
             judge: Judge {
                 filters: &self.filters,
@@ -523,7 +542,10 @@ fn desk(setup: &Setup, others: usize) -> Desk {
     }
     let streams = SipStreams::new(settings).unwrap();
     let analyser = Analyser::new(64 << 10, streams, board).unwrap();
-    Desk::new(analyser, others, setup.elsewhere == Elsewhere::Exactly)
+    let esp = SharedEsp::default();
+    let is_exact = setup.elsewhere == Elsewhere::Exactly;
+    let calls = CallDesk::new(analyser, others, is_exact, SharedEsp::clone(&esp));
+    Desk::new(Some(calls), None, esp)
 }
 
 fn filters(generation: u64, setup: &Setup) -> FilterSet {

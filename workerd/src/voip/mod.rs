@@ -4,6 +4,7 @@ pub mod abreast;
 pub mod account;
 pub mod analyser;
 pub mod apart;
+pub mod assembly;
 pub mod call;
 #[cfg(test)]
 mod call_tests;
@@ -20,10 +21,8 @@ pub mod findings;
 mod flood_tests;
 #[cfg(test)]
 pub(crate) mod harness;
-pub mod held;
 pub mod identities;
 pub mod journal;
-pub mod load;
 #[cfg(test)]
 mod media_tests;
 #[cfg(test)]
@@ -33,8 +32,9 @@ mod row_tests;
 pub mod settings;
 pub mod signal;
 pub mod snapshot;
+pub mod sources;
+pub mod strangers;
 pub mod streams;
 pub mod switchboard;
 #[cfg(test)]
 mod tcp_tests;
-pub mod verdict;

@@ -4,7 +4,7 @@ use lc_daemon::config::NoFilterPolicy;
 use shm_layout::counters::WorkerCounter as Counter;
 
 use super::harness::{Arrived, Harness, Setup, rtp, sip};
-use super::load::Load;
+use crate::desk::load::Load;
 
 const CALLER: (u8, u16) = (1, 4000);
 const CALLEE: (u8, u16) = (2, 6000);

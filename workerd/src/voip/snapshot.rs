@@ -6,10 +6,12 @@
 use prost::Message;
 
 use super::call::{Call, Role};
+use super::calls::Gone;
 use super::dialog::State;
-use super::endpoints::Endpoint;
-use super::verdict::Standing;
+use super::endpoints::{Endpoint, Ends};
+use super::sources::Source;
 use crate::decode::Addr;
+use crate::desk::verdict::Standing;
 use crate::matcher::Kind;
 use crate::rtp::{Content, Format};
 
@@ -48,6 +50,38 @@ pub struct Snapshot {
     pub is_others: bool,
     #[prost(message, repeated, tag = "12")]
     formats: Vec<Mapped>,
+    #[prost(message, repeated, tag = "13")]
+    sources: Vec<Sent>,
+    #[prost(message, repeated, tag = "14")]
+    ends: Vec<Between>,
+    /// When its media began, if their signalling was not seen, in nanoseconds.
+    #[prost(fixed64, tag = "15")]
+    pub began_ns: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Sent {
+    #[prost(fixed64, tag = "1")]
+    time_ns: u64,
+    #[prost(fixed32, tag = "2")]
+    ssrc: u32,
+    #[prost(fixed32, tag = "3")]
+    timestamp: u32,
+    /// Payload type and sequence number, unless it is a report.
+    #[prost(uint32, tag = "4")]
+    payload_type: u32,
+    #[prost(uint32, tag = "5")]
+    sequence: u32,
+    #[prost(bool, tag = "6")]
+    is_report: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Between {
+    #[prost(message, required, tag = "1")]
+    one: ExpectedAt,
+    #[prost(message, required, tag = "2")]
+    other: ExpectedAt,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -97,11 +131,7 @@ impl Snapshot {
             standing: call.standing as u32,
             ids: call.ids.iter().map(str::to_owned).collect(),
             endpoints: endpoints
-                .map(|((address, port), role)| ExpectedAt {
-                    address: octets(*address),
-                    port: u32::from(*port),
-                    role: *role as u32,
-                })
+                .map(|(endpoint, role)| ExpectedAt::new(*endpoint, *role))
                 .collect(),
             fields: (call.identities.fields())
                 .map(|(kind, text)| Said {
@@ -126,17 +156,53 @@ impl Snapshot {
                     content: format.content as u32,
                 })
                 .collect(),
+            sources: call.sources.iter().map(Sent::new).collect(),
+            ends: call.ends.iter().map(Between::new).collect(),
+            began_ns: call.began_ns,
         }
     }
 
     /// That a call is forgotten.
     #[must_use]
-    pub fn gone(id: &[u8]) -> Self {
+    pub fn gone(gone: &Gone) -> Self {
+        let state = match gone.alone {
+            Some(_) => State::MediaOnly,
+            None => State::default(),
+        };
         Self {
-            id: id.to_vec(),
+            id: gone.id.to_vec(),
+            state: state as u32,
+            ends: gone.alone.iter().map(Between::new).collect(),
             is_gone: true,
             ..Self::default()
         }
+    }
+
+    /// The ends of its flow, if it is media without signalling.
+    #[must_use]
+    pub fn alone(&self) -> Option<Ends> {
+        let is_alone = self.state() == State::MediaOnly;
+        self.ends().next().filter(|_| is_alone)
+    }
+
+    /// Both ends of flows that are its though nobody announced one.
+    pub fn ends(&self) -> impl Iterator<Item = Ends> {
+        let ends = self.ends.iter();
+        ends.filter_map(|between| Some((between.one.endpoint()?, between.other.endpoint()?)))
+    }
+
+    /// What its sources sent first.
+    pub fn sources(&self) -> impl Iterator<Item = Source> {
+        self.sources.iter().filter_map(|sent| {
+            let payload_type = u8::try_from(sent.payload_type).ok()?;
+            let sequence = u16::try_from(sent.sequence).ok()?;
+            Some(Source {
+                time_ns: sent.time_ns,
+                ssrc: sent.ssrc,
+                timestamp: sent.timestamp,
+                packet: (!sent.is_report).then_some((payload_type, sequence)),
+            })
+        })
     }
 
     /// How far the call has come.
@@ -167,8 +233,7 @@ impl Snapshot {
                 1 => Role::Control,
                 _ => Role::Other,
             };
-            let port = u16::try_from(expected.port).ok()?;
-            Some(((address(&expected.address)?, port), role))
+            Some((expected.endpoint()?, role))
         })
     }
 
@@ -198,6 +263,43 @@ impl Snapshot {
     pub fn pairs(&self) -> impl Iterator<Item = (Addr, Addr)> {
         let pairs = self.pairs.iter();
         pairs.filter_map(|pair| Some((address(&pair.source)?, address(&pair.destination)?)))
+    }
+}
+
+impl ExpectedAt {
+    fn new((address, port): Endpoint, role: Role) -> Self {
+        Self {
+            address: octets(address),
+            port: u32::from(port),
+            role: role as u32,
+        }
+    }
+
+    fn endpoint(&self) -> Option<Endpoint> {
+        Some((address(&self.address)?, u16::try_from(self.port).ok()?))
+    }
+}
+
+impl Between {
+    fn new((one, other): &Ends) -> Self {
+        Self {
+            one: ExpectedAt::new(*one, Role::Media),
+            other: ExpectedAt::new(*other, Role::Media),
+        }
+    }
+}
+
+impl Sent {
+    fn new(source: &Source) -> Self {
+        let (payload_type, sequence) = source.packet.unwrap_or_default();
+        Self {
+            time_ns: source.time_ns,
+            ssrc: source.ssrc,
+            timestamp: source.timestamp,
+            payload_type: payload_type.into(),
+            sequence: sequence.into(),
+            is_report: source.packet.is_none(),
+        }
     }
 }
 

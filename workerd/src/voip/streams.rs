@@ -22,16 +22,20 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::analyser::{Sight, put_message};
+use super::analyser::put_message;
+use super::assembly::{Assembled, Assembly, Offered};
 use super::calls::CallRef;
-use super::chunks::user_messages;
+use super::chunks;
 use super::ear::Ear;
 use super::findings::{Findings, GONE, HAND, Message as Told, Origin};
 use super::settings::Settings;
-use super::switchboard::{Judge, Switchboard};
+use super::switchboard::Switchboard;
+use crate::desk::hand::Sight;
 use crate::flows::Direction;
+use crate::matcher::Judge;
 use crate::reassembly::{
-    self, ConnectionId, Consumer, Event, Fate, Interest, Ledger, NoMemory, Segment, Stream, Streams,
+    self, ConnectionId, Consumer, Event, Fate, Interest, Ledger, NoMemory, Segment, Share, Stream,
+    Streams,
 };
 use crate::sip::framer::{self, Framed};
 use crate::sip::message::Message;
@@ -56,6 +60,8 @@ pub enum Heard {
     Done,
     /// It has to be kept until it is among the findings, under another name if that was [`HAND`]: see [`SipStreams::rename`].
     Waits(ConnectionId, Direction),
+    /// The same of a packet of SCTP: see [`SipStreams::rename_packet`].
+    WaitsForParts,
     /// There was no memory to put it in order.
     NoRoom,
 }
@@ -63,6 +69,7 @@ pub enum Heard {
 /// Follows the connections of a worker.
 pub struct SipStreams {
     streams: Streams<Talk>,
+    assembly: Assembly,
     settings: Arc<Settings>,
     /// Segments whose messages are known now.
     pub findings: Findings,
@@ -107,33 +114,6 @@ struct Side {
     spans: VecDeque<Span>,
 }
 
-/// What one parser keeps of the bytes that all of them keep.
-#[derive(Debug)]
-struct Share {
-    all: Rc<Cell<usize>>,
-    bytes: usize,
-}
-
-impl Share {
-    fn of(all: &Rc<Cell<usize>>) -> Self {
-        Self {
-            all: Rc::clone(all),
-            bytes: 0,
-        }
-    }
-
-    fn set(&mut self, bytes: usize) {
-        self.all.set(self.all.get() - self.bytes + bytes);
-        self.bytes = bytes;
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.set(0);
-    }
-}
-
 /// Where a message of a call stands.
 #[derive(Debug)]
 struct Span {
@@ -168,6 +148,7 @@ impl SipStreams {
     pub fn new(settings: Settings) -> Result<Self, NoMemory> {
         Ok(Self {
             streams: Streams::new(&settings.streams)?,
+            assembly: Assembly::default(),
             settings: Arc::new(settings),
             findings: Findings::default(),
             ending: Vec::new(),
@@ -293,9 +274,10 @@ impl SipStreams {
         }
     }
 
-    /// Takes in an SCTP packet: each of its user messages that is whole in it may be a SIP message. It is then among the findings, if one is.
-    pub fn packet(&mut self, sight: &Sight<'_>, token: u64, hearing: &mut Hearing<'_>) {
+    /// Takes in an SCTP packet under the name `token`. Each user message that is whole, in it or with it, may be a SIP message. It is then among the findings, if one is.
+    pub fn packet(&mut self, sight: &Sight<'_>, token: u64, hearing: &mut Hearing<'_>) -> Heard {
         let origin = Origin::of(sight.decoded, sight.header);
+        let time_ns = hearing.time_ns;
         let mut reader = Reader {
             hearing,
             settings: &self.settings,
@@ -308,15 +290,43 @@ impl SipStreams {
         };
         let payload = sight.decoded.payload_of(sight.frame);
         let mut told = Vec::new();
-        for bytes in user_messages(payload) {
-            if sip::may_begin(bytes) {
-                let framed = Framed { bytes, range: 0..0 };
-                told.extend(reader.hear(&framed, &origin));
+        for part in chunks::parts(payload) {
+            if part.is_whole() {
+                told.extend(reader.hear_user_message(part.bytes, &origin));
+                continue;
+            }
+            match self.assembly.offer(origin, &part, token, time_ns) {
+                Offered::Unknown | Offered::Held => {}
+                Offered::Whole(whole) => told.extend(reader.hear_assembled(&whole, token)),
             }
         }
         if !told.is_empty() {
             let told = told.into_iter().map(|span| (span.call, span.told));
             self.findings.add(token, origin, told);
+            // It goes its way; what it has of another message is told without it.
+            self.assembly.rename_all(token, GONE);
+            return Heard::Done;
+        }
+        match self.assembly.keeps(token) {
+            true => Heard::WaitsForParts,
+            false => Heard::Done,
+        }
+    }
+
+    /// The packet that was taken in last, as [`HAND`], is called `token` from now on.
+    pub fn rename_packet(&mut self, token: u64) {
+        self.assembly.rename_all(HAND, token);
+    }
+
+    /// Gives up user messages that have not become whole until `time_ns`, or at all.
+    fn give_up_parts(&mut self, time_ns: Option<u64>, hearing: &mut Hearing<'_>) {
+        while let Some(given_up) = self.assembly.give_up(time_ns) {
+            hearing.ear.counts.malformed += 1;
+            let tokens = given_up.tokens.iter().filter(|token| **token != GONE);
+            for token in tokens {
+                self.findings
+                    .add(*token, given_up.origin, std::iter::empty());
+            }
         }
     }
 
@@ -333,6 +343,7 @@ impl SipStreams {
 
     /// Gives up what was waited for too long, by the time of the packet at hand; once per batch.
     pub fn advance(&mut self, hearing: &mut Hearing<'_>) {
+        self.give_up_parts(Some(hearing.time_ns), hearing);
         if hearing.time_ns > 0 {
             self.streams.see(hearing.time_ns);
         }
@@ -360,6 +371,7 @@ impl SipStreams {
 
     /// Ends all connections, since no more segments come.
     pub fn close_all(&mut self, hearing: &mut Hearing<'_>) {
+        self.give_up_parts(None, hearing);
         if self.streams.connections() == 0 {
             return;
         }
@@ -425,7 +437,7 @@ impl Consumer for Reader<'_, '_> {
                 }
                 share.set(sip.held());
                 let most_kept = self.settings.streams.waiting_bytes;
-                if share.bytes > 0 && self.kept.get() > most_kept {
+                if share.bytes() > 0 && self.kept.get() > most_kept {
                     *self.given_up += 1;
                     if let Some(event) = sip.gap(0) {
                         self.take_event(&event, &origin, spans);
@@ -514,6 +526,24 @@ impl Reader<'_, '_> {
             }
             framer::Event::NotSip => false,
         }
+    }
+
+    /// A user message of SCTP.
+    fn hear_user_message(&mut self, bytes: &[u8], origin: &Origin) -> Option<Span> {
+        let framed = Framed { bytes, range: 0..0 };
+        sip::may_begin(bytes).then(|| self.hear(&framed, origin))?
+    }
+
+    /// A user message that is whole with the packet `token`: those before it go with its call, the first with what is told of it. What is left is for the packet `token`.
+    fn hear_assembled(&mut self, whole: &Assembled, token: u64) -> Option<Span> {
+        let mut span = self.hear_user_message(&whole.bytes, &whole.origin);
+        for before in whole.tokens.iter().filter(|before| **before != token) {
+            let told = span.as_mut().map(|span| (span.call, span.told.take()));
+            if *before != GONE || matches!(told, Some((_, Some(_)))) {
+                self.findings.add(*before, whole.origin, told.into_iter());
+            }
+        }
+        span
     }
 
     fn hear(&mut self, framed: &Framed<'_>, origin: &Origin) -> Option<Span> {

@@ -9,7 +9,7 @@
 //! | unwanted | dropped, what waited too; a filter that comes later, or a later message that matches, makes it wanted from then on |
 //!
 //! Media whose signalling was not seen are a call of their own, named `rtp-` and the SSRC. It waits a little ([`PATIENCE_NS`], and until other workers have come as far) for signalling that comes late or by another
-//! way; when that comes, its packets are the real call's.
+//! way; when that comes, its packets are the real call's. So they are if they go on with what a call's media began elsewhere, as their source tells ([`sources`](super::sources)).
 //!
 //! Nothing here knows packets' bytes: the caller keeps those that wait, and names them by position.
 
@@ -21,16 +21,18 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use lc_daemon::config::CallSilence;
 
 use super::call::{Call, MOST_FORMATS, Role};
-use super::calls::{CallRef, Calls};
+use super::calls::{Bond, CallRef, Calls};
 use super::dialog::State;
-use super::endpoints::Endpoint;
-use super::held::{Chain, Held, Position, Waiting};
-use super::load::{Load, Worth};
+use super::endpoints::{Endpoint, Ends};
 use super::signal::Signal;
 use super::snapshot::Snapshot;
-use super::verdict::Standing;
+use super::sources::{MOST_SOURCES, Source};
+use super::strangers::Strangers;
 use crate::decode::{Addr, Decoded};
-use crate::matcher::{Fields, FilterSet, Matches, Verdict};
+use crate::desk::held::{Chain, Held, Position, Waiting};
+use crate::desk::load::{Load, Worth};
+use crate::desk::verdict::Standing;
+use crate::matcher::{Fields, FilterSet, Judge, Matches, Verdict};
 use crate::rtp::{Format, Header};
 
 /// How long media without signalling wait for it, in nanoseconds of packet time.
@@ -83,6 +85,8 @@ pub struct MediaFlow {
     call: CallRef,
     /// What was expected when it was last looked for.
     expectations: u32,
+    /// Whether that call announced an end of it.
+    is_announced: bool,
 }
 
 impl MediaFlow {
@@ -114,15 +118,6 @@ pub struct Message<'a> {
     pub endpoints: &'a [(Endpoint, Role)],
     /// What it says of payload types.
     pub formats: &'a [Format],
-}
-
-/// The filters in force.
-#[derive(Clone, Copy)]
-pub struct Judge<'a> {
-    /// The compiled filters.
-    pub filters: &'a FilterSet,
-    /// Whether pushed BPF filters act in the capture.
-    pub bpf_active: bool,
 }
 
 /// What may be known of a call elsewhere.
@@ -161,8 +156,12 @@ pub struct Switchboard {
     compared: usize,
     generation: u64,
     now_ns: u64,
+    /// When the packet at hand was captured, in nanoseconds.
+    captured_ns: u64,
     /// Number of the packet at hand, or its moment.
     sequence: u64,
+    /// Media without signalling that other workers have.
+    strangers: Strangers,
     load: Load,
     tally: Tally,
     matches: Matches,
@@ -183,7 +182,9 @@ impl Switchboard {
             compared: usize::MAX,
             generation: 0,
             now_ns: 0,
+            captured_ns: 0,
             sequence: 0,
+            strangers: Strangers::default(),
             load: Load::Light,
             tally: Tally::default(),
             matches: Matches::default(),
@@ -285,11 +286,14 @@ impl Switchboard {
         decoded: &Decoded,
         source: Option<(u32, bool)>,
     ) -> Option<CallRef> {
-        let (from, to) = ends(decoded)?;
+        let ends = ends(decoded)?;
         flow.expectations = self.calls.expectations();
-        let call = match self.calls.of_media(from, to) {
-            Some((call, _)) => call,
-            None => self.begin_alone((from, to), source?.0),
+        let announced = self.calls.of_media(ends.0, ends.1).map(|(call, _)| call);
+        flow.is_announced = announced.is_some();
+        let known = announced.or_else(|| self.calls.of_unannounced(ends));
+        let call = match known {
+            Some(call) => call,
+            None => self.begin_alone(ends, source?.0),
         };
         if flow.call != call {
             flow.call = call;
@@ -314,16 +318,12 @@ impl Switchboard {
     }
 
     /// A call for media whose signalling was not seen.
-    fn begin_alone(&mut self, ends: (Endpoint, Endpoint), ssrc: u32) -> CallRef {
+    fn begin_alone(&mut self, ends: Ends, ssrc: u32) -> CallRef {
         let id = format!("rtp-{ssrc:08x}");
-        let is_new = self.calls.find(id.as_bytes()).is_none();
-        let call = self.calls.find_or_begin(id.as_bytes(), State::MediaOnly);
-        for endpoint in [ends.0, ends.1] {
-            self.calls.expect(call, endpoint, Role::Media);
-        }
-        if is_new {
-            self.doubt(MEDIA, call, PATIENCE_NS);
-        }
+        let call = self
+            .calls
+            .begin_alone(id.as_bytes(), ends, self.captured_ns);
+        self.doubt(MEDIA, call, PATIENCE_NS);
         call
     }
 
@@ -380,7 +380,7 @@ impl Switchboard {
                 self.doubts[list].pop_front();
                 self.calls.update(call, |call| call.in_doubt[list] = false);
                 if list == WORDS || self.is_alone(call) {
-                    self.compare(judge, call, true);
+                    self.conclude(judge, call);
                 }
             }
         }
@@ -395,32 +395,51 @@ impl Switchboard {
 
     /// `call` expects media at `endpoint`. Media that were a call of their own become its.
     fn expect(&mut self, call: CallRef, endpoint: Endpoint, role: Role) {
-        let owner = self
-            .calls
-            .of_media(endpoint, endpoint)
-            .map(|(owner, _)| owner);
-        if let Some(owner) = owner.filter(|owner| *owner != call && self.is_alone(*owner)) {
-            self.absorb(call, owner);
+        for alone in self.calls.alone_at(endpoint) {
+            self.absorb(call, alone, Bond::Announced);
+        }
+        for source in self.strangers.take(endpoint) {
+            self.calls.note(call, source);
         }
         self.calls.expect(call, endpoint, role);
     }
 
-    fn absorb(&mut self, into: CallRef, alone: CallRef) {
-        let ids = self.calls.get(alone).map(|alone| alone.ids().clone());
-        let standing = self.calls.get(alone).map(|alone| alone.standing());
-        let incomplete = self.calls.get(alone).map_or(0, Call::incomplete);
-        let Some(mut chain) = self.calls.absorb(alone) else {
+    /// Nothing more will be heard that may have `call` wanted. Media without signalling may go on with those of another call.
+    fn conclude(&mut self, judge: Judge<'_>, call: CallRef) {
+        let other = match self.is_alone(call) {
+            true => self.calls.continued_by(call),
+            false => None,
+        };
+        let Some(other) = other else {
+            return self.compare(judge, call, true);
+        };
+        self.absorb(other, call, Bond::Source);
+        // The addresses may matter to filters.
+        self.compare(judge, other, false);
+    }
+
+    fn absorb(&mut self, into: CallRef, alone: CallRef, bond: Bond) {
+        let Some(found) = self.calls.get(alone) else {
+            return;
+        };
+        let (ids, standing) = (found.ids().clone(), found.standing());
+        let incomplete = found.incomplete();
+        let pairs: Vec<_> = found.identities.pairs().collect();
+        let Some(mut chain) = self.calls.absorb(into, alone, bond) else {
             return;
         };
         let held = &mut self.held;
         self.calls.update(into, |call| {
             held.merge(&mut call.chain, &mut chain, into);
             call.incomplete = call.incomplete.saturating_add(incomplete);
-            if standing == Some(Standing::Matched) {
+            for pair in pairs {
+                call.identities.add(Some(pair), &Fields::default());
+            }
+            if standing == Standing::Matched {
                 call.standing = Standing::Matched;
-                ids.iter().flat_map(|ids| ids.iter()).for_each(|id| {
+                for id in ids.iter() {
                     call.ids.add(id);
-                });
+                }
             }
         });
     }
@@ -598,6 +617,13 @@ impl Switchboard {
         }
     }
 
+    /// The parked packet at `position` is taken by somebody else.
+    pub fn cede(&mut self, position: Position) {
+        if let Some(mut parked) = self.held.alone(position) {
+            self.held.pop(&mut parked);
+        }
+    }
+
     /// A packet of the call is dropped for lack of room: the call is not complete any more.
     pub fn shed(&mut self, call: CallRef) {
         self.lose(call, 1, false);
@@ -614,9 +640,9 @@ impl Switchboard {
         !self.held.is_empty()
     }
 
-    /// Where packets lie that need not be looked at again, though older ones wait; since the last call.
-    pub fn take_done(&mut self) -> Vec<Position> {
-        self.held.take_done()
+    /// Adds where packets lie that need not be looked at again; since the last call.
+    pub fn take_done(&mut self, done: &mut Vec<Position>) {
+        self.held.take_done(done);
     }
 
     /// The calls, to tell of those that have changed.
@@ -633,26 +659,46 @@ impl Switchboard {
             self.calls.see(told.time_ns);
             self.now_ns = self.calls.now_ns();
         }
-        if let Some(call) = self.call_told_of(told, own.is_some()) {
+        if let Some(ends) = told.alone().filter(|_| own.is_none()) {
+            self.learn_of_stranger(ends, told);
+        } else if let Some(call) = self.call_told_of(told, own.is_some()) {
             self.merge(call, told, own);
             self.settle(call);
         }
         self.calls.learn(false);
     }
 
+    /// Another worker has media without signalling. That is its own business; but what their sources are matters if their call is known.
+    fn learn_of_stranger(&mut self, ends: Ends, told: &Snapshot) {
+        let sources = told.sources().filter(|source| source.packet.is_some());
+        match self.calls.of_media(ends.0, ends.1) {
+            _ if told.is_gone => drop(self.strangers.remove(ends)),
+            Some((call, _)) => sources.for_each(|source| self.calls.note(call, source)),
+            None => self.strangers.add(ends, sources),
+        }
+    }
+
     fn call_told_of(&mut self, told: &Snapshot, is_own: bool) -> Option<CallRef> {
-        let known = self.calls.find(&told.id);
+        let known = self.calls.told_of(told);
         if told.is_gone {
-            let orphan = known
-                .filter(|_| is_own)
-                .and_then(|call| self.calls.absorb(call));
+            let orphan = known.filter(|_| is_own);
+            let orphan =
+                orphan.and_then(|call| self.calls.absorb(CallRef::NONE, call, Bond::Announced));
             self.discard(orphan.unwrap_or_default());
             return None;
+        }
+        if known.is_some() {
+            return known;
+        }
+        if let Some(ends) = told.alone() {
+            return Some(self.calls.begin_alone(&told.id, ends, told.began_ns));
         }
         let state = told.state();
         let concerns = match state {
             State::Setup | State::Established => true,
-            State::Transaction | State::Over => told.standing() >= Standing::Passed,
+            State::Transaction => told.standing() >= Standing::Passed,
+            // What it was heard to send may go on elsewhere.
+            State::Over => told.standing() >= Standing::Passed || told.sources().next().is_some(),
             State::MediaOnly => false,
         };
         let begins = is_own || concerns;
@@ -660,7 +706,7 @@ impl Switchboard {
             State::Over if !is_own => State::Setup,
             state => state,
         };
-        known.or_else(|| begins.then(|| self.calls.find_or_begin(&told.id, state)))
+        begins.then(|| self.calls.find_or_begin(&told.id, state))
     }
 
     fn merge(&mut self, call: CallRef, told: &Snapshot, own: Option<u64>) {
@@ -700,6 +746,15 @@ impl Switchboard {
         for (endpoint, role) in told.endpoints() {
             self.expect(call, endpoint, role);
         }
+        for source in told.sources().take(MOST_SOURCES) {
+            self.calls.note(call, source);
+        }
+        // Others will find out themselves.
+        if own.is_some() && !self.is_alone(call) {
+            for ends in told.ends() {
+                self.latch(call, ends);
+            }
+        }
         self.calls.touch(call);
         if standing == Standing::Unwanted && self.is_undecided(call) {
             self.doubt(WORDS, call, 0);
@@ -707,6 +762,15 @@ impl Switchboard {
         if own.is_some() && self.is_undecided(call) && self.is_alone(call) {
             self.doubt(MEDIA, call, PATIENCE_NS);
         }
+    }
+
+    /// The flow between `ends` was found to be of the call.
+    fn latch(&mut self, call: CallRef, ends: Ends) {
+        let alone = self.calls.of_unannounced(ends);
+        if let Some(alone) = alone.filter(|alone| self.is_alone(*alone)) {
+            self.absorb(call, alone, Bond::Source);
+        }
+        self.calls.latch(call, ends);
     }
 
     /// Decides on all calls, since nothing more will be heard of them.
@@ -717,7 +781,7 @@ impl Switchboard {
                 .at_place(place)
                 .filter(|call| self.is_undecided(*call))
             {
-                self.compare(judge, call, true);
+                self.conclude(judge, call);
             }
         }
         for list in [WORDS, MEDIA] {
@@ -769,10 +833,19 @@ impl Switchboard {
         }
     }
 
-    /// A packet of RTP of the call was seen.
+    /// A packet of RTP of the call was seen, in `flow`.
     #[inline]
-    pub fn hear(&mut self, call: CallRef, header: &Header, time_ns: u64) {
-        self.calls.hear(call, header, time_ns);
+    pub fn hear(&mut self, flow: &MediaFlow, header: &Header, time_ns: u64) {
+        self.calls
+            .hear(flow.call, header, time_ns, flow.is_announced);
+    }
+
+    /// A report of a sender of RTP ([`sender_report`](crate::rtp::sender_report)) was seen, in `flow`.
+    pub fn hear_report(&mut self, flow: &MediaFlow, report: (u32, u32), time_ns: u64) {
+        if self.is_alone(flow.call) {
+            self.calls
+                .note(flow.call, Source::of_report(report, time_ns));
+        }
     }
 
     /// Where the oldest packet that waits lies: what lies before is free.
@@ -834,6 +907,7 @@ impl Switchboard {
         now_ns: u64,
         passed: impl Fn(u64) -> bool,
     ) {
+        self.captured_ns = now_ns;
         self.calls.see(now_ns);
         self.now_ns = self.calls.now_ns();
         self.decide_before(sequence, judge, passed);

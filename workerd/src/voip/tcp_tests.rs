@@ -351,6 +351,77 @@ fn user_messages_of_sctp_are_messages() {
     assert_eq!(harness.arrived()[0].metadata().transport, "SCTP");
 }
 
+/// A packet of SCTP with part `number` of a message, of `of` bytes each.
+fn sctp_part(text: &[u8], number: usize, of: usize) -> Vec<u8> {
+    let last = text.len().div_ceil(of) - 1;
+    let flags = u8::from(number == 0) << 1 | u8::from(number == last);
+    let part = text.chunks(of).nth(number).unwrap();
+    let len = (part.len() as u16 + 16).to_be_bytes();
+    let tsn = (u32::MAX - 1).wrapping_add(number as u32).to_be_bytes();
+    let head = [0x13, 0xc4, 0x13, 0xc4, 0, 0, 0, 0, 0, 0, 0, 0, 0, flags];
+    ip(
+        132,
+        1,
+        2,
+        &[&head[..], &len, &tsn, &[0; 8], part, &[0; 3]].concat(),
+    )
+}
+
+#[test]
+fn user_messages_of_sctp_in_parts_are_put_together() {
+    for (user, order) in [
+        ("alice", [0, 1, 2, 3]),
+        ("alice", [0, 3, 1, 2]),
+        ("bob", [0, 2, 1, 3]),
+    ] {
+        for death in [None].into_iter().chain(Death::ALL.map(Some)) {
+            let mut harness = Harness::new(Setup::default());
+            harness.batch = 1;
+            harness.work();
+            if let Some(death) = death {
+                harness.dies_at(3, death);
+            }
+            let text = invite("a", user);
+            let of = text.len().div_ceil(4);
+            for number in order {
+                harness.give(&sctp_part(&text, number, of));
+            }
+            harness.give(&sctp_part(&text, 1, of));
+            harness.work();
+            harness.finish();
+            let expected = match user {
+                "alice" => vec![
+                    line(Some(0), "a", "INVITE"),
+                    line(Some(1), "a", ""),
+                    line(Some(2), "a", ""),
+                    line(Some(3), "a", ""),
+                ],
+                _ => vec![],
+            };
+            assert_eq!(told(&mut harness), expected, "{order:?} {death:?}");
+            harness.check_ledger();
+        }
+    }
+}
+
+#[test]
+fn user_messages_of_sctp_that_never_become_whole_are_given_up() {
+    let mut harness = Harness::new(Setup::default());
+    let text = invite("a", "alice");
+    harness.give(&sctp_part(&text, 0, 100));
+    harness.give(&sctp_part(&text, 2, 100));
+    harness.work();
+    assert_eq!(harness.count(Counter::Held), 2);
+    harness.give_after(6 * SECOND, &sctp_part(&text, 1, 100));
+    harness.work();
+    harness.work();
+    assert_eq!(harness.count(Counter::HeldReleased), 3);
+    assert_eq!(harness.count(Counter::SipMalformed), 1);
+    harness.finish();
+    assert!(told(&mut harness).is_empty());
+    harness.check_ledger();
+}
+
 #[test]
 fn a_connection_that_is_joined_in_its_middle_is_followed_from_the_next_message_on() {
     let mut harness = Harness::new(Setup::default());

@@ -13,23 +13,24 @@ use shm_layout::counters::WorkerCounter as Counter;
 use shm_layout::packet::PacketHeader;
 use shm_layout::ring::Full;
 
-use super::{Desk, Means, Says, count};
+use super::{CallDesk, Means, Says};
+use crate::desk::Offer;
+use crate::desk::held::Position;
 use crate::voip::analyser::{Part, put_call_id};
 use crate::voip::apart::Apart;
 use crate::voip::call::Call;
 use crate::voip::calls::CallRef;
 use crate::voip::findings::{Findings, GONE, HAND, Message, Origin};
-use crate::voip::held::Position;
 use crate::voip::streams::Heard;
 use crate::voip::switchboard::Fate;
 
-impl Desk {
+impl CallDesk {
     /// Finds out what the packet in the hand carries, and what becomes of it, and of others of which that is known now. It lies at `position` if it was held.
     pub(super) fn look_at_carrier(
         &mut self,
         means: &mut Means<'_>,
         position: Option<Position>,
-    ) -> Result<(), Full> {
+    ) -> Result<Offer, Full> {
         let header = self.hand.header;
         if let Some(position) = position {
             let board = &mut self.analyser.board;
@@ -47,16 +48,25 @@ impl Desk {
         means: &mut Means<'_>,
         position: Option<Position>,
         heard: Heard,
-    ) -> Result<(), Full> {
+    ) -> Result<Offer, Full> {
         let header = self.hand.header;
         let token = position.unwrap_or(HAND);
         let is_found = self.analyser.streams.findings.has(token);
-        let result = self.follow(means);
+        let result = self.follow(means).map(|()| Offer::Taken);
         if is_found {
             return result;
         }
         match (heard, position) {
-            (Heard::Waits(..), Some(_)) => {}
+            (Heard::Waits(..) | Heard::WaitsForParts, Some(_)) => {}
+            (Heard::WaitsForParts, None) => {
+                let token = self.put_aside(means).unwrap_or(GONE);
+                if token == GONE {
+                    means.commit.add(Counter::HeldDropped, 1);
+                } else {
+                    self.analyser.board.park(token, header.captured_len);
+                }
+                self.analyser.streams.rename_packet(token);
+            }
             (Heard::Waits(connection, direction), None) => {
                 let token = match self.put_aside(means) {
                     Ok(position) => position,
@@ -79,9 +89,11 @@ impl Desk {
                 means.commit.add(Counter::TcpOutOfMemory, is_lost.into());
                 match position {
                     Some(position) => self.follow_held(position, &[], &[]),
+                    None if result.is_ok() => return Ok(Offer::Nobodys),
+                    // The tx ring is full: this packet is done with all the same.
                     None => {
-                        let outcome = self.kept_back(means);
-                        count(means.commit, outcome, false, &header);
+                        let outcome = self.kept_back.counter(means.judge);
+                        means.count(outcome, false, &header);
                     }
                 }
             }
@@ -178,7 +190,7 @@ impl Desk {
         let owner = board.owner(calls);
         let fate = owner.map(|owner| (owner, board.fate(owner, header.captured_len)));
         let outcome = match fate {
-            None | Some((_, Fate::Unwanted)) => self.kept_back(means),
+            None | Some((_, Fate::Unwanted)) => self.kept_back.counter(means.judge),
             Some((_, Fate::NoRoom | Fate::Shed)) => {
                 means.commit.add(Counter::Held, 1);
                 Counter::HeldDropped
@@ -206,7 +218,7 @@ impl Desk {
                 }
             }
         };
-        count(means.commit, outcome, false, &header);
+        means.count(outcome, false, &header);
         (HAND, Ok(()))
     }
 

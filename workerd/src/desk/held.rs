@@ -121,26 +121,30 @@ impl<O: Copy> Held<O> {
         }
         chain.packets -= 1;
         chain.bytes = chain.bytes.saturating_sub(waiting.bytes);
-        if self.entries.front().is_some_and(|first| !first.is_done) {
-            self.done.push(waiting.position);
-        }
+        self.done.push(waiting.position);
         self.tidy();
         Some(waiting)
     }
 
     /// Takes the media out of a chain. How many there were.
     pub fn take_media(&mut self, chain: &mut Chain) -> u32 {
+        self.take_if(chain, |waiting| waiting.is_media)
+    }
+
+    /// Takes those packets out of a chain that `takes` says. How many there were.
+    pub fn take_if(
+        &mut self,
+        chain: &mut Chain,
+        mut takes: impl FnMut(&Waiting<O>) -> bool,
+    ) -> u32 {
         let (mut kept, mut number, mut taken) = (Chain::default(), chain.first, 0);
         while let Some(entry) = self.entry(number) {
             let next = std::mem::take(&mut entry.next);
             let Waiting {
-                is_media,
-                bytes,
-                position,
-                ..
+                bytes, position, ..
             } = entry.waiting;
-            entry.is_done = is_media;
-            if is_media {
+            entry.is_done = takes(&entry.waiting);
+            if entry.is_done {
                 taken += 1;
                 self.done.push(position);
             } else {
@@ -254,12 +258,9 @@ impl<O: Copy> Held<O> {
         unowned.map(|entry| entry.waiting.position)
     }
 
-    /// Where packets lie that were taken since the last call, though older ones wait: their bytes can't be given up.
-    pub fn take_done(&mut self) -> Vec<Position> {
-        let mut done = std::mem::take(&mut self.done);
-        let oldest = self.oldest().map(|oldest| oldest.position);
-        done.retain(|position| oldest.is_some_and(|oldest| oldest < *position));
-        done
+    /// Adds where packets lie that were taken since the last call: while older ones wait, their bytes can't be given up.
+    pub fn take_done(&mut self, done: &mut Vec<Position>) {
+        done.append(&mut self.done);
     }
 
     /// The packet that has waited for longest. It is the first of its owner's chain.

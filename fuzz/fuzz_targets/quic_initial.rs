@@ -1,0 +1,5 @@
+//! See [`lc_fuzz::tls::check_quic`].
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| lc_fuzz::tls::check_quic(bytes));

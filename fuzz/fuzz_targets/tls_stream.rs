@@ -1,0 +1,5 @@
+//! See [`lc_fuzz::tls::check_stream`].
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| lc_fuzz::tls::check_stream(bytes));

@@ -1,0 +1,58 @@
+//! Which protocols are followed, as [`Sessions`](super::sessions::Sessions) see it: one value that stands for all of them.
+
+use lc_daemon::config::NoFilterPolicy;
+
+use super::tracker::{At, Course, Tell};
+use crate::detect;
+use crate::reassembly::Event;
+
+/// What carries a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carrier {
+    /// Datagrams.
+    Datagrams,
+    /// A TCP connection.
+    Stream,
+}
+
+/// By what the exchanges of a session are judged, beside the processor's filters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// What becomes of them while no filter is in force.
+    pub policy: NoFilterPolicy,
+    /// Whether they have to fit the mode's own settings, and are not wanted until that is told.
+    pub has_content_filter: bool,
+}
+
+/// The protocols that a worker follows.
+pub trait Roster {
+    /// What one of them remembers of a session.
+    type State;
+
+    /// Begins a session that carries `protocol`; none if nobody follows that.
+    fn begin(&mut self, protocol: detect::Protocol, carrier: Carrier) -> Option<Self::State>;
+
+    /// Whether a session that carries `protocol` is one exchange, to its end.
+    fn is_one_exchange(&self, protocol: detect::Protocol) -> bool;
+
+    /// How its exchanges are judged.
+    fn terms(&self, state: &Self::State) -> Terms;
+
+    /// See [`Protocol::datagram`](super::Protocol::datagram).
+    fn datagram(
+        &mut self,
+        at: &At,
+        state: &mut Self::State,
+        payload: &[u8],
+        tell: &mut impl Tell,
+    ) -> Course;
+
+    /// See [`Protocol::stream`](super::Protocol::stream).
+    fn stream(
+        &mut self,
+        at: &At,
+        state: &mut Self::State,
+        event: Event<'_>,
+        tell: &mut impl Tell,
+    ) -> Course;
+}

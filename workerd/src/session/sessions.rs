@@ -1,0 +1,915 @@
+//! From packets to exchanges: flows, what they carry, and whose their packets are.
+//!
+//! ```text
+//!   packet -> flow -+- let go: not ours ----------------------------------------------------> nobody's
+//!                   +- UDP: detection -> protocol -------------+
+//!                   +- TCP: streams -> detection -> protocol --+-> exchanges -> claims: whose are which bytes?
+//!                             |                                                   |
+//!                             +-- which packets carry which bytes ----------------+--> fate of packets
+//! ```
+//!
+//! - A datagram is of the exchanges that its protocol claims it for. Datagrams of a flow of which detection does not know yet what it carries don't wait.
+//! - A segment waits until all its bytes are claimed, and one of the exchanges is decided, see [`waiting`](super::waiting). Packets without payload, and those that come again and are not remembered, are of the exchange that began last; before
+//!   the first, of the first: so a handshake goes with what follows.
+//! - A flow that is not ours is let go: it costs a look-up from then on, and what it held goes to whoever else may want it. A SYN begins it anew.
+//! - A session goes on in another protocol where its own says so; then detection finds out which, and what it carries is also of the exchange that led there.
+//!
+//! Bounds: sessions ([`floor::MOST_SESSIONS`]), bytes kept for detection ([`floor::MOST_EARLY`]), packets and bytes that wait for a session ([`MOST_PACKETS`], [`MOST_BYTES`]), and for how long ([`LONGEST_WAIT_NS`]). What a protocol keeps, it bounds itself.
+
+use std::collections::{HashMap, VecDeque};
+
+use shm_layout::worker::WorkerCommit;
+
+use super::floor::{self, Floor, Heirloom, Phase, Session, SessionRef};
+use super::roster::{Carrier, Roster};
+use super::tracker::{Ends, Exchange};
+use super::waiting::{Fate, Packet, Tally, Whose};
+use crate::decode::{Addr, Decoded, Transport};
+use crate::desk::hand::Sight;
+use crate::desk::held::{Position, Waiting};
+use crate::desk::verdict::{Ids, Standing};
+use crate::detect::{self, Context, Details};
+use crate::flows::{self, Direction, FlowTable, Probe, Seed, Signal, Timeouts, Zone};
+use crate::matcher::Judge;
+use crate::reassembly::{self, ConnectionId, Consumer, Event, Interest, Segment, Stream, Streams};
+
+/// Packets that wait for one session at most.
+pub const MOST_PACKETS: u32 = 4096;
+/// Bytes that wait for one session at most.
+pub const MOST_BYTES: u32 = 8 << 20;
+/// How long a packet waits at most, in nanoseconds of packet time.
+pub const LONGEST_WAIT_NS: u64 = 180 * SECOND_NS;
+
+const SECOND_NS: u64 = 1_000_000_000;
+/// How long a session is remembered that is over, for what comes late.
+const LINGER_NS: u64 = 10 * SECOND_NS;
+/// How long a session may be silent that is carried by datagrams, or followed no more.
+const SILENCE_NS: u64 = 300 * SECOND_NS;
+/// How long what a predecessor has told is remembered.
+const INHERITED_NS: u64 = 600 * SECOND_NS;
+/// Places that are looked at for silent sessions at a time.
+const LOOKED_AT: usize = 16;
+/// The segment at hand, to the streams, unless it was held; and one that was dropped.
+const HAND: Position = u64::MAX;
+const GONE: Position = u64::MAX - 1;
+const SYN: u8 = 2;
+const ACK: u8 = 16;
+
+/// There is no memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoMemory {
+    /// For the flow table.
+    #[error(transparent)]
+    Flows(#[from] flows::NoMemory),
+    /// To follow TCP connections.
+    #[error(transparent)]
+    Streams(#[from] reassembly::NoMemory),
+}
+
+/// What a flow remembers.
+#[derive(Debug, Clone, Copy, Default)]
+struct Memory {
+    detection: detect::Flow,
+    session: SessionRef,
+    connection: Option<ConnectionId>,
+    /// The first packet that was seen came from the server.
+    is_turned: bool,
+    /// It is not ours.
+    is_let_go: bool,
+}
+
+/// What a connection remembers.
+#[derive(Debug, Default)]
+struct Link(SessionRef);
+
+/// What is found out of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// It is not of a session.
+    Nobodys,
+    /// It is of one.
+    Ours(Fate),
+}
+
+/// The packet that was looked at last.
+#[derive(Debug, Clone, Copy)]
+struct AtHand {
+    session: SessionRef,
+    direction: Direction,
+    /// If a connection has noted which bytes it carries, and waits to hear where it lies.
+    connection: Option<ConnectionId>,
+}
+
+/// See the [module](self).
+pub struct Sessions<R: Roster> {
+    flows: FlowTable<Memory>,
+    streams: Streams<Link>,
+    floor: Floor<R>,
+    at_hand: AtHand,
+    /// What a predecessor has told of sessions that have not been seen since, and until when that is remembered.
+    inherited: HashMap<Key, Heirloom>,
+    inherited_until_ns: u64,
+    /// Sessions that are over, and until when they are remembered.
+    lingering: VecDeque<(u64, SessionRef)>,
+    next_place: usize,
+}
+
+/// The two ends of a session, whichever is the client, and what carries it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Key((Addr, u16), (Addr, u16), bool);
+
+impl Key {
+    fn new(ends: &Ends, carrier: Carrier) -> Self {
+        let Ends { client, server } = *ends;
+        let is_stream = carrier == Carrier::Stream;
+        let number = |(address, port): (Addr, u16)| match address {
+            Addr::V4(address) => (0, u128::from(address), port),
+            Addr::V6(address) => (1, address, port),
+        };
+        match number(client) <= number(server) {
+            true => Self(client, server, is_stream),
+            false => Self(server, client, is_stream),
+        }
+    }
+}
+
+/// What is told of a session, for a successor.
+pub struct Account<'a> {
+    /// What carries it.
+    pub carrier: Carrier,
+    /// Its two ends.
+    pub ends: Ends,
+    /// What it carries.
+    pub protocol: detect::Protocol,
+    /// The ids of the filters that match the exchange of the packet that left last, if that is wanted.
+    pub wanted: Option<&'a Ids>,
+    /// Whether all that comes is of that exchange.
+    pub is_all: bool,
+}
+
+impl<R: Roster> Sessions<R> {
+    /// Follows flows in `flow_bytes` of memory and connections within `limits`, as far as the `roster` takes them.
+    ///
+    /// # Errors
+    /// [`NoMemory`]
+    pub fn new(
+        roster: R,
+        flow_bytes: usize,
+        limits: &reassembly::Limits,
+    ) -> Result<Self, NoMemory> {
+        Ok(Self {
+            flows: FlowTable::new(flow_bytes, Seed::random(), &Timeouts::default())?,
+            streams: Streams::new(limits)?,
+            floor: Floor::new(roster),
+            at_hand: AtHand {
+                session: SessionRef::default(),
+                direction: Direction::Request,
+                connection: None,
+            },
+            inherited: HashMap::new(),
+            inherited_until_ns: 0,
+            lingering: VecDeque::new(),
+            next_place: 0,
+        })
+    }
+
+    /// How the flow of a packet is found, if it has one.
+    #[inline]
+    #[must_use]
+    pub fn probe(&self, decoded: &Decoded) -> Option<Probe> {
+        self.flows.probe(decoded, Zone::NONE)
+    }
+
+    /// Has fetched what will be looked at for packets with these `probes`.
+    pub fn prepare(&mut self, probes: &[Probe]) {
+        self.flows.prepare(probes);
+    }
+
+    /// Takes note of a packet. It lies at `position` if it was held.
+    pub fn look(
+        &mut self,
+        judge: Judge<'_>,
+        sight: &Sight<'_>,
+        position: Option<Position>,
+    ) -> Found {
+        self.floor.now_ns = self.floor.now_ns.max(sight.header.timestamp_ns);
+        self.floor.hand.clear();
+        self.at_hand.connection = None;
+        if sight.decoded.fragment {
+            return Found::Nobodys;
+        }
+        let found = match sight.decoded.transport {
+            Some(Transport::Udp) => self.look_at_datagram(judge, sight),
+            Some(Transport::Tcp) => self.look_at_segment(judge, sight, position),
+            _ => None,
+        };
+        self.floor.exchanges.keep_said();
+        found.map_or(Found::Nobodys, Found::Ours)
+    }
+
+    fn look_at_datagram(&mut self, judge: Judge<'_>, sight: &Sight<'_>) -> Option<Fate> {
+        let Self { flows, floor, .. } = self;
+        let probe = flows.probe(sight.decoded, Zone::NONE)?;
+        let time_ns = sight.header.timestamp_ns;
+        let flow = flows.observe(&probe, time_ns, Signal::None);
+        let memory = flow.memory;
+        if memory.is_let_go {
+            return None;
+        }
+        if flow.is_new {
+            memory.is_turned = comes_from_server(sight.decoded);
+        }
+        if floor.sessions.get(memory.session).is_none() {
+            let forward = flow.direction == Direction::Request;
+            let context = Context::decoded(sight.decoded, sight.frame, forward, time_ns)?;
+            let verdict = floor.detector.observe(&context, &mut memory.detection);
+            let Some(protocol) = verdict.map(|verdict| verdict.protocol) else {
+                memory.is_let_go = memory.detection.given_up();
+                return None;
+            };
+            let Some(state) = floor.roster.begin(protocol, Carrier::Datagrams) else {
+                memory.is_let_go = !may_turn(protocol);
+                return None;
+            };
+            let heirloom = inherit(&mut self.inherited, sight, Carrier::Datagrams);
+            if let Some(heirloom) = &heirloom {
+                let forward = flow.direction == Direction::Request;
+                memory.is_turned = is_turned(heirloom, sight, forward);
+            }
+            let direction = turn(flow.direction, memory.is_turned);
+            let terms = floor.roster.terms(&state);
+            let mut session = begin(Phase::Known(state), Carrier::Datagrams, sight, direction)?;
+            session.terms = Some(terms);
+            session.detection = memory.detection;
+            memory.session = floor.begin(judge, session);
+            if let Some(heirloom) = heirloom {
+                floor.take_over(memory.session, heirloom);
+            }
+        }
+        let direction = turn(flow.direction, memory.is_turned);
+        let session = memory.session;
+        self.at_hand.session = session;
+        self.at_hand.direction = direction;
+        if !floor.datagram(judge, session, direction, sight.payload(), time_ns) {
+            floor.turn_away(judge, session);
+            memory.is_let_go = true;
+            return None;
+        }
+        let fate = floor.hand.fate(&floor.exchanges);
+        if fate == Fate::Unwanted && floor.is_done(session) {
+            floor.drop_all(judge, session);
+            memory.is_let_go = true;
+        }
+        Some(fate)
+    }
+
+    fn look_at_segment(
+        &mut self,
+        judge: Judge<'_>,
+        sight: &Sight<'_>,
+        position: Option<Position>,
+    ) -> Option<Fate> {
+        let Self {
+            flows,
+            streams,
+            floor,
+            ..
+        } = self;
+        let header = sight.frame.get(sight.decoded.header..)?;
+        let flags = *header.get(13)?;
+        let probe = flows.probe(sight.decoded, Zone::NONE)?;
+        let time_ns = sight.header.timestamp_ns;
+        let flow = flows.observe(&probe, time_ns, Signal::of_tcp_flags(flags));
+        let memory = flow.memory;
+        let is_opening = flags & (SYN | ACK) == SYN;
+        if memory.is_let_go && !is_opening {
+            return None;
+        }
+        let is_over = floor
+            .sessions
+            .get(memory.session)
+            .is_none_or(|session| matches!(session.phase, Phase::Over) && is_opening);
+        if is_over {
+            if let Some(stale) = memory.connection {
+                let mut reader = Reader {
+                    floor,
+                    judge,
+                    sight: None,
+                    direction: Direction::Request,
+                    session: SessionRef::default(),
+                };
+                streams.close(stale, &mut reader);
+            }
+            let forward = flow.direction == Direction::Request;
+            let is_turned_now = match flags & SYN {
+                0 => forward == comes_from_server(sight.decoded),
+                _ => forward != is_opening,
+            };
+            *memory = Memory {
+                is_turned: is_turned_now,
+                ..Memory::default()
+            };
+            // A connection that begins inherits nothing: as long as its first packet is held, nothing of it was forwarded.
+            let heirloom = match is_opening {
+                true => None,
+                false => inherit(&mut self.inherited, sight, Carrier::Stream),
+            };
+            if let Some(heirloom) = &heirloom {
+                memory.is_turned = is_turned(heirloom, sight, forward);
+            }
+            let direction = turn(flow.direction, memory.is_turned);
+            let phase = Phase::Unknown(Default::default());
+            let session = begin(phase, Carrier::Stream, sight, direction)?;
+            memory.session = floor.begin(judge, session);
+            if let Some(heirloom) = heirloom {
+                floor.take_over(memory.session, heirloom);
+            }
+        }
+        let direction = turn(flow.direction, memory.is_turned);
+        let token = position.unwrap_or(HAND);
+        floor.token = token;
+        floor.hand.whose = Whose::Unclaimed;
+        let payload = sight.payload();
+        let is_resting = floor
+            .sessions
+            .get_mut(memory.session)
+            .is_some_and(|session| {
+                session.seen_ns = time_ns;
+                matches!(session.phase, Phase::Rest)
+            });
+        if is_resting {
+            let range = match payload {
+                [] => 0..0,
+                _ => u64::MAX - 1..u64::MAX,
+            };
+            floor.assign_hand(memory.session, direction, range);
+        } else {
+            let segment = Segment::read(header, payload, direction, time_ns, Some(token))?;
+            let mut reader = Reader {
+                floor,
+                judge,
+                sight: Some(sight),
+                direction,
+                session: memory.session,
+            };
+            if !payload.is_empty() && flags & SYN == 0 {
+                // What a predecessor has held is the first that it had no use for yet.
+                let place = (direction, segment.seq, time_ns);
+                let is_first = || position.is_some();
+                streams.expect(&mut memory.connection, place, &mut reader, is_first);
+            }
+            let outcome = streams.segment(&mut memory.connection, &segment, &mut reader);
+            memory.session = reader.session;
+            settle_touched(judge, streams, floor);
+            if floor.hand.whose == Whose::Unclaimed && !outcome.noted {
+                floor.assign_hand(memory.session, direction, outcome.range);
+            }
+            if floor.hand.whose == Whose::Unclaimed {
+                self.at_hand.connection = memory.connection;
+            }
+            floor.follow_up(judge, memory.session);
+        }
+        let session = memory.session;
+        self.at_hand.session = session;
+        self.at_hand.direction = direction;
+        let phase = floor.sessions.get(session).map(|session| &session.phase);
+        let is_foreign = matches!(phase, None | Some(Phase::Foreign));
+        let is_resting = matches!(phase, Some(Phase::Rest));
+        let is_done = is_foreign || floor.is_done(session);
+        if let Some(connection) = memory.connection.take_if(|_| is_resting || is_foreign) {
+            let mut reader = Reader {
+                floor,
+                judge,
+                sight: None,
+                direction,
+                session,
+            };
+            streams.close(connection, &mut reader);
+            self.at_hand.connection = None;
+            if floor.hand.whose == Whose::Unclaimed {
+                floor.assign_hand(session, direction, 0..0);
+            }
+            floor.touched.clear();
+        }
+        let fate = floor.hand.fate(&floor.exchanges);
+        if is_foreign {
+            floor.turn_away(judge, session);
+            memory.is_let_go = true;
+            return None;
+        }
+        if is_done && fate == Fate::Unwanted {
+            floor.drop_all(judge, session);
+            memory.is_let_go = true;
+        }
+        Some(fate)
+    }
+
+    /// The packet at hand waits, at `position`, behind those of its session that wait already.
+    pub fn hold(&mut self, position: Position, bytes: u32, time_ns: u64) {
+        let AtHand {
+            session: id,
+            direction,
+            connection,
+        } = self.at_hand;
+        if let Some(connection) = connection
+            && let Some(mut stream) = self.streams.stream(connection, direction)
+        {
+            stream.ledger.rename_last(HAND, position);
+        }
+        let floor = &mut self.floor;
+        let packet = std::mem::take(&mut floor.hand);
+        let Some(session) = floor.sessions.get_mut(id) else {
+            return;
+        };
+        if packet.whose == Whose::First {
+            session.awaits_first.push(position);
+        }
+        let waiting = Waiting {
+            position,
+            time_ns,
+            bytes,
+            is_media: false,
+            owner: id,
+        };
+        let chain = &mut session.chain;
+        let (room, exchanges) = (&mut floor.room, &mut floor.exchanges);
+        room.push(chain, waiting, packet, exchanges);
+        while chain.packets() > MOST_PACKETS || chain.bytes() > MOST_BYTES {
+            room.drop_first(chain, exchanges);
+        }
+        floor.advance(id);
+    }
+
+    /// A packet waits, at `position`, that is a part of what was at hand: it goes where the packets of its session without payload go.
+    pub fn hold_part(&mut self, position: Position, bytes: u32, time_ns: u64) {
+        let AtHand {
+            session, direction, ..
+        } = self.at_hand;
+        self.at_hand.connection = None;
+        self.floor.hand.clear();
+        self.floor.assign_hand(session, direction, 0..0);
+        self.hold(position, bytes, time_ns);
+    }
+
+    /// There is no room for the packet at hand.
+    pub fn lose(&mut self) {
+        let AtHand {
+            direction,
+            connection,
+            ..
+        } = self.at_hand;
+        if let Some(connection) = connection
+            && let Some(mut stream) = self.streams.stream(connection, direction)
+        {
+            stream.ledger.rename_last(HAND, GONE);
+        }
+        self.floor.hand.clear();
+    }
+
+    /// The packet at hand was forwarded, or dropped, and none of its session waits before it.
+    pub fn left(&mut self) {
+        if let Some(last) = self.floor.hand.exchanges().last() {
+            let last = *last;
+            self.floor.leave(self.at_hand.session, last);
+        }
+    }
+
+    /// Whether packets of the session at hand wait: what comes has to wait, too.
+    #[must_use]
+    pub fn has_to_queue(&self) -> bool {
+        let session = self.floor.sessions.get(self.at_hand.session);
+        session.is_some_and(|session| !session.chain.is_empty())
+    }
+
+    /// What is known of the packet at hand, and its session.
+    #[must_use]
+    pub fn at_hand(&self) -> (SessionRef, &Packet) {
+        (self.at_hand.session, &self.floor.hand)
+    }
+
+    /// The next packet that has waited and is to be forwarded; the same until [`Sessions::forwarded`] is called.
+    pub fn ready(&mut self) -> Option<Waiting<SessionRef>> {
+        loop {
+            let (position, id) = self.floor.room.ready()?;
+            let session = self.floor.sessions.get(id);
+            let first = session.and_then(|session| self.floor.room.first(&session.chain));
+            match first.filter(|first| first.position == position) {
+                Some(first) => return Some(first),
+                None => self.floor.room.next_ready(),
+            }
+        }
+    }
+
+    /// The packet that [`Sessions::ready`] gave is dealt with.
+    pub fn forwarded(&mut self, id: SessionRef) {
+        let floor = &mut self.floor;
+        floor.room.next_ready();
+        if let Some(session) = floor.sessions.get_mut(id) {
+            let packet = floor.room.pop(&mut session.chain, &mut floor.exchanges);
+            let last = packet.and_then(|packet| packet.exchanges().last().copied());
+            if let Some(last) = last {
+                floor.leave(id, last);
+            }
+        }
+        floor.advance(id);
+    }
+
+    /// What is known of a packet that waits.
+    #[must_use]
+    pub fn packet(&self, position: Position) -> Option<&Packet> {
+        self.floor.room.packet(position)
+    }
+
+    /// The exchanges.
+    #[must_use]
+    pub fn exchanges(&self) -> &super::exchanges::Exchanges {
+        &self.floor.exchanges
+    }
+
+    /// Describes a packet of a session. The name of what it carries.
+    pub fn describe(
+        &mut self,
+        id: SessionRef,
+        sight: &Sight<'_>,
+        details: &mut Details,
+    ) -> &'static str {
+        details.clear();
+        let Some(session) = self.floor.sessions.get_mut(id) else {
+            return "";
+        };
+        let is_forward = sender(sight.decoded) == Some(session.ends.client);
+        let time_ns = sight.header.timestamp_ns;
+        let context = Context::decoded(sight.decoded, sight.frame, is_forward, time_ns);
+        let (Some(context), Some(verdict)) = (context, session.detection.verdict()) else {
+            return "";
+        };
+        self.floor
+            .detector
+            .describe(&context, &mut session.detection, details);
+        verdict.protocol.name()
+    }
+
+    /// Gives up what was waited for too long in streams, forgets what is over, and compares undecided exchanges with new filters; with `at_end`, all of it, since no more packets come. Once per batch.
+    pub fn advance(&mut self, judge: Judge<'_>, now_ns: u64, at_end: bool) {
+        let Self { streams, floor, .. } = self;
+        floor.now_ns = floor.now_ns.max(now_ns);
+        floor.token = GONE;
+        floor.exchanges.compare_some(judge);
+        let mut reader = Reader {
+            floor,
+            judge,
+            sight: None,
+            direction: Direction::Request,
+            session: SessionRef::default(),
+        };
+        if now_ns > 0 {
+            streams.see(now_ns);
+        }
+        match at_end {
+            true => streams.close_all(&mut reader),
+            false => streams.advance(&mut reader),
+        }
+        settle_touched(judge, streams, floor);
+        if at_end {
+            floor.end_all(judge);
+        }
+        floor.exchanges.keep_said();
+        floor.advance_decided();
+        self.forget_some(judge);
+        self.drop_late();
+    }
+
+    fn forget_some(&mut self, judge: Judge<'_>) {
+        let floor = &mut self.floor;
+        let now_ns = floor.now_ns;
+        for id in std::mem::take(&mut floor.over) {
+            let session = floor.sessions.get(id);
+            match session.map(|session| &session.phase) {
+                Some(Phase::Foreign) => floor.turn_away(judge, id),
+                Some(Phase::Over) => self.lingering.push_back((now_ns + LINGER_NS, id)),
+                _ => {}
+            }
+        }
+        while let Some((until_ns, id)) = self.lingering.front().copied() {
+            let waits = |session: &Session<_>| !session.chain.is_empty();
+            if until_ns > now_ns {
+                break;
+            }
+            self.lingering.pop_front();
+            match floor.sessions.get(id).is_some_and(waits) {
+                true => self.lingering.push_back((now_ns + LINGER_NS, id)),
+                false => floor.drop_all(judge, id),
+            }
+        }
+        for _ in 0..LOOKED_AT.min(floor.sessions.places()) {
+            self.next_place = (self.next_place + 1) % floor.sessions.places();
+            let found = floor.sessions.at(self.next_place);
+            let Some((id, session)) = found.and_then(|id| Some((id, floor.sessions.get(id)?)))
+            else {
+                continue;
+            };
+            let is_followed = session.carrier == Carrier::Stream
+                && matches!(session.phase, Phase::Unknown(_) | Phase::Known(_));
+            let is_silent = session.seen_ns + SILENCE_NS <= now_ns;
+            if is_silent && !is_followed && session.chain.is_empty() {
+                floor.drop_all(judge, id);
+            }
+        }
+        if !self.inherited.is_empty() && now_ns > self.inherited_until_ns {
+            self.inherited = HashMap::new();
+        }
+    }
+
+    /// Drops packets that have waited for too long, but not what is wanted.
+    fn drop_late(&mut self) {
+        while let Some(oldest) = self.floor.room.oldest() {
+            let is_late = oldest.time_ns + LONGEST_WAIT_NS <= self.floor.now_ns;
+            if !is_late || self.oldest().is_some_and(|(_, is_wanted)| is_wanted) {
+                return;
+            }
+            if !self.drop_oldest() {
+                return;
+            }
+        }
+    }
+
+    /// Where the oldest packet that waits lies, and whether it is wanted.
+    #[must_use]
+    pub fn oldest(&self) -> Option<(Position, bool)> {
+        let oldest = self.floor.room.oldest()?.position;
+        let packet = self.floor.room.packet(oldest);
+        let fate = packet.map(|packet| packet.fate(&self.floor.exchanges));
+        Some((oldest, fate == Some(Fate::Forward)))
+    }
+
+    /// Gives up the oldest packet that waits. False if none does.
+    pub fn drop_oldest(&mut self) -> bool {
+        let floor = &mut self.floor;
+        let Some(oldest) = floor.room.oldest() else {
+            return false;
+        };
+        let id = oldest.owner;
+        let Some(session) = floor.sessions.get_mut(id) else {
+            return false;
+        };
+        floor
+            .room
+            .drop_first(&mut session.chain, &mut floor.exchanges);
+        floor.advance(id);
+        true
+    }
+
+    /// Where packets lie that turned out to be somebody else's; since the last call.
+    pub fn take_foreign(&mut self) -> Vec<Position> {
+        self.floor.room.take_foreign()
+    }
+
+    /// Adds where packets lie that need not be looked at again; since the last call.
+    pub fn take_done(&mut self, done: &mut Vec<Position>) {
+        self.floor.room.take_done(done);
+    }
+
+    /// What became of packets that waited, and are not forwarded.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.floor.room.tally()
+    }
+
+    /// What the streams have counted.
+    #[must_use]
+    pub fn stream_counts(&self) -> &reassembly::Counts {
+        self.streams.counts()
+    }
+
+    /// Once per batch: has flows forgotten that have been silent for too long.
+    pub fn tidy(&mut self, commit: &mut WorkerCommit) {
+        self.flows.prepare(&[]);
+        self.flows.report(commit);
+    }
+
+    /// Whether the segments that come are those that a predecessor kept. See [`Streams::resume`].
+    pub fn resume(&mut self, resumes: bool) {
+        self.streams.resume(resumes);
+    }
+
+    /// A predecessor has told of a session; or that it is over, without `heirloom`.
+    pub fn bequeath(
+        &mut self,
+        ends: &Ends,
+        carrier: Carrier,
+        heirloom: Option<Heirloom>,
+        time_ns: u64,
+    ) {
+        self.inherited_until_ns = self.inherited_until_ns.max(time_ns + INHERITED_NS);
+        let key = Key::new(ends, carrier);
+        match heirloom {
+            Some(heirloom) if self.inherited.len() < floor::MOST_SESSIONS => {
+                self.inherited.insert(key, heirloom);
+            }
+            Some(_) => {}
+            None => {
+                self.inherited.remove(&key);
+            }
+        }
+    }
+
+    /// A session that is to be told of, if any is.
+    pub fn next_changed(&mut self) -> Option<SessionRef> {
+        let id = self.floor.changed.pop()?;
+        if let Some(session) = self.floor.sessions.get_mut(id) {
+            session.is_changed = false;
+        }
+        Some(id)
+    }
+
+    /// What is to be told of it.
+    #[must_use]
+    pub fn account(&self, id: SessionRef) -> Option<Account<'_>> {
+        let session = self.floor.sessions.get(id)?;
+        let protocol = session.detection.verdict()?.protocol;
+        let exchanges = &self.floor.exchanges;
+        let is_wanted = |exchange: &Exchange| exchanges.standing(*exchange) >= Standing::Passed;
+        let of = session.left.filter(is_wanted);
+        Some(Account {
+            carrier: session.carrier,
+            ends: session.ends,
+            protocol,
+            wanted: of.and_then(|exchange| exchanges.ids(exchange)),
+            is_all: self.floor.roster.is_one_exchange(protocol)
+                || of.is_some_and(|of| session.parents.contains(&of)),
+        })
+    }
+
+    /// It was told at `position`.
+    pub fn told(&mut self, id: SessionRef, position: u64) {
+        if let Some(session) = self.floor.sessions.get_mut(id) {
+            session.told_at = Some(position);
+        }
+    }
+
+    /// A session that was told, and is forgotten.
+    pub fn next_gone(&mut self) -> Option<(Ends, Carrier)> {
+        self.floor.gone.pop()
+    }
+
+    /// The record at `position`, of the session between these `ends`, is about to be given up: if it is of use, it is told again.
+    pub fn keep(&mut self, position: u64, ends: &Ends, carrier: Carrier) {
+        let packet = Decoded {
+            addresses: Some((ends.client.0, ends.server.0)),
+            ports: Some((ends.client.1, ends.server.1)),
+            transport: Some(match carrier {
+                Carrier::Stream => Transport::Tcp,
+                Carrier::Datagrams => Transport::Udp,
+            }),
+            ..Decoded::default()
+        };
+        let probe = self.flows.probe(&packet, Zone::NONE);
+        let memory = probe.and_then(|probe| self.flows.find(&probe));
+        if let Some(id) = memory.map(|memory| memory.session) {
+            let session = self.floor.sessions.get(id);
+            if session.is_some_and(|session| session.told_at == Some(position)) {
+                self.floor.change(id);
+            }
+        }
+    }
+}
+
+/// The other direction of connections in which something happened, too, is known better now.
+fn settle_touched<R: Roster>(judge: Judge<'_>, streams: &mut Streams<Link>, floor: &mut Floor<R>) {
+    let mut touched = std::mem::take(&mut floor.touched);
+    for (connection, session) in touched.drain(..) {
+        for direction in [Direction::Request, Direction::Response] {
+            if let Some(mut stream) = streams.stream(connection, direction) {
+                floor.settle(session, direction, &mut stream.ledger);
+            }
+        }
+        floor.follow_up(judge, session);
+    }
+    floor.touched = touched;
+}
+
+/// Reads streams.
+struct Reader<'r, 'j, R: Roster> {
+    floor: &'r mut Floor<R>,
+    judge: Judge<'j>,
+    /// The segment at hand, which way it goes, and its session.
+    sight: Option<&'r Sight<'r>>,
+    direction: Direction,
+    session: SessionRef,
+}
+
+impl<R: Roster> Consumer for Reader<'_, '_, R> {
+    type State = Link;
+
+    fn take(&mut self, stream: Stream<'_, Link>, event: Event<'_>) -> Interest {
+        let Stream {
+            connection,
+            direction,
+            state: Link(link),
+            mut ledger,
+        } = stream;
+        if *link == SessionRef::default() {
+            // Only the connection of the segment at hand can be new; or its ports are used again.
+            let current = self.floor.sessions.get(self.session);
+            let is_over = current.is_none_or(|session| matches!(session.phase, Phase::Over));
+            if let Some(sight) = self.sight.filter(|_| is_over) {
+                let phase = Phase::Unknown(Default::default());
+                if let Some(session) = begin(phase, Carrier::Stream, sight, self.direction) {
+                    self.session = self.floor.begin(self.judge, session);
+                }
+            }
+            *link = self.session;
+        }
+        let id = *link;
+        let phase = self.floor.sessions.get(id).map(|session| &session.phase);
+        match phase {
+            None => return Interest::IgnoreConnection,
+            Some(Phase::Foreign | Phase::Rest) => {}
+            Some(_) => self.floor.hear(self.judge, id, direction, event),
+        }
+        self.floor.settle(id, direction, &mut ledger);
+        self.floor.follow_up(self.judge, id);
+        match self.floor.touched.last() {
+            Some((last, _)) if *last == connection => {}
+            _ => self.floor.touched.push((connection, id)),
+        }
+        Interest::Follow
+    }
+}
+
+/// A session of which the packet `sight` goes in `direction`.
+fn begin<S>(
+    phase: Phase<S>,
+    carrier: Carrier,
+    sight: &Sight<'_>,
+    direction: Direction,
+) -> Option<Session<S>> {
+    let (sender, receiver) = (sender(sight.decoded)?, receiver(sight.decoded)?);
+    let ends = match direction {
+        Direction::Request => Ends {
+            client: sender,
+            server: receiver,
+        },
+        Direction::Response => Ends {
+            client: receiver,
+            server: sender,
+        },
+    };
+    let addresses = (sight.decoded.addresses, sight.decoded.outer);
+    let mut session = Session::new(phase, carrier, ends, addresses);
+    session.seen_ns = sight.header.timestamp_ns;
+    Some(session)
+}
+
+fn sender(decoded: &Decoded) -> Option<(Addr, u16)> {
+    Some((decoded.addresses?.0, decoded.ports?.0))
+}
+
+fn receiver(decoded: &Decoded) -> Option<(Addr, u16)> {
+    Some((decoded.addresses?.1, decoded.ports?.1))
+}
+
+/// Takes what a predecessor has told of the session of a packet.
+fn inherit(
+    inherited: &mut HashMap<Key, Heirloom>,
+    sight: &Sight<'_>,
+    carrier: Carrier,
+) -> Option<Heirloom> {
+    if inherited.is_empty() {
+        return None;
+    }
+    let ends = Ends {
+        client: sender(sight.decoded)?,
+        server: receiver(sight.decoded)?,
+    };
+    inherited.remove(&Key::new(&ends, carrier))
+}
+
+/// Whether the direction of a flow is not that of its session: a packet that goes `forward` in the flow shows it.
+fn is_turned(heirloom: &Heirloom, sight: &Sight<'_>, forward: bool) -> bool {
+    let from_client = sender(sight.decoded) == Some(heirloom.client);
+    from_client != forward
+}
+
+/// Which way a packet goes in its session.
+fn turn(direction: Direction, is_turned: bool) -> Direction {
+    match (direction, is_turned) {
+        (direction, false) => direction,
+        (Direction::Request, true) => Direction::Response,
+        (Direction::Response, true) => Direction::Request,
+    }
+}
+
+/// Whether the first packet that is seen of a flow seems to come from the server, by its ports: those of servers are registered, those of clients are not (RFC 6335 section 6).
+fn comes_from_server(decoded: &Decoded) -> bool {
+    let Some((source, destination)) = decoded.ports else {
+        return false;
+    };
+    source < 1024 && destination >= 1024 || source < 32_768 && destination >= 32_768
+}
+
+/// Whether flows of `protocol` may come to carry another one.
+fn may_turn(protocol: detect::Protocol) -> bool {
+    use detect::Protocol::{Rtcp, Rtp, Srtp, Stun, Turn};
+    matches!(protocol, Stun | Turn | Rtp | Srtp | Rtcp)
+}

@@ -1,0 +1,274 @@
+//! Hellos of real captures, as the tracker tells them: server names, JA3, JA3S and JA4 as TShark has them.
+//!
+//! The captures are read from the folder that `LC_HUNT_TRACES` names, by default `../../shared/traces` beside the repository; without it the test is skipped.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use lc_proto::data::PacketMetadata;
+use lc_workerd::decode::{Addr, Transport, decode};
+use lc_workerd::extract::tls::may_begin;
+use lc_workerd::flows::{Direction, FlowTable, Seed, Signal, Timeouts, Zone};
+use lc_workerd::matcher::{Kind, Kinds};
+use lc_workerd::reassembly::{
+    ConnectionId, Consumer, Event, Interest, Limits, Segment, Stream, Streams,
+};
+use lc_workerd::session::{At, Content, Course, Ends, Exchange, Note, Protocol, Tell};
+use lc_workerd::tls::{Extent, Tls};
+use prost::Message;
+use serde_json::Value;
+
+/// Files of which not every hello is told as TShark tells it, and why.
+const DIFFERENT: &[(&str, &str)] = &[
+    ("openvpn_nohmac_tcp.pcapng", "TLS in packets of OpenVPN"),
+    ("capwap_data.pcapng", "in CAPWAP, which is not opened"),
+];
+
+/// How often which hello was said: server name, JA3 and JA4 of a client's, JA3S of a server's.
+type Hellos = BTreeMap<(String, String, String), usize>;
+
+#[test]
+fn hellos_are_told_as_they_were_said() {
+    let Some(captures) = captures() else { return };
+    let mut different = Vec::new();
+    let (mut files, mut hellos) = (0, 0);
+    for capture in captures {
+        let facts = facts(&capture);
+        if facts["tls"].is_null() || facts["use"] != "strict" {
+            continue;
+        }
+        let expected = expected(&facts["tls"]);
+        let name = capture.file_name().unwrap().to_str().unwrap();
+        let told = tell(&capture);
+        files += 1;
+        hellos += expected.values().sum::<usize>();
+        if told != expected && !DIFFERENT.iter().any(|(file, _)| *file == name) {
+            let missing = expected
+                .iter()
+                .filter(|entry| told.get(entry.0) != Some(entry.1));
+            let other = told
+                .iter()
+                .filter(|entry| expected.get(entry.0) != Some(entry.1));
+            different.push(format!(
+                "{name}: expected {:?}, told {:?}",
+                missing.collect::<Vec<_>>(),
+                other.collect::<Vec<_>>()
+            ));
+        }
+    }
+    println!("{files} captures, {hellos} hellos");
+    assert!(
+        different.is_empty(),
+        "{} files\n{}",
+        different.len(),
+        different.join("\n")
+    );
+}
+
+fn captures() -> Option<Vec<PathBuf>> {
+    let folder = std::env::var_os("LC_HUNT_TRACES").map_or_else(
+        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/traces")),
+        PathBuf::from,
+    );
+    let Ok(folders) = std::fs::read_dir(&folder) else {
+        lc_tests::skipped!("no captures in {}", folder.display());
+        return None;
+    };
+    let mut captures = Vec::new();
+    for folder in folders.flatten().filter(|entry| entry.path().is_dir()) {
+        for entry in std::fs::read_dir(folder.path()).unwrap().flatten() {
+            let path = entry.path();
+            if let Some(name) = path.to_str().unwrap().strip_suffix(".expected.json") {
+                captures.push(PathBuf::from(name));
+            }
+        }
+    }
+    captures.sort();
+    Some(captures)
+}
+
+fn facts(capture: &Path) -> Value {
+    let facts = std::fs::read_to_string(format!("{}.expected.json", capture.display())).unwrap();
+    serde_json::from_str(&facts).unwrap()
+}
+
+fn expected(tls: &Value) -> Hellos {
+    let mut hellos = Hellos::new();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let is_read =
+        |hello: &&Value| ["tcp", "dtls", "quic"].contains(&hello["transport"].as_str().unwrap());
+    for hello in tls["client_hello_list"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(is_read)
+    {
+        let key = (
+            text(&hello["sni"]),
+            text(&hello["ja3"]),
+            text(&hello["ja4"]),
+        );
+        *hellos.entry(key).or_default() += 1;
+    }
+    for hello in tls["server_hello_list"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(is_read)
+    {
+        let key = (String::new(), text(&hello["ja3s"]), String::new());
+        *hellos.entry(key).or_default() += 1;
+    }
+    hellos
+}
+
+/// What is remembered of a connection.
+#[derive(Default)]
+struct Session {
+    state: <Tls as Protocol>::State,
+    has_begun: bool,
+    is_over: [bool; 2],
+}
+
+impl Session {
+    fn follow(&mut self, direction: Direction, course: Course) {
+        match course {
+            Course::Follow => {}
+            Course::Rest(_) => self.is_over[direction as usize] = true,
+            Course::Foreign => *self = Self::default(),
+            _ => self.is_over = [true, true],
+        }
+    }
+}
+
+struct Reader {
+    tls: Tls,
+    hellos: Teller,
+    at: At,
+}
+
+impl Consumer for Reader {
+    type State = Session;
+
+    /// A connection is TLS from its first hello on, as with STARTTLS.
+    fn take(&mut self, stream: Stream<'_, Session>, event: Event<'_>) -> Interest {
+        let session = stream.state;
+        if let Event::Data { bytes, .. } = event {
+            session.has_begun |= may_begin(bytes) || bytes.starts_with(b"PROXY");
+        }
+        let is_begin = matches!(event, Event::Gap { offset: 0, .. });
+        if (session.has_begun || is_begin) && !session.is_over[stream.direction as usize] {
+            self.at.direction = stream.direction;
+            let course = self
+                .tls
+                .stream(&self.at, &mut session.state, event, &mut self.hellos);
+            session.follow(stream.direction, course);
+        }
+        Interest::Follow
+    }
+}
+
+fn tell(capture: &Path) -> Hellos {
+    let mut flows = FlowTable::<(Option<ConnectionId>, usize)>::new(
+        1 << 20,
+        Seed::known(1),
+        &Timeouts::default(),
+    )
+    .unwrap();
+    let mut streams = Streams::new(&Limits::default()).unwrap();
+    let nobody = (Addr::V4(0), 0);
+    let mut reader = Reader {
+        tls: Tls::new(Extent::Full),
+        hellos: Teller::default(),
+        at: At {
+            direction: Direction::Request,
+            ends: Ends {
+                client: nobody,
+                server: nobody,
+            },
+            time_ns: 0,
+        },
+    };
+    let mut datagrams: Vec<Session> = vec![Session::default()];
+    let packets =
+        lc_tests::capture::read(capture).map_or_else(|_| Vec::new(), |capture| capture.packets);
+    for packet in &packets {
+        let decoded = decode(packet.link_type as u16, &packet.bytes);
+        let Some(probe) = flows.probe(&decoded, Zone::NONE) else {
+            continue;
+        };
+        let time_ns = packet.time_ns as u64;
+        reader.at.time_ns = time_ns;
+        let payload = decoded.payload_of(&packet.bytes);
+        match decoded.transport {
+            Some(Transport::Tcp) if decoded.fault.is_none() => {
+                let header = &packet.bytes[decoded.header..];
+                let signal = Signal::of_tcp_flags(header[13]);
+                let flow = flows.observe(&probe, time_ns, signal);
+                let segment =
+                    Segment::read(header, payload, flow.direction, time_ns, None).unwrap();
+                streams.segment(&mut flow.memory.0, &segment, &mut reader);
+                streams.advance(&mut reader);
+            }
+            Some(Transport::Udp) if decoded.fault.is_none() && !payload.is_empty() => {
+                let flow = flows.observe(&probe, time_ns, Signal::None);
+                if flow.memory.1 == 0 {
+                    flow.memory.1 = datagrams.len();
+                    datagrams.push(Session::default());
+                }
+                let session = &mut datagrams[flow.memory.1];
+                if !session.is_over[flow.direction as usize] {
+                    reader.at.direction = flow.direction;
+                    let Reader { tls, hellos, at } = &mut reader;
+                    let course = tls.datagram(at, &mut session.state, payload, hellos);
+                    session.follow(flow.direction, course);
+                }
+            }
+            _ => {}
+        }
+    }
+    streams.close_all(&mut reader);
+    reader.hellos.hellos
+}
+
+/// Collects hellos out of notes.
+#[derive(Default)]
+struct Teller {
+    begun: u64,
+    hellos: Hellos,
+}
+
+impl Tell for Teller {
+    fn begin(&mut self) -> Exchange {
+        self.begun += 1;
+        Exchange(self.begun)
+    }
+
+    fn belongs(&mut self, _: Option<Exchange>, _: u64) {}
+
+    fn wanted(&self) -> Kinds {
+        Kinds::ALL
+    }
+
+    fn compare(&mut self, _: Exchange, _: Kind, _: &[u8]) {}
+
+    fn content(&mut self, _: Exchange, _: Content) {}
+
+    fn note(&mut self, _: Exchange, _: u64, note: Note<'_>) {
+        let metadata = PacketMetadata::decode(note.details).unwrap();
+        let text = |key: &str| metadata.details.get(key).cloned().unwrap_or_default();
+        let key = match text("tls.ja3s") {
+            ja3s if !ja3s.is_empty() => (String::new(), ja3s, String::new()),
+            _ => (text("tls.sni"), text("tls.ja3"), text("tls.ja4")),
+        };
+        if !key.1.is_empty() {
+            *self.hellos.entry(key).or_default() += 1;
+        }
+    }
+
+    fn about(&mut self, _: Exchange, _: Note<'_>) {}
+
+    fn settle(&mut self, _: Exchange) {}
+}
