@@ -552,7 +552,7 @@ impl Config {
             dns: Dns::of(values)?,
             http: Http::of(values)?,
             tls: TlsMode::of(values),
-            email: Email::of(values),
+            email: Email::of(values)?,
             queue_batches: nonzero(values, "hunter.batch_queue_size", 1000),
             disk_buffer: disk_buffer(values)?,
             require_hugepages: switch(values, "hunter.require_hugepages"),
@@ -624,7 +624,12 @@ impl Config {
                 None => unset(values, &[key]),
             }
         }
-        keywords::pin(values, "hunter.http.keywords", &self.http.content.keywords);
+        for (key, keywords) in [
+            ("hunter.http.keywords", &self.http.content.keywords),
+            ("hunter.email.keywords", &self.email.content.keywords),
+        ] {
+            keywords::pin(values, key, keywords);
+        }
         match self.source {
             Source::Live(_) => unset(values, &["hunter.read_files", "hunter.replay_rate"]),
             Source::Files(_) => unset(values, &["hunter.interfaces"]),

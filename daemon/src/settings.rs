@@ -324,7 +324,7 @@ pub static SETTINGS: &[Setting] = &[
     row("hunter.email.subject", Kind::List, "Globs for subjects").long("subject").default("").on(&[Mode::Email]),
     row("hunter.email.mailbox", Kind::List, "Globs for mailboxes, which IMAP alone has").long("mailbox").default("").on(&[Mode::Email]),
     row("hunter.email.command", Kind::List, "Globs for commands, such as RCPT, UID FETCH, RETR").long("command").default("").on(&[Mode::Email]),
-    row("hunter.email.keywords", Kind::List, "Texts to look for in subjects and bodies, in any case").long("keywords").default("").on(&[Mode::Email]),
+    row("hunter.email.keywords", Kind::List, "Texts to look for in subjects and bodies, in any case; @FILE stands for the lines of a file").long("keywords").default("").on(&[Mode::Email]),
     row("hunter.email.capture_body", Kind::Switch, "Look into bodies: tell how they begin, and search them for keywords").long("capture-body").default("true").on(&[Mode::Email]),
     row("hunter.email.max_body_size", integer(0, 1 << 20), "Most bytes of a body that are looked into; 0: 65536").long("max-body-size").default("65536").on(&[Mode::Email]),
 ];

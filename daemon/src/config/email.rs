@@ -1,6 +1,7 @@
 //! What email mode looks for.
 
-use super::{choice, list, nonzero, switch};
+use super::keywords::keywords;
+use super::{ConfigError, choice, list, nonzero, switch};
 use crate::settings::{Origin, Value, Values};
 
 /// Settings of email mode. In other modes they mean nothing.
@@ -52,10 +53,13 @@ impl Email {
     const DEFAULT_BODY: usize = 65_536;
 
     /// As the settings say.
-    pub(super) fn of(values: &Values) -> Self {
+    ///
+    /// # Errors
+    /// [`ConfigError::Keywords`]
+    pub(super) fn of(values: &Values) -> Result<Self, ConfigError> {
         let protocols = MailProtocols::of(values);
         let globs = |key| list(values, key).to_vec();
-        Self {
+        Ok(Self {
             protocols,
             ports: ports(values, protocols),
             content: EmailContent {
@@ -65,11 +69,11 @@ impl Email {
                 subjects: globs("hunter.email.subject"),
                 mailboxes: globs("hunter.email.mailbox"),
                 commands: globs("hunter.email.command"),
-                keywords: globs("hunter.email.keywords"),
+                keywords: keywords(values, "hunter.email.keywords")?,
             },
             body: switch(values, "hunter.email.capture_body")
                 .then(|| nonzero(values, "hunter.email.max_body_size", Self::DEFAULT_BODY)),
-        }
+        })
     }
 }
 
@@ -124,7 +128,7 @@ mod tests {
             let value = setting.kind.parse(text).unwrap();
             values.set(setting, value, Origin::Derived);
         }
-        Email::of(&values)
+        Email::of(&values).unwrap()
     }
 
     #[test]

@@ -6,6 +6,8 @@ use super::roster::{Carrier, Roster, Terms};
 use super::tracker::{At, Course, Protocol, Tell};
 use crate::detect;
 use crate::dns::Dns;
+use crate::email::imap::Imap;
+use crate::email::pop3::Pop3;
 use crate::email::smtp::Smtp;
 use crate::http::Http;
 use crate::reassembly::Event;
@@ -118,6 +120,10 @@ protocols! {
     tls: Tls, Tls | Dtls | Quic;
     /// SMTP.
     smtp: Smtp, Smtp;
+    /// IMAP.
+    imap: Imap, Imap;
+    /// POP3.
+    pop3: Pop3, Pop3;
 }
 
 impl Protocols {
@@ -125,6 +131,8 @@ impl Protocols {
     #[must_use]
     pub fn of(config: &Config) -> Self {
         let has = |mode| config.modes.has(mode);
+        let (mail, has_mail) = (config.email.protocols, has(config::Mode::Email));
+        let mail_policy = config.modes.policy(config::Mode::Email);
         Self {
             dns: has(config::Mode::Dns).then(|| Mode {
                 protocol: Dns::new(&config.dns),
@@ -144,9 +152,19 @@ impl Protocols {
                 policy: config.modes.policy(config::Mode::Tls),
                 udp_only: false,
             }),
-            smtp: (has(config::Mode::Email) && config.email.protocols.smtp).then(|| Mode {
+            smtp: (has_mail && mail.smtp).then(|| Mode {
                 protocol: Smtp::new(&config.email),
-                policy: config.modes.policy(config::Mode::Email),
+                policy: mail_policy,
+                udp_only: false,
+            }),
+            imap: (has_mail && mail.imap).then(|| Mode {
+                protocol: Imap::new(&config.email),
+                policy: mail_policy,
+                udp_only: false,
+            }),
+            pop3: (has_mail && mail.pop3).then(|| Mode {
+                protocol: Pop3::new(&config.email),
+                policy: mail_policy,
                 udp_only: false,
             }),
         }

@@ -374,12 +374,16 @@ impl<T: Tell> Talk<'_, T> {
 
     fn server_line(&mut self, line: &[u8], end: u64) -> Course {
         if matches!(self.session.phase, Phase::List) {
-            if line == b"." {
-                self.session.phase = Phase::Reply;
-            } else {
+            let is_reply = Reply::of(line).is_some_and(|reply| reply.status != Status::GoOn);
+            if !is_reply && line != b"." {
                 self.offers_tls(line);
+                return Course::Follow;
             }
-            return Course::Follow;
+            // A reply says too that the list is over.
+            self.session.phase = Phase::Reply;
+            if !is_reply {
+                return Course::Follow;
+            }
         }
         let Some(reply) = Reply::of(line) else {
             if self.session.open.next().is_none() && is_mail_field(line) {
