@@ -214,6 +214,14 @@ impl Framer {
         }
     }
 
+    /// As [`Framer::joined`], for a stream whose first bytes have come and are looked at with the next ones.
+    pub(super) fn joined_behind(limits: Limits, offset: u64, seen: Vec<u8>) -> Self {
+        Self {
+            buffer: seen,
+            ..Self::joined(limits, offset)
+        }
+    }
+
     /// What comes next; takes what it needs off the chunk, and all of it before it returns `None`.
     pub fn next<'f, 'c: 'f>(&'f mut self, chunk: &mut &'c [u8]) -> Option<Event<'f>> {
         self.forget_told();
@@ -590,7 +598,7 @@ fn without_returns(line: &[u8]) -> &[u8] {
 }
 
 /// Whether what there is of a line can be the beginning of a start line or an empty line.
-fn may_start(line: &[u8]) -> bool {
+pub(super) fn may_start(line: &[u8]) -> bool {
     let token = line
         .iter()
         .take(LONGEST_METHOD + 1)

@@ -10,7 +10,7 @@
 //!
 //! Memory: at most [`Limits::message`] bytes, or [`LONGEST_HEAD`] if that is more.
 
-use super::framer::{Damage, Event, Framed, KEPT, Limits};
+use super::framer::{Damage, Event, Framed, KEPT, Limits, may_start};
 use super::lines::{next_logical_line, split_header, split_line};
 use super::message::{Form, start_line};
 
@@ -20,6 +20,8 @@ pub const LONGEST_HEAD: usize = 16 << 10;
 const LONGEST_HEADER: usize = 14;
 /// Longest start line that [`may_begin`] knows.
 const LONGEST_FIRST_LINE: usize = 512;
+/// Most bytes of a stream that it takes to tell whether it begins with a frame with SIP in it.
+pub(super) const LONGEST_BEGINNING: usize = LONGEST_HEADER + LONGEST_FIRST_LINE;
 /// Longest payload of a control frame.
 const LONGEST_CONTROL: u64 = 125;
 
@@ -250,13 +252,7 @@ impl WebSocket {
     fn begin_frame(&mut self) {
         let [first, second, ..] = self.header;
         let (is_last, reserved, opcode) = (first & 0x80 != 0, first >> 4 & 7, first & 15);
-        let left = match second & 127 {
-            126 => u64::from(u16::from_be_bytes([self.header[2], self.header[3]])),
-            127 => self.header[2..10]
-                .iter()
-                .fold(0, |length, byte| length << 8 | u64::from(*byte)),
-            length => u64::from(length),
-        };
+        let left = payload_len(&self.header);
         let is_control = opcode & 8 != 0;
         let starts = matches!(opcode, 1 | 2);
         // Messages don't nest, and go on only where one began. The first reserved bit is compression, of whole messages.
@@ -320,18 +316,63 @@ fn header_len(second: u8) -> usize {
     2 + length + if second & 0x80 == 0 { 0 } else { 4 }
 }
 
-/// Whether the bytes begin with a frame whose payload begins with a start line of SIP.
+/// Length of a frame's payload, by its header, which is whole.
+fn payload_len(header: &[u8]) -> u64 {
+    let extended = match header[1] & 127 {
+        126 => &header[2..4],
+        127 => &header[2..10],
+        length => return u64::from(length),
+    };
+    extended
+        .iter()
+        .fold(0, |length, byte| length << 8 | u64::from(*byte))
+}
+
+/// Whether the bytes begin with a frame whose payload begins with a start line of SIP, which need not be whole.
 #[must_use]
 pub fn may_begin(bytes: &[u8]) -> bool {
-    let [0x01 | 0x02 | 0x81 | 0x82, second, ..] = *bytes else {
-        return false;
-    };
-    let len = header_len(second);
-    let (Some(header), Some(payload)) = (bytes.get(..len), bytes.get(len..)) else {
-        return false;
-    };
     let mut line = [0; LONGEST_FIRST_LINE];
-    let part = &payload[..payload.len().min(line.len())];
+    first_line(bytes, &mut line).is_some_and(|(line, _)| is_sip(line))
+}
+
+/// As [`may_begin`], for the first bytes of a stream: `None` as long as further ones can change the answer. So many as
+/// [`LONGEST_BEGINNING`] always suffice.
+pub(super) fn begins(bytes: &[u8]) -> Option<bool> {
+    let may_be_frame = |first: &u8| matches!(first, 0x01 | 0x02 | 0x81 | 0x82);
+    if !bytes.first().is_some_and(may_be_frame) {
+        return (!bytes.is_empty()).then_some(false);
+    }
+    if bytes.len() < 2 || bytes.len() < header_len(bytes[1]) {
+        return None;
+    }
+    let mut line = [0; LONGEST_FIRST_LINE];
+    let Some((line, is_all)) = first_line(bytes, &mut line) else {
+        return Some(false);
+    };
+    let start = line.trim_ascii_start();
+    match is_all || start.iter().any(|byte| matches!(byte, b'\r' | b'\n')) {
+        true => Some(is_sip(line)),
+        false if may_start(start) => None,
+        false => Some(false),
+    }
+}
+
+/// The payload of the frame that the bytes begin with, unmasked, as far as it is there and fits into `line`; and whether none of it that
+/// would fit is missing.
+fn first_line<'l>(
+    bytes: &[u8],
+    line: &'l mut [u8; LONGEST_FIRST_LINE],
+) -> Option<(&'l [u8], bool)> {
+    let [0x01 | 0x02 | 0x81 | 0x82, second, ..] = *bytes else {
+        return None;
+    };
+    let (header, payload) = bytes.split_at_checked(header_len(second))?;
+    let length = payload_len(header);
+    if length >> 63 != 0 {
+        return None;
+    }
+    let wanted = usize::try_from(length).map_or(line.len(), |length| length.min(line.len()));
+    let part = &payload[..payload.len().min(wanted)];
     let line = &mut line[..part.len()];
     line.copy_from_slice(part);
     if let Some(key) = header.last_chunk::<4>().filter(|_| second & 0x80 != 0) {
@@ -340,7 +381,7 @@ pub fn may_begin(bytes: &[u8]) -> bool {
             .zip(key)
             .for_each(|(byte, key)| *byte ^= key);
     }
-    is_sip(line)
+    Some((line, part.len() == wanted))
 }
 
 /// Whether a message is SIP.
