@@ -213,7 +213,7 @@ fn tls(number: usize) -> Vec<Vec<u8>> {
 
 /// A mail.
 fn smtp(number: usize) -> Vec<Vec<u8>> {
-    let mut connection = Connection::open(number, 2_525);
+    let mut connection = Connection::open(number, 587);
     connection.say(1, b"220 mail.example.org ESMTP Postfix\r\n", 1_000);
     for (command, reply) in [
         ("EHLO client.example.org\r\n", "250 mail.example.org\r\n"),
