@@ -607,8 +607,8 @@ fn settings_that_do_not_fit_together_are_refused() {
             "hunter.circuit_breaker.half_open: 7200s is out of range: 0ns to 3600s",
         ),
         (
-            "hunter.sink = \"o\"\nhunter.mode = \"dns\"",
-            "the dns mode is missing from this version",
+            "hunter.sink = \"o\"\nhunter.mode = \"dns\"\nhunter.modes = [\"tls\"]",
+            "hunter.modes: the mode is dns, which is not among them",
         ),
         (
             "hunter.sink = \"o\"\nhunter.voip.linger = \"10ms\"",

@@ -6,6 +6,7 @@
 //! | [`calls`] | a worker that follows calls, and dies now and then: SIP over UDP and TCP, fragments, media, verdicts | each packet once at most, as it came, and accounted for; memory within its bounds |
 //! | [`capture_file`] | pcap and pcapng, compressed or not | ends, packets within bounds |
 //! | [`headers`] | steering and decoding of one packet | within bounds; a worker that there is |
+//! | [`http1`], [`http2`] | the tracker of a connection of HTTP; of HTTP/2, blocks of fields too | chunks make no difference; every exchange is settled; memory bounded |
 //! | [`packet`] | a worker's whole way, packet after packet: headers, fields, filters, flows, detection, encoding | what is sent is the packet, readable by any protobuf reader |
 //! | [`mail`]: `smtp`, `imap`, `pop3`, `mime` | sessions of mail, with gaps; mails | pieces make no difference; what is told has come; bounded |
 //! | [`detection`] | detection and description of one flow | ends, without a panic |
@@ -44,6 +45,8 @@ pub mod filter_snapshot;
 pub mod filters;
 pub mod fragments;
 pub mod headers;
+pub mod http1;
+pub mod http2;
 pub mod mail;
 pub mod packet;
 pub mod reassembly;
@@ -53,6 +56,7 @@ pub mod sip_message;
 pub mod sip_stream;
 pub mod tls;
 
+mod http_session;
 mod input;
 
 pub use input::Input;
@@ -61,7 +65,7 @@ pub use input::Input;
 pub type Check = fn(&[u8]);
 
 /// All checks, under the names of their fuzz targets and corpora.
-pub const CHECKS: [(&str, Check); 23] = [
+pub const CHECKS: [(&str, Check); 25] = [
     ("block", block::check),
     ("calls", calls::check),
     ("capture_file", capture_file::check),
@@ -73,6 +77,8 @@ pub const CHECKS: [(&str, Check); 23] = [
     ("filters", filters::check),
     ("fragments", fragments::check),
     ("headers", headers::check),
+    ("http1", http1::check),
+    ("http2", http2::check),
     ("imap", mail::imap),
     ("mime", mail::mime),
     ("packet", packet::check),

@@ -171,8 +171,12 @@ fn bad_input_is_refused_with_one_clear_message() {
             "GPU pattern matching is missing from this version",
         ),
         (
-            &["hunt", "dns", "--sink", "o"],
-            "the dns mode is missing from this version",
+            &["hunt", "--modes", "voip,hunt", "--sink", "o"],
+            "hunter.modes: hunt matches packets one by one",
+        ),
+        (
+            &["hunt", "--modes", "dns,ftp", "--sink", "o"],
+            "hunter.modes: \"ftp\" is no mode",
         ),
         (
             &["hunt", "--config", "absent.toml"],

@@ -43,6 +43,22 @@ impl Node {
         workers: &str,
         more: &[&str],
     ) -> Result<Self, ProcessError> {
+        Self::follow(&["voip"], sent, filters, sink, workers, more)
+    }
+
+    /// The same in any mode, given by its `command`.
+    ///
+    /// # Errors
+    ///
+    /// [`ProcessError::Start`]
+    pub fn follow(
+        command: &[&str],
+        sent: &Path,
+        filters: &Path,
+        sink: &Path,
+        workers: &str,
+        more: &[&str],
+    ) -> Result<Self, ProcessError> {
         let pairs: [(&str, &OsStr); 4] = [
             ("--read-file", sent.as_ref()),
             ("--filters", filters.as_ref()),
@@ -53,7 +69,8 @@ impl Node {
             .iter()
             .flat_map(|(flag, value)| [OsStr::new(flag), value]);
         let more = more.iter().map(OsStr::new);
-        Self::start([OsStr::new("voip")].into_iter().chain(pairs).chain(more))
+        let command = command.iter().map(OsStr::new);
+        Self::start(command.chain(pairs).chain(more))
     }
 
     /// As [`Node::start`], with an environment variable, as `NAME=value`.

@@ -93,6 +93,40 @@ pub struct Metadata {
     pub sip: Option<Sip>,
     /// What is told of RTP.
     pub rtp: Option<serde_json::Value>,
+    /// What is told by name.
+    pub details: std::collections::BTreeMap<String, String>,
+    /// What is told of DNS.
+    pub dns: Option<Dns>,
+}
+
+/// The part of a packet that is told of DNS.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Dns {
+    /// Whether it is a response.
+    pub is_response: bool,
+    /// Of the response.
+    pub response_code: String,
+    /// Name of the first question.
+    pub query_name: String,
+    /// Type of the first question.
+    pub query_type: String,
+    /// Whether its query was seen.
+    pub correlated_query: bool,
+    /// The answers.
+    pub answers: Vec<DnsAnswer>,
+}
+
+/// An answer that is told of.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct DnsAnswer {
+    /// Owner.
+    pub name: String,
+    /// Type.
+    pub r#type: String,
+    /// As text.
+    pub data: String,
 }
 
 /// The part of a packet that is told of SIP.

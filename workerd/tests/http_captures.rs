@@ -249,6 +249,8 @@ impl Tell for Listener<'_> {
         *self.told.entry(format!("{mark}{what}")).or_default() += 1;
     }
 
+    fn about(&mut self, _: Exchange, _: Note<'_>) {}
+
     fn settle(&mut self, _: Exchange) {}
 }
 

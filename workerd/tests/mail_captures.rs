@@ -374,10 +374,9 @@ impl Tell for Heard {
         let is_smtp = note.protocol == "SMTP";
         self.users
             .extend(details.get("email.auth_user").cloned().filter(|_| !is_smtp));
-        if let Some(email) = PacketMetadata::decode(note.blocks).unwrap().email {
-            if is_smtp {
-                self.blocks.insert(exchange, email);
-            }
+        let email = PacketMetadata::decode(note.blocks).unwrap().email;
+        if let Some(email) = email.filter(|_| is_smtp) {
+            self.blocks.insert(exchange, email);
         }
     }
 

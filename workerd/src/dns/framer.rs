@@ -87,6 +87,14 @@ impl Default for Framer {
 }
 
 impl Framer {
+    /// The next chunk begins at `offset`. Behind a gap of unknown length only the chunk tells.
+    pub fn seek(&mut self, offset: u64) {
+        self.forget_told();
+        if self.waiting.is_empty() {
+            self.offset = offset;
+        }
+    }
+
     /// What comes next, from what waits and from `chunk`, of which it takes what it needs; `None` once it needs more. Unless `may_wait`, what would have to wait is told as cut.
     pub fn next<'e, 'c: 'e>(
         &'e mut self,
@@ -357,5 +365,32 @@ fn begins(bytes: &[u8]) -> Option<bool> {
         Some(true) => Some(true),
         None if message.len() < len => Some(false),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn behind_a_gap_of_unknown_length_offsets_are_those_of_the_chunks() {
+        let message = b"\0\x12\0\x07\x01\0\0\x01\0\0\0\0\0\0\x01a\0\0\x01\0\x01";
+        let len = message.len() - PREFIX;
+        let stream = [&(len as u16).to_be_bytes(), &message[PREFIX..]].concat();
+        let mut framer = Framer::default();
+        assert_eq!(framer.gap(None), None);
+        framer.seek(70_000);
+        let (mut first, mut second) = (&stream[..9], &stream[9..]);
+        assert_eq!(framer.next(&mut first, true), None);
+        framer.seek(70_009);
+        let end = 70_000 + stream.len() as u64;
+        assert_eq!(framer.next(&mut second, true), Some(Event::Begun { end }));
+        let message = Event::Message {
+            bytes: &stream[PREFIX..],
+            start: 70_000,
+            is_whole: true,
+        };
+        assert_eq!(framer.next(&mut second, true), Some(message));
+        assert_eq!(framer.next(&mut second, true), None);
     }
 }

@@ -121,7 +121,8 @@ impl Dns {
                 if let Some(exchange) = side.take() {
                     let place = Place {
                         exchange,
-                        offset: start,
+                        // Where it ends: what it begins in may have been let go.
+                        offset: start + bytes.len() as u64 + 1,
                         is_stream: true,
                         is_whole,
                     };
@@ -182,7 +183,8 @@ impl Protocol for Dns {
             exchange,
         } = &mut **side;
         match event {
-            Event::Data { mut bytes, .. } => {
+            Event::Data { mut bytes, offset } => {
+                framer.seek(offset);
                 let may_wait = self.waiting.get() < MOST_WAITING;
                 while let Some(event) = framer.next(&mut bytes, may_wait) {
                     if event == framer::Event::GivenUp {

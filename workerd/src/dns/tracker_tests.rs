@@ -475,6 +475,8 @@ impl Tell for Deaf {
 
     fn note(&mut self, _: Exchange, _: u64, _: Note<'_>) {}
 
+    fn about(&mut self, _: Exchange, _: Note<'_>) {}
+
     fn settle(&mut self, _: Exchange) {}
 }
 

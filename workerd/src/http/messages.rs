@@ -442,8 +442,12 @@ impl Messages {
                     None => return Look::More,
                     Some(len) => {
                         self.is_first = false;
-                        self.state = State::Skip(len as u64);
-                        return Look::Drop(0);
+                        let here = len.min(view.len());
+                        self.state = match len - here {
+                            0 => BEGIN,
+                            left => State::Skip(left as u64),
+                        };
+                        return Look::Drop(here);
                     }
                 }
             }

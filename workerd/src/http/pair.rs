@@ -130,7 +130,9 @@ impl Clerk {
             path: kept(path, LONGEST_PATH),
         });
         self.take_in(pair, head, Direction::Request, tell);
-        tell.note(pair.id, offset, self.notes.request(head));
+        if !tell.is_unwanted(pair.id) {
+            tell.note(pair.id, offset, self.notes.request(head));
+        }
     }
 
     /// Takes in the head of a response, which begins at `offset` and at `time_ns`.
@@ -144,8 +146,10 @@ impl Clerk {
     ) {
         pair.has_response = true;
         self.take_in(pair, head, Direction::Response, tell);
-        let note = self.notes.response(head, pair.request.as_ref(), time_ns);
-        tell.note(pair.id, offset, note);
+        if !tell.is_unwanted(pair.id) {
+            let note = self.notes.response(head, pair.request.as_ref(), time_ns);
+            tell.note(pair.id, offset, note);
+        }
     }
 
     fn take_in(

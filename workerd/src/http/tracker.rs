@@ -161,6 +161,12 @@ impl Http {
 }
 
 impl Session {
+    /// Bytes of memory that it holds, besides itself.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.connection.held()
+    }
+
     /// Where something happened, with requests in the direction of requests. Who has opened the connection need not be who asks, and where its start was not seen, nobody knows who has.
     fn oriented(&mut self, at: &At, event: &Event<'_>) -> At {
         let mut at = *at;

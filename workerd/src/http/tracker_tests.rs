@@ -366,13 +366,13 @@ fn a_proxy_may_say_whose_connection_it_is() {
         &b"PROXY TCP4 192.0.2.1 192.0.2.2 4000 443\r\n"[..],
         b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x03abc",
     ] {
-        let told = play(|script| {
-            script.bytes(Request, &[header, GET].concat());
-        });
-        assert_eq!(
-            notes(&told),
-            [(0, Request, header.len() as u64, "GET h.example/a")]
-        );
+        for size in [1, 3, 20, 1000] {
+            let told = play(|script| {
+                script.pieces(Request, &[header, GET].concat(), size);
+            });
+            let start = header.len() as u64;
+            assert_eq!(notes(&told), [(0, Request, start, "GET h.example/a")]);
+        }
     }
 }
 

@@ -503,6 +503,27 @@ fn packets(steps: &[Step]) -> Vec<Vec<u8>> {
     packets
 }
 
+/// The packets that arrive when a worker dies so often, and how often it did.
+fn outcome(steps: &[Step], batch: usize, deaths: &[(usize, usize)]) -> (Vec<u64>, usize) {
+    let mut harness = harness(Setup::default());
+    harness.batch = batch;
+    let mut deaths = deaths.iter();
+    for (number, packet) in packets(steps).iter().enumerate() {
+        if number % 16 == 0
+            && let Some((at, how)) = deaths.next()
+        {
+            harness.dies_at(*at, Death::ALL[*how]);
+        }
+        harness.give(packet);
+        if number % 3 == 0 {
+            harness.work();
+        }
+    }
+    harness.finish();
+    harness.check_ledger();
+    (harness.numbers(), harness.deaths)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
@@ -513,31 +534,10 @@ proptest! {
         batch in 1..5usize,
         deaths in prop::collection::vec((0..40usize, 0..3usize), 0..4),
     ) {
-        let run = |deaths: &[(usize, usize)]| {
-            let mut harness = harness(Setup::default());
-            harness.batch = batch;
-            let mut deaths = deaths.iter();
-            for (number, packet) in packets(&steps).iter().enumerate() {
-                if number % 16 == 0 && let Some((at, how)) = deaths.next() {
-                    harness.dies_at(*at, Death::ALL[*how]);
-                }
-                harness.give(packet);
-                if number % 3 == 0 {
-                    harness.work();
-                }
-            }
-            harness.finish();
-            harness.check_ledger();
-            let mut numbers = harness.numbers();
-            let in_order = numbers.clone();
-            numbers.sort_unstable();
-            let count = numbers.len();
-            numbers.dedup();
-            prop_assert_eq!(count, numbers.len(), "each once: {:?}", in_order);
-            Ok((numbers, harness.deaths))
-        };
-        let (expected, _) = run(&[])?;
-        let (found, deaths) = run(&deaths)?;
+        let (mut expected, _) = outcome(&steps, batch, &[]);
+        let (mut found, deaths) = outcome(&steps, batch, &deaths);
+        expected.sort_unstable();
+        found.sort_unstable();
         prop_assert_eq!(found, expected, "after {} deaths", deaths);
     }
 }

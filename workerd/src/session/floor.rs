@@ -47,6 +47,8 @@ pub(super) struct Session<S> {
     pub parents: Vec<Exchange>,
     /// Whose the packet was that left last: it was forwarded, or dropped.
     pub left: Option<Exchange>,
+    /// Whose packets without payload are that come next, or, while packets wait, that came before those.
+    pub front: Option<Exchange>,
     /// Packets that are of the first exchange.
     pub awaits_first: Vec<Position>,
     pub chain: Chain,
@@ -56,6 +58,8 @@ pub(super) struct Session<S> {
     pub is_changed: bool,
     /// Where it was told.
     pub told_at: Option<u64>,
+    /// Whether a predecessor has told of it.
+    pub is_inherited: bool,
 }
 
 /// The exchanges of a session.
@@ -93,11 +97,13 @@ impl<S> Session<S> {
             begun: Begun::default(),
             parents: Vec::new(),
             left: None,
+            front: None,
             awaits_first: Vec::new(),
             chain: Chain::default(),
             seen_ns: 0,
             is_changed: false,
             told_at: None,
+            is_inherited: false,
         }
     }
 
@@ -457,7 +463,8 @@ impl<R: Roster> Floor<R> {
                         packet.notes.push(exchange, offset, note);
                     }
                 }
-                None => {}
+                // Bytes that were claimed before they came are not in the ledger: the packet at hand has them.
+                None => self.hand.notes.push(exchange, offset, note),
             }
         }
         noted.clear();
@@ -526,6 +533,7 @@ impl<R: Roster> Floor<R> {
         }
         self.advance(id);
         self.advance_decided();
+        self.watch(id);
     }
 
     /// Sessions of which exchanges were decided may go on.
@@ -554,11 +562,22 @@ impl<R: Roster> Floor<R> {
 
     /// A packet of `exchange` has left a session.
     pub fn leave(&mut self, id: SessionRef, exchange: Exchange) {
-        if let Some(session) = self.sessions.get_mut(id)
-            && session.left != Some(exchange)
-        {
+        if let Some(session) = self.sessions.get_mut(id) {
             session.left = Some(exchange);
-            self.change(id);
+        }
+        self.watch(id);
+    }
+
+    /// Whether the journal has to hear of a session, since others of its packets wait, or have left.
+    pub fn watch(&mut self, id: SessionRef) {
+        if let Some(session) = self.sessions.get_mut(id) {
+            let front = match session.chain.is_empty() {
+                true => session.begun.last,
+                false => session.left,
+            };
+            if std::mem::replace(&mut session.front, front) != front {
+                self.change(id);
+            }
         }
     }
 
@@ -643,6 +662,7 @@ impl<R: Roster> Floor<R> {
             session.begun.first = Some(exchange);
             session.begun.last = Some(exchange);
             session.left = Some(exchange);
+            session.front = Some(exchange);
             session
                 .parents
                 .extend(Some(exchange).filter(|_| heirloom.is_all));
@@ -655,6 +675,7 @@ impl<R: Roster> Floor<R> {
             session.phase = Phase::Known(state);
         }
         session.told_at = heirloom.told_at;
+        session.is_inherited = true;
         self.change(id);
     }
 }

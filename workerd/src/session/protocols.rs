@@ -5,27 +5,13 @@ use lc_daemon::config::{self, Config, NoFilterPolicy, TlsFlow};
 use super::roster::{Carrier, Roster, Terms};
 use super::tracker::{At, Course, Protocol, Tell};
 use crate::detect;
-use crate::dns::{self, Dns};
+use crate::dns::Dns;
 use crate::email::imap::Imap;
 use crate::email::pop3::Pop3;
 use crate::email::smtp::Smtp;
+use crate::http::Http;
 use crate::reassembly::Event;
-use crate::tls::tracker::{self as tls, Tls};
-
-/// Those that are followed. The default follows none.
-#[derive(Default)]
-pub struct Protocols {
-    /// DNS, mDNS, LLMNR.
-    pub dns: Option<Mode<Dns>>,
-    /// TLS, DTLS, QUIC.
-    pub tls: Option<Mode<Tls>>,
-    /// SMTP.
-    pub smtp: Option<Mode<Smtp>>,
-    /// IMAP.
-    pub imap: Option<Mode<Imap>>,
-    /// POP3.
-    pub pop3: Option<Mode<Pop3>>,
-}
+use crate::tls::tracker::{Extent, Tls};
 
 /// A protocol as its mode has it.
 pub struct Mode<P> {
@@ -37,57 +23,7 @@ pub struct Mode<P> {
     pub udp_only: bool,
 }
 
-/// What the protocol of a session remembers.
-pub enum State {
-    /// Of DNS.
-    Dns(dns::tracker::State),
-    /// Of TLS.
-    Tls(Box<tls::State>),
-    /// Of SMTP.
-    Smtp(<Smtp as Protocol>::State),
-    /// Of IMAP.
-    Imap(<Imap as Protocol>::State),
-    /// Of POP3.
-    Pop3(<Pop3 as Protocol>::State),
-}
-
-impl Protocols {
-    /// Those of the node's modes.
-    #[must_use]
-    pub fn of(config: &Config) -> Self {
-        let has = |mode| config.modes.has(mode);
-        let (mail, has_mail) = (config.email.protocols, has(config::Mode::Email));
-        let mail_policy = config.modes.policy(config::Mode::Email);
-        Self {
-            dns: has(config::Mode::Dns).then(|| Mode {
-                protocol: Dns::new(&config.dns),
-                policy: config.modes.policy(config::Mode::Dns),
-                udp_only: config.dns.udp_only,
-            }),
-            tls: has(config::Mode::Tls).then(|| Mode {
-                protocol: Tls::new(match config.tls.flow {
-                    TlsFlow::Full => tls::Extent::Full,
-                    TlsFlow::Handshake => tls::Extent::Handshake,
-                }),
-                policy: config.modes.policy(config::Mode::Tls),
-                udp_only: false,
-            }),
-            smtp: (has_mail && mail.smtp).then(|| Mode::of(Smtp::new(&config.email), mail_policy)),
-            imap: (has_mail && mail.imap).then(|| Mode::of(Imap::new(&config.email), mail_policy)),
-            pop3: (has_mail && mail.pop3).then(|| Mode::of(Pop3::new(&config.email), mail_policy)),
-        }
-    }
-}
-
 impl<P: Protocol> Mode<P> {
-    fn of(protocol: P, policy: NoFilterPolicy) -> Self {
-        Self {
-            protocol,
-            policy,
-            udp_only: false,
-        }
-    }
-
     fn terms(&self) -> Terms {
         Terms {
             policy: self.policy,
@@ -95,101 +31,140 @@ impl<P: Protocol> Mode<P> {
         }
     }
 
-    fn follows(&self, carrier: Carrier) -> bool {
-        carrier == Carrier::Datagrams || !self.udp_only
+    fn begin(&self, carrier: Carrier) -> Option<P::State> {
+        let is_followed = carrier == Carrier::Datagrams || !self.udp_only;
+        is_followed.then(P::State::default)
     }
 }
 
-impl Roster for Protocols {
-    type State = State;
-
-    fn begin(&mut self, protocol: detect::Protocol, carrier: Carrier) -> Option<State> {
-        use detect::Protocol as P;
-        fn is_followed<T: Protocol>(mode: &Option<Mode<T>>, carrier: Carrier) -> bool {
-            mode.as_ref().is_some_and(|mode| mode.follows(carrier))
+/// Declares [`Protocols`] and [`State`], and asks each session's own.
+macro_rules! protocols {
+    ($($(#[$doc:meta])* $field:ident: $protocol:ident, $($detected:ident)|+;)*) => {
+        /// Those that are followed. The default follows none.
+        #[derive(Default)]
+        pub struct Protocols {
+            $($(#[$doc])* pub $field: Option<Mode<$protocol>>,)*
         }
-        match protocol {
-            P::Dns if is_followed(&self.dns, carrier) => Some(State::Dns(Default::default())),
-            P::Tls | P::Dtls | P::Quic if is_followed(&self.tls, carrier) => {
-                Some(State::Tls(Box::default()))
-            }
-            P::Smtp if is_followed(&self.smtp, carrier) => Some(State::Smtp(None)),
-            P::Imap if is_followed(&self.imap, carrier) => Some(State::Imap(None)),
-            P::Pop3 if is_followed(&self.pop3, carrier) => Some(State::Pop3(None)),
-            _ => None,
+
+        /// What the protocol of a session remembers.
+        pub enum State {
+            $($(#[$doc])* $protocol(<$protocol as Protocol>::State),)*
         }
-    }
 
-    fn is_one_exchange(&self, protocol: detect::Protocol) -> bool {
-        use detect::Protocol::{Dtls, Imap, Pop3, Quic, Tls};
-        matches!(protocol, Tls | Dtls | Quic | Imap | Pop3)
-    }
+        impl Roster for Protocols {
+            type State = State;
 
-    fn terms(&self, state: &State) -> Terms {
-        let terms = match state {
-            State::Dns(_) => self.dns.as_ref().map(Mode::terms),
-            State::Tls(_) => self.tls.as_ref().map(Mode::terms),
-            State::Smtp(_) => self.smtp.as_ref().map(Mode::terms),
-            State::Imap(_) => self.imap.as_ref().map(Mode::terms),
-            State::Pop3(_) => self.pop3.as_ref().map(Mode::terms),
-        };
-        terms.unwrap_or(Terms {
-            policy: NoFilterPolicy::Deny,
-            has_content_filter: false,
-        })
-    }
-
-    fn datagram(
-        &mut self,
-        at: &At,
-        state: &mut State,
-        payload: &[u8],
-        tell: &mut impl Tell,
-    ) -> Course {
-        match (state, self) {
-            (State::Dns(state), Self { dns: Some(dns), .. }) => {
-                dns.protocol.datagram(at, state, payload, tell)
+            fn begin(&mut self, protocol: detect::Protocol, carrier: Carrier) -> Option<State> {
+                match protocol {
+                    $($(detect::Protocol::$detected)|+ => {
+                        Some(State::$protocol(self.$field.as_ref()?.begin(carrier)?))
+                    })*
+                    _ => None,
+                }
             }
-            (State::Tls(state), Self { tls: Some(tls), .. }) => {
-                tls.protocol.datagram(at, state, payload, tell)
+
+            fn is_one_exchange(&self, protocol: detect::Protocol) -> bool {
+                use detect::Protocol::{Dtls, Imap, Pop3, Quic, Tls};
+                matches!(protocol, Tls | Dtls | Quic | Imap | Pop3)
             }
-            _ => Course::Foreign,
+
+            fn terms(&self, state: &State) -> Terms {
+                let terms = match state {
+                    $(State::$protocol(_) => self.$field.as_ref().map(Mode::terms),)*
+                };
+                terms.unwrap_or(Terms {
+                    policy: NoFilterPolicy::Deny,
+                    has_content_filter: false,
+                })
+            }
+
+            fn datagram(
+                &mut self,
+                at: &At,
+                state: &mut State,
+                payload: &[u8],
+                tell: &mut impl Tell,
+            ) -> Course {
+                match (state, self) {
+                    $((State::$protocol(state), Self { $field: Some(mode), .. }) => {
+                        mode.protocol.datagram(at, state, payload, tell)
+                    })*
+                    _ => Course::Foreign,
+                }
+            }
+
+            fn stream(
+                &mut self,
+                at: &At,
+                state: &mut State,
+                event: Event<'_>,
+                tell: &mut impl Tell,
+            ) -> Course {
+                match (state, self) {
+                    $((State::$protocol(state), Self { $field: Some(mode), .. }) => {
+                        mode.protocol.stream(at, state, event, tell)
+                    })*
+                    _ => Course::Foreign,
+                }
+            }
         }
-    }
+    };
+}
 
-    fn stream(
-        &mut self,
-        at: &At,
-        state: &mut State,
-        event: Event<'_>,
-        tell: &mut impl Tell,
-    ) -> Course {
-        match (state, self) {
-            (State::Dns(state), Self { dns: Some(dns), .. }) => {
-                dns.protocol.stream(at, state, event, tell)
-            }
-            (State::Tls(state), Self { tls: Some(tls), .. }) => {
-                tls.protocol.stream(at, state, event, tell)
-            }
-            (
-                State::Smtp(state),
-                Self {
-                    smtp: Some(smtp), ..
-                },
-            ) => smtp.protocol.stream(at, state, event, tell),
-            (
-                State::Imap(state),
-                Self {
-                    imap: Some(imap), ..
-                },
-            ) => imap.protocol.stream(at, state, event, tell),
-            (
-                State::Pop3(state),
-                Self {
-                    pop3: Some(pop3), ..
-                },
-            ) => pop3.protocol.stream(at, state, event, tell),
-            _ => Course::Foreign,
+protocols! {
+    /// DNS, mDNS, LLMNR.
+    dns: Dns, Dns;
+    /// HTTP/1 and HTTP/2.
+    http: Http, Http | Http2 | Grpc;
+    /// TLS, DTLS, QUIC.
+    tls: Tls, Tls | Dtls | Quic;
+    /// SMTP.
+    smtp: Smtp, Smtp;
+    /// IMAP.
+    imap: Imap, Imap;
+    /// POP3.
+    pop3: Pop3, Pop3;
+}
+
+impl Protocols {
+    /// Those of the node's modes.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        let has = |mode| config.modes.has(mode);
+        Self {
+            dns: has(config::Mode::Dns).then(|| Mode {
+                protocol: Dns::new(&config.dns),
+                policy: config.modes.policy(config::Mode::Dns),
+                udp_only: config.dns.udp_only,
+            }),
+            http: has(config::Mode::Http).then(|| Mode {
+                protocol: Http::new(&config.http),
+                policy: config.modes.policy(config::Mode::Http),
+                udp_only: false,
+            }),
+            tls: has(config::Mode::Tls).then(|| Mode {
+                protocol: Tls::new(match config.tls.flow {
+                    TlsFlow::Full => Extent::Full,
+                    TlsFlow::Handshake => Extent::Handshake,
+                }),
+                policy: config.modes.policy(config::Mode::Tls),
+                udp_only: false,
+            }),
+            smtp: (has(config::Mode::Email) && config.email.protocols.smtp).then(|| Mode {
+                protocol: Smtp::new(&config.email),
+                policy: config.modes.policy(config::Mode::Email),
+                udp_only: false,
+            }),
+            imap: (has(config::Mode::Email) && config.email.protocols.imap).then(|| Mode {
+                protocol: Imap::new(&config.email),
+                policy: config.modes.policy(config::Mode::Email),
+                udp_only: false,
+            }),
+            pop3: (has(config::Mode::Email) && config.email.protocols.pop3).then(|| Mode {
+                protocol: Pop3::new(&config.email),
+                policy: config.modes.policy(config::Mode::Email),
+                udp_only: false,
+            }),
         }
     }
 }

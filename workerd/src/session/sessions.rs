@@ -353,9 +353,11 @@ impl<R: Roster> Sessions<R> {
                 session: memory.session,
             };
             if !payload.is_empty() && flags & SYN == 0 {
-                // What a predecessor has held is the first that it had no use for yet.
+                // What a predecessor has held is the first that it had no use for yet, and it has seen what came before.
                 let place = (direction, segment.seq, time_ns);
-                let is_first = || position.is_some();
+                let session = reader.floor.sessions.get(reader.session);
+                let is_inherited = session.is_some_and(|session| session.is_inherited);
+                let is_first = || position.is_some() || is_inherited;
                 streams.expect(&mut memory.connection, place, &mut reader, is_first);
             }
             let outcome = streams.segment(&mut memory.connection, &segment, &mut reader);
@@ -376,7 +378,8 @@ impl<R: Roster> Sessions<R> {
         let is_foreign = matches!(phase, None | Some(Phase::Foreign));
         let is_resting = matches!(phase, Some(Phase::Rest));
         let is_done = is_foreign || floor.is_done(session);
-        if let Some(connection) = memory.connection.take_if(|_| is_resting || is_foreign) {
+        let is_followed_no_more = is_resting || is_foreign;
+        if let Some(connection) = memory.connection.take_if(|_| is_followed_no_more) {
             let mut reader = Reader {
                 floor,
                 judge,
@@ -438,6 +441,7 @@ impl<R: Roster> Sessions<R> {
             room.drop_first(chain, exchanges);
         }
         floor.advance(id);
+        floor.watch(id);
     }
 
     /// A packet waits, at `position`, that is a part of what was at hand: it goes where the packets of its session without payload go.
@@ -512,6 +516,7 @@ impl<R: Roster> Sessions<R> {
             }
         }
         floor.advance(id);
+        floor.watch(id);
     }
 
     /// What is known of a packet that waits.
@@ -729,7 +734,7 @@ impl<R: Roster> Sessions<R> {
         let protocol = session.detection.verdict()?.protocol;
         let exchanges = &self.floor.exchanges;
         let is_wanted = |exchange: &Exchange| exchanges.standing(*exchange) >= Standing::Passed;
-        let of = session.left.filter(is_wanted);
+        let of = session.front.filter(is_wanted);
         Some(Account {
             carrier: session.carrier,
             ends: session.ends,

@@ -145,7 +145,8 @@ impl Connection {
                     );
                 }
             }
-            (kind::CERTIFICATE, Some(body)) => {
+            // They take long to read.
+            (kind::CERTIFICATE, Some(body)) if !tell.is_unwanted(exchange) => {
                 let is_server = !self.is_of_client(at.direction);
                 if let Some(note) = describe.certificates(body, carrier, is_server) {
                     tell.note(exchange, offset, note);

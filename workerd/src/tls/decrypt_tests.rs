@@ -36,15 +36,17 @@ impl rustls::KeyLog for Log {
 }
 
 /// What was sent, by direction, and the key log.
-struct Session {
-    sent: [Vec<u8>; 2],
-    log: Vec<u8>,
+pub struct Session {
+    /// What each side sent.
+    pub sent: [Vec<u8>; 2],
+    /// The key log.
+    pub log: Vec<u8>,
 }
 
-const QUESTION: &[u8] = b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n";
+pub const QUESTION: &[u8] = b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n";
 
 /// Asks and answers, with a renewal of keys in between if the version has that.
-fn talk(suite: rustls::SupportedCipherSuite, answer: &[u8]) -> Session {
+pub fn talk(suite: rustls::SupportedCipherSuite, answer: &[u8]) -> Session {
     let certified = rcgen::generate_simple_self_signed(["example.com".to_owned()]).unwrap();
     let certificate = certified.cert.der().clone();
     let key = PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der());

@@ -80,6 +80,14 @@ impl Held {
         &mut self.bytes
     }
 
+    /// Forgets the first `len` bytes. Their room is kept for others, unless nothing is left.
+    pub fn drop_first(&mut self, len: usize) {
+        match len >= self.bytes.len() {
+            true => self.clear(),
+            false => drop(self.bytes.drain(..len)),
+        }
+    }
+
     /// Forgets all, and gives its room back.
     pub fn clear(&mut self) {
         *self = Self::default();

@@ -21,6 +21,7 @@
 //! | [`describe`] | what is told of packets |
 //! | [`keylog`], [`secrets`] | secrets that peers write down |
 //! | [`schedule`], [`decrypt`] | from secrets to keys, and records that are decrypted |
+//! | [`inside`] | another protocol within TLS |
 //! | [`tracker`] | a connection as an exchange of [`session`](crate::session) |
 //!
 //! One parser of hellos serves detection, filters of single packets ([`extract`](crate::extract)) and connections. Any bytes are accepted; nothing panics or recurses; work is linear in them, and what is kept
@@ -36,6 +37,7 @@ pub mod fingerprint;
 pub mod handshake;
 pub mod held;
 pub mod hello;
+pub mod inside;
 pub mod keylog;
 pub mod opening;
 pub mod pieces;
@@ -54,6 +56,8 @@ pub use tracker::{Extent, Tls};
 mod datagram_tests;
 #[cfg(test)]
 mod decrypt_tests;
+#[cfg(test)]
+mod inside_tests;
 #[cfg(test)]
 mod row_tests;
 #[cfg(test)]
