@@ -374,7 +374,8 @@ impl Tell for Heard {
         let is_smtp = note.protocol == "SMTP";
         self.users
             .extend(details.get("email.auth_user").cloned().filter(|_| !is_smtp));
-        if is_smtp && let Some(email) = PacketMetadata::decode(note.blocks).unwrap().email {
+        let email = PacketMetadata::decode(note.blocks).unwrap().email;
+        if let Some(email) = email.filter(|_| is_smtp) {
             self.blocks.insert(exchange, email);
         }
     }
