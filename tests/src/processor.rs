@@ -96,8 +96,6 @@ pub struct Metadata {
     pub sip: Option<Sip>,
     /// What is told of RTP.
     pub rtp: Option<serde_json::Value>,
-    /// What is told by name.
-    pub details: std::collections::BTreeMap<String, String>,
     /// What is told of DNS.
     pub dns: Option<Dns>,
 }
