@@ -1,5 +1,6 @@
 //! A processor under test: `lc-sink` as a program, and what it wrote down.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -89,6 +90,8 @@ pub struct Metadata {
     pub dst_port: u32,
     /// Transport protocol.
     pub transport: String,
+    /// What else is told, by its key.
+    pub details: BTreeMap<String, String>,
     /// What is told of SIP, and of all packets of calls.
     pub sip: Option<Sip>,
     /// What is told of RTP.

@@ -1,0 +1,421 @@
+//! `lc-hunt http` over captures whose contents are known, over generated ones of which a part is wanted, and between curl and nginx.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use lc_tests::capture::{self, Packet};
+use lc_tests::compare::Difference;
+use lc_tests::node::{Node, PATIENCE};
+use lc_tests::process::{self, wait_for};
+use lc_tests::processor::{self, Told};
+use lc_tests::switch::{self, Switch};
+use serde_json::Value;
+use tempfile::tempdir;
+
+/// Captures whose facts are not those of what is told, and why.
+const OTHER: [(&str, &str); 9] = [
+    (
+        "1000-requests-one-dropped-response.pcap",
+        "TShark's list is cut",
+    ),
+    (
+        "4KHttpRequests.pcap",
+        "TShark leaves out requests whose bodies are not captured",
+    ),
+    ("connect-with-smtp.pcap", "four words in the request line"),
+    ("entity_gap.pcap", "TShark waits for the whole body"),
+    ("http-gap-simple.pcap", "TShark waits for whole bodies"),
+    ("http-tcp-seq-issue.pcap", "TShark waits for the whole body"),
+    ("methods.pcap", "request lines without blanks"),
+    ("no-uri.pcap", "no target"),
+    ("query-method.pcap", "QUERY is not known to TShark"),
+];
+
+/// What messages were told: `GET host /path`, `200`; each once, since a packet with several messages tells of one.
+type Messages = BTreeSet<String>;
+
+fn known(facts: &Value) -> Messages {
+    let mut known = Messages::new();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    for (section, host, path) in [("http", "host", "uri"), ("http2", "authority", "path")] {
+        let requests = facts[section]["request_list"].as_array();
+        for request in requests.into_iter().flatten() {
+            let target = text(&request[path]);
+            let path = target.split('?').next().unwrap();
+            known.insert(format!(
+                "{} {} {path}",
+                text(&request["method"]),
+                text(&request[host])
+            ));
+        }
+        let statuses = facts[section]["statuses"].as_object();
+        known.extend(
+            statuses
+                .into_iter()
+                .flatten()
+                .map(|(status, _)| status.clone()),
+        );
+    }
+    known
+}
+
+fn message(told: &Told) -> Option<String> {
+    let details = &told.metadata.as_ref()?.details;
+    let get = |key: &str| details.get(key).map_or("", String::as_str);
+    Some(match get("http.type") {
+        "request" => format!(
+            "{} {} {}",
+            get("http.method"),
+            get("http.host"),
+            get("http.path")
+        ),
+        "response" => get("http.status").to_owned(),
+        _ => return None,
+    })
+}
+
+/// Captures with HTTP, by name, with what is known of them.
+fn captures() -> Option<BTreeMap<String, (PathBuf, Messages)>> {
+    let traces = std::env::var_os("LC_HUNT_TRACES").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/traces"),
+        Into::into,
+    );
+    if !traces.is_dir() {
+        lc_tests::skipped!("no captures; name a folder in LC_HUNT_TRACES");
+        return None;
+    }
+    let mut captures = BTreeMap::new();
+    for entry in fs::read_dir(traces.join("http")).unwrap().flatten() {
+        let path = entry.path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let mut beside = path.clone().into_os_string();
+        beside.push(".expected.json");
+        let Ok(facts) = fs::read(beside) else {
+            continue;
+        };
+        let facts: Value = serde_json::from_slice(&facts).unwrap();
+        let has_http = facts["http"].is_object() || facts["http2"].is_object();
+        let is_other = OTHER.iter().any(|(other, _)| *other == name);
+        if has_http && facts["use"] == "strict" && !is_other {
+            captures.insert(name, (path, known(&facts)));
+        }
+    }
+    assert!(captures.len() > 45, "{} captures", captures.len());
+    Some(captures)
+}
+
+/// Runs `lc-hunt http` over `files`, and gives what arrived.
+fn run(files: &[&Path], workers: &str, sink: &Path, more: &[OsString]) -> Vec<Told> {
+    let mut arguments: Vec<OsString> = vec!["http".into(), "--sink".into(), sink.into()];
+    for file in files {
+        arguments.extend(["--read-file".into(), OsString::from(file)]);
+    }
+    arguments.extend(["--workers", workers].map(OsString::from));
+    arguments.extend_from_slice(more);
+    let outcome = Node::start(arguments)
+        .unwrap()
+        .finish(2 * PATIENCE)
+        .unwrap();
+    assert_eq!(outcome.code(), 0, "{}{}", outcome.stdout, outcome.stderr);
+    processor::told(sink).unwrap()
+}
+
+#[test]
+fn messages_are_those_that_are_known_to_be_there() {
+    let Some(captures) = captures() else { return };
+    for workers in ["1", "4"] {
+        let sink = tempdir().unwrap();
+        let files: Vec<&Path> = captures.values().map(|(path, _)| &**path).collect();
+        let mut found: BTreeMap<String, Messages> = BTreeMap::new();
+        for told in run(&files, workers, sink.path(), &[]) {
+            let of_file = found.entry(told.interface_name.clone()).or_default();
+            of_file.extend(message(&told));
+        }
+        let mut wrong = Vec::new();
+        for (name, (_, known)) in &captures {
+            let found = found.remove(name).unwrap_or_default();
+            let missing: Vec<_> = known.difference(&found).collect();
+            let more: Vec<_> = found.difference(known).collect();
+            if !missing.is_empty() || !more.is_empty() {
+                wrong.push(format!(
+                    "{name}, {workers} workers: missing {missing:.200?}, more {more:.200?}"
+                ));
+            }
+        }
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+}
+
+/// Connections of the generated capture, and one of how many is wanted.
+const CONNECTIONS: u32 = 400;
+const WANTED_OF: u32 = 20;
+
+fn is_wanted(number: u32) -> bool {
+    number % WANTED_OF == number / WANTED_OF % 4
+}
+
+/// A connection with a request in two segments, and its response in three.
+fn connection(number: u32) -> Vec<Vec<u8>> {
+    let name = if is_wanted(number) { "wanted" } else { "other" };
+    let status = if is_wanted(number) { 503 } else { 200 };
+    let request = format!(
+        "POST /{number}?q HTTP/1.1\r\nHost: www.{name}.example\r\nContent-Length: 5\r\n\r\nhello"
+    );
+    let response = format!(
+        "HTTP/1.1 {status} x\r\nTransfer-Encoding: chunked\r\n\r\n5;x\r\nworld\r\n0\r\n\r\n"
+    );
+    let (one, two) = request.as_bytes().split_at(30);
+    let (three, rest) = response.as_bytes().split_at(20);
+    let (four, five) = rest.split_at(40);
+    let asked = 101 + request.len() as u32;
+    let answered = 501 + response.len() as u32;
+    let segment = |is_response, numbers, flags, payload| {
+        segment(number, is_response, numbers, flags, payload)
+    };
+    vec![
+        segment(false, (100, 0), 0x02, &[]),
+        segment(true, (500, 101), 0x12, &[]),
+        segment(false, (101, 501), 0x10, &[]),
+        segment(false, (101, 501), 0x18, one),
+        segment(false, (131, 501), 0x18, two),
+        segment(true, (501, asked), 0x18, three),
+        segment(true, (521, asked), 0x18, four),
+        segment(true, (561, asked), 0x18, five),
+        segment(false, (asked, answered), 0x11, &[]),
+        segment(true, (answered, asked + 1), 0x11, &[]),
+        segment(false, (asked + 1, answered + 1), 0x10, &[]),
+    ]
+}
+
+/// An IPv4 packet between the client of a connection and the server, on a port that is none of HTTP's.
+fn segment(
+    number: u32,
+    is_response: bool,
+    (seq, ack): (u32, u32),
+    flags: u8,
+    payload: &[u8],
+) -> Vec<u8> {
+    let client = (Ipv4Addr::from(0x0a00_0000 + number), 20_000 + number as u16);
+    let server = (Ipv4Addr::new(192, 0, 2, 80), 8123);
+    let (from, to) = match is_response {
+        true => (server, client),
+        false => (client, server),
+    };
+    let mut packet = vec![0x45, 0];
+    packet.extend((40 + payload.len() as u16).to_be_bytes());
+    packet.extend([0, 0, 0, 0, 64, 6, 0, 0]);
+    packet.extend(from.0.octets());
+    packet.extend(to.0.octets());
+    packet.extend(from.1.to_be_bytes());
+    packet.extend(to.1.to_be_bytes());
+    packet.extend(seq.to_be_bytes());
+    packet.extend(ack.to_be_bytes());
+    packet.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+    packet.extend_from_slice(payload);
+    packet
+}
+
+#[test]
+fn of_400_connections_exactly_the_20_that_match_arrive() {
+    let folder = tempdir().unwrap();
+    let mut timed: Vec<(i64, u32, Vec<u8>)> = (0..CONNECTIONS)
+        .flat_map(|number| {
+            let start = i64::from(number) * 3_000_000;
+            let packets = (0..).zip(connection(number));
+            packets.map(move |(step, packet)| (start + step * 7_000_000, number, packet))
+        })
+        .collect();
+    timed.sort();
+    let packet = |(after, number, bytes): (i64, u32, Vec<u8>)| {
+        let packet = Packet {
+            link_type: 101,
+            time_ns: 1_767_225_600_000_000_000 + after,
+            original_len: bytes.len() as u32,
+            bytes,
+        };
+        (number, packet)
+    };
+    let made: Vec<_> = timed.into_iter().map(packet).collect();
+    let all: Vec<_> = made.iter().map(|(_, packet)| packet.clone()).collect();
+    let expected: Vec<_> = made
+        .into_iter()
+        .filter(|(number, _)| is_wanted(*number))
+        .map(|(_, packet)| packet)
+        .collect();
+    assert_eq!(expected.len(), 20 * 11);
+    let file = folder.path().join("made.pcap");
+    capture::write(&file, &all).unwrap();
+    let filters = folder.path().join("filters.toml");
+    let text = "[[filters]]\nid = \"h\"\ntype = \"http_host\"\npattern = \"*.wanted.example\"\nenabled = true\n";
+    fs::write(&filters, text).unwrap();
+    let pushed: Vec<OsString> = vec!["--filters".into(), filters.into()];
+    let own = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
+    for (name, arguments, ids) in [
+        ("pushed", pushed, vec!["h"]),
+        ("host", own("--host *.wanted.*"), vec![]),
+        (
+            "status",
+            own("--status 5xx --method post --path /*"),
+            vec![],
+        ),
+        ("keywords", own("--keywords WANTED"), vec![]),
+    ] {
+        for workers in ["1", "4"] {
+            let sink = folder.path().join(format!("{name}{workers}"));
+            let told = run(&[&file], workers, &sink, &arguments);
+            let arrived = capture::read(&sink.join("packets.pcapng")).unwrap().packets;
+            let difference = Difference::between(&expected, &arrived);
+            assert!(
+                difference.is_none(),
+                "{name}, {workers} workers: {difference}"
+            );
+            assert!(
+                told.iter().all(|told| told.matched_filter_ids == ids),
+                "{name}"
+            );
+            let responses: Vec<_> = told
+                .iter()
+                .filter_map(message)
+                .filter(|one| one == "503")
+                .collect();
+            assert_eq!(responses.len(), 20, "{name}");
+        }
+    }
+}
+
+const SERVER: usize = 1;
+const CLIENT: usize = 2;
+
+/// nginx with HTTP/1 on port 8080 and HTTP/2 in clear on 8082.
+fn nginx(folder: &Path) -> String {
+    let root = folder.display();
+    format!(
+        "daemon off; master_process off; pid {root}/pid; error_log {root}/error.log;\n\
+         events {{}}\n\
+         http {{\n\
+           log_format plain '$request_method $http_host $uri $status';\n\
+           access_log {root}/access.log plain;\n\
+           client_body_temp_path {root}/b; proxy_temp_path {root}/p; fastcgi_temp_path {root}/f; uwsgi_temp_path {root}/u; scgi_temp_path {root}/s;\n\
+           gzip on; gzip_min_length 1; gzip_types text/plain;\n\
+           server {{ listen 8080; listen 8082 http2; root {root}/www; }}\n\
+         }}\n"
+    )
+}
+
+#[test]
+fn what_curl_has_asked_of_nginx_is_told() {
+    let missing = ["curl", "nginx"]
+        .into_iter()
+        .find(|name| process::run(Path::new(name), ["-V"], PATIENCE).is_err());
+    if let Some(name) = missing {
+        lc_tests::skipped!("{name} is not installed");
+        return;
+    }
+    let Some(switch) = Switch::new("http", 2) else {
+        lc_tests::skipped!("no network namespaces on this machine");
+        return;
+    };
+    let folder = tempdir().unwrap();
+    let www = folder.path().join("www");
+    fs::create_dir(&www).unwrap();
+    fs::write(www.join("small.txt"), "small").unwrap();
+    fs::write(
+        www.join("large.txt"),
+        "needle in a haystack\n".repeat(20_000),
+    )
+    .unwrap();
+    let configuration = folder.path().join("nginx.conf");
+    fs::write(&configuration, nginx(folder.path())).unwrap();
+    let arguments = [Path::new("-c"), &configuration];
+    let server = process::start_in(switch.host(SERVER), Path::new("nginx"), arguments).unwrap();
+    let sink = folder.path().join("sink");
+    let arguments = [
+        "http",
+        "--interface",
+        switch::INTERFACE,
+        "--sink",
+        sink.to_str().unwrap(),
+        "--workers",
+        "2",
+    ];
+    let node = Node::start_in(switch.name(), arguments).unwrap();
+    let is_ready = |status: &Value| {
+        status["captures"][0]["state"] == "running"
+            && status["processor"]["connection"] == "streaming"
+    };
+    assert!(node.wait_until(is_ready).is_some(), "no capture began");
+    let address = switch::address(SERVER);
+    let curl = |more: &[&str]| {
+        let quiet = [
+            "-sS",
+            "--retry-connrefused",
+            "--retry",
+            "5",
+            "-o",
+            "/dev/null",
+        ];
+        let outcome = process::start_in(
+            switch.host(CLIENT),
+            Path::new("curl"),
+            [&quiet[..], more].concat(),
+        )
+        .unwrap()
+        .finish(PATIENCE)
+        .unwrap();
+        assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+    };
+    let one = format!("http://{address}:8080");
+    let two = format!("http://{address}:8082");
+    curl(&[
+        &format!("{one}/small.txt"),
+        "-o",
+        "/dev/null",
+        &format!("{one}/large.txt"),
+    ]);
+    curl(&["--compressed", &format!("{one}/large.txt")]);
+    curl(&["-I", &format!("{one}/large.txt")]);
+    curl(&["-d", "a=b", &format!("{one}/form")]);
+    curl(&[
+        "--http2-prior-knowledge",
+        &format!("{two}/small.txt"),
+        "-o",
+        "/dev/null",
+        &format!("{two}/missing"),
+    ]);
+    curl(&[
+        "--http2-prior-knowledge",
+        "--compressed",
+        &format!("{two}/large.txt"),
+    ]);
+    let requests = 8;
+    let log = folder.path().join("access.log");
+    let logged = wait_for(PATIENCE, || {
+        let text = fs::read_to_string(&log).ok()?;
+        (text.lines().count() >= requests).then_some(text)
+    });
+    let mut logged: Vec<String> = logged
+        .expect("a line for each request")
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    let outcome = node.terminate().unwrap();
+    assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+    drop(server);
+    let mut found = Vec::new();
+    for told in processor::told(&sink).unwrap() {
+        let details = told.metadata.unwrap_or_default().details;
+        let get = |key: &str| details.get(key).cloned().unwrap_or_default();
+        if get("http.type") == "response" {
+            let parts = ["http.method", "http.host", "http.path", "http.status"].map(get);
+            found.push(parts.join(" "));
+        }
+    }
+    logged.sort();
+    found.sort();
+    assert_eq!(found, logged);
+}
