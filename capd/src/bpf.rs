@@ -486,7 +486,7 @@ mod tests {
         assert_eq!(for_following("", "not tcp"), "not tcp");
         assert_eq!(
             for_following("net 10/8", "not tcp"),
-            "(net 10/8) and not tcp"
+            "(net 10/8) and (not tcp)"
         );
         let sip = Expression::new("port 5060", &[]).following("");
         let text = sip.text(1).unwrap();
