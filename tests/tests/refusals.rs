@@ -230,15 +230,6 @@ fn no_destination_or_two() {
 }
 
 #[test]
-fn modes_that_are_missing_say_so() {
-    let folder = tempdir().unwrap();
-    let sink = sink(folder.path());
-    for mode in ["dns", "http", "tls", "email"] {
-        refused(&["hunt", mode, "--sink", &sink], &[mode]);
-    }
-}
-
-#[test]
 fn filters_that_cannot_be_read() {
     let folder = tempdir().unwrap();
     let sink = sink(folder.path());

@@ -73,10 +73,16 @@ impl Connection {
         self.version
     }
 
-    /// Whether the server has chosen.
+    /// Whether the server has answered, even if that was not seen.
     #[must_use]
     pub fn is_answered(&self) -> bool {
         self.hellos[SERVER] != Hello::Awaited
+    }
+
+    /// Whether the answer was seen.
+    #[must_use]
+    pub fn has_answer(&self) -> bool {
+        self.hellos[SERVER] == Hello::Told
     }
 
     /// Whether `direction` comes from the client, as far as is known.

@@ -71,7 +71,8 @@ impl Stream {
         }
         // Both finish in turn, the client last: whatever the server says then is data.
         let is_hidden = connection.version().is_some_and(hides_handshake);
-        if is_hidden && connection.is_of_client(at.direction) && data.is_some() {
+        let is_client = connection.is_of_client(at.direction);
+        if is_hidden && connection.has_answer() && is_client && data.is_some() {
             for data in &mut self.data {
                 data.get_or_insert(0);
             }
