@@ -8,7 +8,7 @@ use crate::Input;
 /// What a decoder holds of each entry beside its texts, which count 32 bytes.
 const OVERHEAD: usize = 3;
 
-/// See [`http_session`](crate::http_session); the preface comes first.
+/// See `http_session`; the preface comes first.
 pub fn check(bytes: &[u8]) {
     crate::http_session::check(PREFACE, bytes);
     let (mut decoder, mut decoded) = (Decoder::default(), Decoded::default());

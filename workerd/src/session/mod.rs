@@ -20,14 +20,14 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`tracker`] | what a protocol has to know, and what it tells |
-//! | [`roster`], [`protocols`] | which protocols are followed |
-//! | [`sessions`], [`floor`] | from packets to sessions, and from what they carry to exchanges |
-//! | [`exchanges`] | the board: which exchanges are wanted, and why |
-//! | [`side`] | whose which bytes are |
-//! | [`waiting`], [`notes`], [`early`] | packets that wait, what is told of them, and what has come before it is known what a connection carries |
-//! | [`journal`] | what a successor has to know |
-//! | [`desk`] | holds, sends and counts |
+//! | `tracker` | what a protocol has to know, and what it tells |
+//! | `roster`, `protocols` | which protocols are followed |
+//! | `sessions`, `floor` | from packets to sessions, and from what they carry to exchanges |
+//! | `exchanges` | the board: which exchanges are wanted, and why |
+//! | `side` | whose which bytes are |
+//! | `waiting`, `notes`, `early` | packets that wait, what is told of them, and what has come before it is known what a connection carries |
+//! | `journal` | what a successor has to know |
+//! | `desk` | holds, sends and counts |
 
 pub mod desk;
 mod early;
