@@ -171,6 +171,10 @@ fn bad_input_is_refused_with_one_clear_message() {
             "GPU pattern matching is missing from this version",
         ),
         (
+            &["http", "--sink", "o", "--tls-keylog", "keys.log"],
+            "--tls-keylog: decryption with a TLS key log is missing from this version",
+        ),
+        (
             &["hunt", "--modes", "voip,hunt", "--sink", "o"],
             "hunter.modes: hunt matches packets one by one",
         ),
