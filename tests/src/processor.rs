@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::node::PATIENCE;
+use crate::node::{Node, PATIENCE};
 use crate::process::{self, Outcome, ProcessError, Running};
 
 /// A running processor.
@@ -261,6 +261,36 @@ pub fn told(folder: &Path) -> Result<Vec<Told>, ProcessorError> {
         .lines()
         .map(|line| understand(&path, line))
         .collect()
+}
+
+/// What arrives in the folder `sink` when `lc-hunt` in `mode` reads all of `files`.
+///
+/// # Errors
+///
+/// What failed; that it ended with another code than 0 too.
+pub fn told_of_files(
+    mode: &str,
+    files: &[&Path],
+    workers: &str,
+    sink: &Path,
+    more: &[OsString],
+) -> Result<Vec<Told>, String> {
+    let mut arguments: Vec<OsString> = vec![mode.into(), "--sink".into(), sink.into()];
+    for file in files {
+        arguments.extend(["--read-file".into(), OsString::from(file)]);
+    }
+    arguments.extend(["--workers", workers].map(OsString::from));
+    arguments.extend_from_slice(more);
+    let outcome = Node::start(arguments)
+        .and_then(|node| node.finish(2 * PATIENCE))
+        .map_err(|error| error.to_string())?;
+    match outcome.code() {
+        0 => told(sink).map_err(|error| error.to_string()),
+        code => Err(format!(
+            "exit code {code}: {}{}",
+            outcome.stdout, outcome.stderr
+        )),
+    }
 }
 
 fn read(path: &Path) -> Result<String, ProcessorError> {

@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 
 use lc_tests::capture::{self, Packet};
 use lc_tests::compare::Difference;
-use lc_tests::node::{Node, PATIENCE};
 use lc_tests::processor::{self, Told};
 use serde_json::Value;
 use tempfile::tempdir;
@@ -133,18 +132,7 @@ fn captures() -> Option<BTreeMap<String, (PathBuf, Value)>> {
 
 /// Runs `lc-hunt dns` over `files`, and gives what arrived.
 fn run(files: &[&Path], workers: &str, sink: &Path, more: &[OsString]) -> Vec<Told> {
-    let mut arguments: Vec<OsString> = vec!["dns".into(), "--sink".into(), sink.into()];
-    for file in files {
-        arguments.extend(["--read-file".into(), OsString::from(file)]);
-    }
-    arguments.extend(["--workers", workers].map(OsString::from));
-    arguments.extend_from_slice(more);
-    let outcome = Node::start(arguments)
-        .unwrap()
-        .finish(2 * PATIENCE)
-        .unwrap();
-    assert_eq!(outcome.code(), 0, "{}{}", outcome.stdout, outcome.stderr);
-    processor::told(sink).unwrap()
+    processor::told_of_files("dns", files, workers, sink, more).unwrap()
 }
 
 #[test]
