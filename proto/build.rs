@@ -7,7 +7,7 @@ use std::error::Error;
 use prost::Message;
 
 /// The messages that have a JSON form: packet metadata and everything below it.
-const JSON_MESSAGES: [&str; 7] = [
+const JSON_MESSAGES: [&str; 8] = [
     ".lippycat.data.PacketMetadata",
     ".lippycat.data.SIPMetadata",
     ".lippycat.data.AccessNetworkInfo",
@@ -15,6 +15,7 @@ const JSON_MESSAGES: [&str; 7] = [
     ".lippycat.data.DNSMetadata",
     ".lippycat.data.DNSAnswer",
     ".lippycat.data.EmailMetadata",
+    ".lippycat.data.TLSSessionKeys",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

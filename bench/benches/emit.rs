@@ -56,6 +56,7 @@ fn emitting(criterion: &mut Criterion) {
                         decoded: &decoded,
                         interface_name: "eth0",
                         described,
+                        tls_keys: &[],
                     };
                     let judged = Judged {
                         ids: std::iter::empty(),

@@ -13,7 +13,7 @@ use lc_daemon::signals::Signals;
 use shm_layout::commit::Torn;
 use shm_layout::layout::Geometry;
 use shm_layout::region::{OwnedRegion, Pages, RegionError};
-use shm_layout::session::Session;
+use shm_layout::session::{KeyLogState, Session};
 
 use crate::absence::Watch;
 use crate::bpf::{Expression, FilterError};
@@ -21,6 +21,7 @@ use crate::broker::{self, Broker, ListenError, Snapshots};
 use crate::calls::Listener;
 use crate::control::Control;
 use crate::engine::{CaptureThread, Ending};
+use crate::key_log::{KeyLog, KeyLogError};
 use crate::pushed::{Following, PushedFilters};
 use crate::regions::{Inherited, Regions};
 use crate::run_dir::RunDir;
@@ -49,6 +50,9 @@ pub enum StartError {
     /// Another process writes the session that was passed on.
     #[error("the shared memory of a predecessor is still being written: {0}")]
     InUse(#[from] Torn),
+    /// There is no key log where one has to be.
+    #[error(transparent)]
+    KeyLog(#[from] KeyLogError),
     /// A capture thread cannot be started.
     #[error("cannot start a capture thread: {0}")]
     Thread(std::io::Error),
@@ -166,6 +170,7 @@ pub fn run(
         tx_bytes: config.tx_ring_bytes() as u64,
         calls_bytes: config.calls_log_bytes as u64,
         held_bytes: config.held_log_bytes as u64,
+        keys_bytes: config.keys_log_bytes() as u64,
     };
     let pages = if config.require_hugepages {
         Pages::RequireHuge
@@ -186,6 +191,13 @@ pub fn run(
     session.set_stopping(false);
     session.set_protection(sandbox::in_force());
     publish_interfaces(&interfaces, &session);
+    let key_log = match &config.http.key_log {
+        Some(log) => Some(KeyLog::start(log, regions.keys()?, Arc::clone(&session))?),
+        None => {
+            session.set_key_log_state(KeyLogState::Off, "");
+            None
+        }
+    };
     let snapshots = Arc::new(match adopted {
         true => Snapshots::take_from(&mut passed),
         false => Snapshots::default(),
@@ -259,7 +271,8 @@ pub fn run(
         workers.look();
         if held_back {
             let generation = filters.generation_in_force();
-            if generation > 0 && workers.all_apply(generation) {
+            let has_keys = key_log.as_ref().is_none_or(KeyLog::has_caught_up);
+            if generation > 0 && workers.all_apply(generation) && has_keys {
                 control.open();
                 held_back = false;
                 ready::status("capturing");

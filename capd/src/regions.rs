@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use lc_daemon::fd_store;
 use shm_layout::forwarder::Forwarder;
 use shm_layout::layout::{Geometry, Kind, RegionId};
-use shm_layout::log::LogReader;
+use shm_layout::log::{LogReader, LogWriter};
 use shm_layout::region::{self, Backing, OwnedRegion, Pages, Region, RegionError};
 use shm_layout::ring::RingWriter;
 use shm_layout::session::{InterfaceInfo, Session};
@@ -118,6 +118,12 @@ impl Regions {
             .collect()
     }
 
+    /// The writing end of the log of secrets.
+    pub(crate) fn keys(&self) -> Result<LogWriter, RegionError> {
+        let id = RegionId::single(Kind::Keys);
+        LogWriter::attach(id, self.writable(id)?)
+    }
+
     /// The writing ends of capture thread `queue`'s rings, in the order of the workers.
     pub(crate) fn rx_rings(&self, queue: u16) -> Result<Vec<RingWriter>, RegionError> {
         let ids = (0..self.geometry.workers).map(|worker| (worker, queue));
@@ -184,6 +190,7 @@ fn sizes(geometry: &Geometry) -> Vec<(RegionId, u64)> {
     let mut list = vec![
         (RegionId::single(Kind::Session), Session::BYTES),
         (RegionId::single(Kind::Forwarder), Forwarder::BYTES),
+        (RegionId::single(Kind::Keys), geometry.keys_bytes),
     ];
     for worker in 0..geometry.workers {
         let id = |kind| RegionId::of_worker(kind, worker);

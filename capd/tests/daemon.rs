@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
@@ -26,6 +26,7 @@ use lc_daemon::attach::{
 use lc_daemon::calls_log::CALL;
 use lc_daemon::config::Config;
 use lc_daemon::exit::Exit;
+use lc_daemon::key_log::Entry;
 use lc_daemon::signals::{Signals, Stop};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
@@ -512,6 +513,7 @@ fn regions(config: &Config) -> Vec<(String, OwnedFd)> {
         (of_queue(Kind::RxCursor), 0),
         (of_worker(Kind::Calls), config.calls_log_bytes as u64),
         (of_worker(Kind::Held), config.held_log_bytes as u64),
+        (RegionId::single(Kind::Keys), config.keys_log_bytes() as u64),
     ];
     let make = |(id, bytes)| {
         let (fd, _) = create(id, bytes, Pages::PreferHuge).unwrap();
@@ -527,6 +529,7 @@ fn regions(config: &Config) -> Vec<(String, OwnedFd)> {
         tx_bytes: tx,
         calls_bytes: config.calls_log_bytes as u64,
         held_bytes: config.held_log_bytes as u64,
+        keys_bytes: config.keys_log_bytes() as u64,
     });
     // A predecessor has taken ten packets.
     let mut commit = QueueCommit::new(1);
@@ -644,6 +647,46 @@ fn a_connection_attaches_once() {
     assert_eq!(capd.end(), Exit::Ok);
 }
 
+/// A worker that takes the place of another gets all secrets again; those that come later reach both.
+#[test]
+fn secrets_of_the_key_log_reach_each_worker_and_its_successor() {
+    let dir = tempfile::tempdir().unwrap();
+    let keys = dir.path().join("keys.log");
+    let line = |number: u8| format!("CLIENT_RANDOM {number:064x} {:096x}\n", 0);
+    let lines =
+        format!("interfaces = [\"lo\"]\nmode = \"http\"\n[hunter.http]\ntls_keylog = {keys:?}");
+    let config = config(dir.path(), 2, &lines);
+    let run_dir = config.runtime_dir.clone();
+    let capd = start(&config, Memory::new(0, 1, FullRing::Drop));
+    let mut workers = [0, 1].map(|index| attach(|| WorkerRegions::attach(&run_dir, index)));
+    fs::write(&keys, line(1)).unwrap();
+    let next = |worker: &mut WorkerRegions| {
+        let mut scratch = Vec::new();
+        until("a secret", || {
+            let record = worker.keys.next(&mut scratch).unwrap()?;
+            let entry = Entry::read(record.kind, record.body).unwrap();
+            Some(entry.client_random[31])
+        })
+    };
+    for worker in &mut workers {
+        assert_eq!(next(worker), 1);
+    }
+    let [first, mut second] = workers;
+    drop(first);
+    let mut successor = attach(|| WorkerRegions::attach(&run_dir, 0));
+    assert_eq!(next(&mut successor), 1);
+    fs::OpenOptions::new()
+        .append(true)
+        .open(&keys)
+        .unwrap()
+        .write_all(line(2).as_bytes())
+        .unwrap();
+    for worker in [&mut successor, &mut second] {
+        assert_eq!(next(worker), 2);
+    }
+    assert_eq!(capd.end(), Exit::Ok);
+}
+
 /// What a worker knows of calls, the others and observers read; what it holds, nobody else gets.
 #[test]
 fn logs_are_handed_out_by_role() {
@@ -667,12 +710,17 @@ fn logs_are_handed_out_by_role() {
     };
     assert_eq!((indices(&first), indices(&second)), (vec![1], vec![0]));
 
-    let (calls, held) = (Kind::Calls as u16, Kind::Held as u16);
+    let [calls, held, keys] = [Kind::Calls, Kind::Held, Kind::Keys].map(|kind| kind as u16);
     for (role, worker, logs) in [
         (
             Role::Worker,
             1,
-            vec![(held, 1, true), (calls, 0, false), (calls, 1, true)],
+            vec![
+                (held, 1, true),
+                (keys, 0, false),
+                (calls, 0, false),
+                (calls, 1, true),
+            ],
         ),
         (
             Role::Observer,
@@ -695,7 +743,7 @@ fn logs_are_handed_out_by_role() {
         let handed_out = regions.iter().zip(&received.descriptors);
         let writable = |fd: &OwnedFd| fcntl_getfl(fd).unwrap().contains(OFlags::RDWR);
         let found: Vec<_> = handed_out
-            .filter(|((kind, ..), _)| [calls, held].contains(kind))
+            .filter(|((kind, ..), _)| [calls, held, keys].contains(kind))
             .map(|((kind, worker, _), fd)| (*kind, *worker, writable(fd)))
             .collect();
         assert_eq!(found, logs, "{role}");

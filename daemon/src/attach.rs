@@ -49,7 +49,7 @@ const LONGEST: usize = 64 << 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// A worker: writes its rx cursors, its own region, its tx ring and its logs; reads the calls of the other workers.
+    /// A worker: writes its rx cursors, its own region, its tx ring and its logs; reads the calls of the other workers, and the secrets of TLS sessions.
     Worker,
     /// The forwarder: writes its own region and the tx cursors.
     Forwarder,
@@ -397,6 +397,7 @@ pub fn regions_of(role: Role, worker: u16, geometry: &Geometry) -> Vec<(RegionId
                 (RegionId::of_worker(Kind::Tx, worker), true),
                 (RegionId::of_worker(Kind::TxCursor, worker), false),
                 (RegionId::of_worker(Kind::Held, worker), true),
+                (RegionId::single(Kind::Keys), false),
             ];
             // Its own to write, those of the others to read.
             list.extend((0..workers).map(|n| (RegionId::of_worker(Kind::Calls, n), n == worker)));
@@ -444,6 +445,8 @@ pub struct WorkerRegions {
     pub calls: LogWriter,
     /// Packets that wait for a verdict.
     pub held: LogWriter,
+    /// Secrets of TLS sessions.
+    pub keys: LogReader,
     /// What the other workers know of calls.
     pub peers: Vec<Peer>,
     /// For filter snapshots; shared with the thread that fetches them.
@@ -486,6 +489,7 @@ impl WorkerRegions {
             .collect::<Result<_, AttachError>>()?;
         let calls = RegionId::of_worker(Kind::Calls, index);
         let held = RegionId::of_worker(Kind::Held, index);
+        let keys = RegionId::single(Kind::Keys);
         let others = (0..geometry.workers).filter(|worker| *worker != index);
         let peers = others
             .map(|worker| {
@@ -501,6 +505,7 @@ impl WorkerRegions {
             tx: RingWriter::attach(tx, regions.get(tx)?, regions.get(tx_cursor)?)?,
             calls: LogWriter::attach(calls, regions.get(calls)?)?,
             held: LogWriter::attach(held, regions.get(held)?)?,
+            keys: LogReader::attach(keys, regions.get(keys)?)?,
             peers,
             session,
             geometry,

@@ -31,7 +31,7 @@ pub use crate::settings::Mode;
 pub use dns::Dns;
 pub use email::{Email, EmailContent, MailProtocols};
 pub use esp::Esp;
-pub use http::{Http, HttpContent};
+pub use http::{Http, HttpContent, KeyLog};
 pub use modes::Modes;
 pub use tls::{TlsFlow, TlsMode};
 pub use voip::{
@@ -469,6 +469,9 @@ pub const MAX_PROCESSORS: usize = shm_layout::forwarder::MAX_PROCESSORS;
 /// Smallest size of a ring: one huge page.
 pub const MIN_RING_BYTES: usize = 2 << 20;
 
+/// Room for the secrets of more TLS sessions than a worker remembers.
+const KEYS_LOG_BYTES: usize = 8 << 20;
+
 /// Smallest size of a log. Every mode has logs, so that there is one set of regions.
 pub const MIN_LOG_BYTES: usize = *RING_BYTES.start() as usize;
 
@@ -524,6 +527,7 @@ impl Config {
             }),
             calls_log_bytes: log_bytes(values, &modes, "hunter.voip.calls_mb"),
             held_log_bytes: log_bytes(values, &modes, "hunter.voip.held_mb"),
+            http: Http::of(values, &modes)?,
             modes,
             runtime_dir: text(values, "hunter.runtime_dir")
                 .map_or_else(default_runtime_dir, PathBuf::from),
@@ -550,7 +554,6 @@ impl Config {
             esp: Esp::of(values),
             voip: Voip::of(values)?,
             dns: Dns::of(values)?,
-            http: Http::of(values)?,
             tls: TlsMode::of(values),
             email: Email::of(values)?,
             queue_batches: nonzero(values, "hunter.batch_queue_size", 1000),
@@ -630,6 +633,7 @@ impl Config {
         ] {
             keywords::pin(values, key, keywords);
         }
+        self.http.pin(values);
         match self.source {
             Source::Live(_) => unset(values, &["hunter.read_files", "hunter.replay_rate"]),
             Source::Files(_) => unset(values, &["hunter.interfaces"]),
@@ -681,6 +685,15 @@ impl Config {
             self.batch_size * FORWARDED_PACKET_BYTES,
             self.workers,
         )
+    }
+
+    /// Bytes of the log of secrets: a power of two.
+    #[must_use]
+    pub fn keys_log_bytes(&self) -> usize {
+        match self.http.key_log {
+            Some(_) => KEYS_LOG_BYTES,
+            None => MIN_LOG_BYTES,
+        }
     }
 
     /// Whether the source waits for the filters to be in force before its first packet: files do, so that a replay

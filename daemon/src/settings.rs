@@ -187,7 +187,6 @@ const PATTERNS_CHOOSE: &str =
 const NO_GOROUTINES: &str = "there are no goroutines here";
 const NO_CALL_IDS: &str = "logs never show Call-IDs";
 const GPU_MISSING: &str = "GPU pattern matching is missing from this version";
-const KEYLOG_MISSING: &str = "decryption with a TLS key log is missing from this version";
 
 /// Every setting there is.
 pub static SETTINGS: &[Setting] = &[
@@ -308,8 +307,8 @@ pub static SETTINGS: &[Setting] = &[
     row("hunter.http.content_type", Kind::List, "Content-Type of requests or responses, as globs").long("content-type").default("").on(&[Mode::Http]),
     row("hunter.http.capture_body", Kind::Switch, "Search bodies for keywords too, those included that are compressed with gzip, deflate or br").long("capture-body").default("false").on(&[Mode::Http]),
     row("hunter.http.max_body_size", integer(0, 1 << 30), "Most bytes of a body that are searched, before and after it was decompressed").long("max-body-size").default("65536").on(&[Mode::Http]),
-    row("hunter.http.tls_keylog", Kind::Path, "TLS key log file").long("tls-keylog").on(&[Mode::Http]).missing(KEYLOG_MISSING),
-    row("hunter.http.tls_keylog_pipe", Kind::Path, "TLS key log as a named pipe").long("tls-keylog-pipe").on(&[Mode::Http]).missing(KEYLOG_MISSING),
+    row("hunter.http.tls_keylog", Kind::Path, "TLS key log (SSLKEYLOGFILE of clients or servers): HTTP within TLS is followed as far as secrets are known, and the processor gets the secrets. The file may grow, be replaced, and come into being later").long("tls-keylog").on(&[Mode::Http]),
+    row("hunter.http.tls_keylog_pipe", Kind::Path, "The same from a named pipe, which has to exist").long("tls-keylog-pipe").on(&[Mode::Http]),
     // tls
     row("hunter.tls.ports", Kind::Ports, "Ports that the capture is limited to, if they are given; else TLS, DTLS and QUIC are recognised on any port").long("tls-port").default("443").on(&[Mode::Tls]),
     row("hunter.tls.flow", Kind::Choice(&["full", "handshake"]), "How much is forwarded of a connection that is wanted: all of it, or what comes before its data. The handshake of TLS 1.3 is taken to end with the client's first encrypted record behind the ServerHello")

@@ -144,7 +144,7 @@ impl Listener {
             return;
         }
         match http.stream(&at, session, event, self) {
-            Course::Follow => {}
+            Course::Follow | Course::Wait => {}
             Course::Rest(_) => self.rest[direction as usize] = true,
             Course::RestOfBoth(_) | Course::Becomes(..) | Course::Foreign => self.rest = [true; 2],
         }

@@ -47,6 +47,7 @@ pub mod fragments;
 pub mod headers;
 pub mod http1;
 pub mod http2;
+pub mod key_log;
 pub mod mail;
 pub mod packet;
 pub mod reassembly;
@@ -65,7 +66,7 @@ pub use input::Input;
 pub type Check = fn(&[u8]);
 
 /// All checks, under the names of their fuzz targets and corpora.
-pub const CHECKS: [(&str, Check); 25] = [
+pub const CHECKS: [(&str, Check); 26] = [
     ("block", block::check),
     ("calls", calls::check),
     ("capture_file", capture_file::check),
@@ -80,6 +81,7 @@ pub const CHECKS: [(&str, Check); 25] = [
     ("http1", http1::check),
     ("http2", http2::check),
     ("imap", mail::imap),
+    ("key_log", key_log::check),
     ("mime", mail::mime),
     ("packet", packet::check),
     ("pop3", mail::pop3),

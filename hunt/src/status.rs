@@ -4,10 +4,10 @@ use crate::ledger::Ledger;
 use lc_daemon::attach::{AttachError, Observer, SOCKET};
 use lc_daemon::config::MIN_LOG_BYTES;
 use serde::Serialize;
-use shm_layout::counters::{CaptureCounter, ForwardCounter, WorkerCounter};
+use shm_layout::counters::{CaptureCounter, ForwardCounter, KeyLogCounter, WorkerCounter};
 use shm_layout::forwarder::{Breaker, Connection, DiskState};
 use shm_layout::region::{Backing, Region};
-use shm_layout::session::QueueState;
+use shm_layout::session::{KeyLogState, QueueState};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -35,6 +35,8 @@ pub struct Status {
     pub disk: Disk,
     /// Its filters.
     pub filters: Filters,
+    /// Its TLS key log.
+    pub key_log: KeyLog,
     /// The calls that it follows.
     pub calls: Calls,
     /// Where its rings lie: `huge`, `collapsed` or `ordinary` pages.
@@ -119,6 +121,15 @@ pub struct OneProcessor {
     pub breaker: &'static str,
     /// Whether the session is with it.
     pub in_use: bool,
+}
+
+/// The TLS key log.
+#[derive(Debug, Serialize)]
+pub struct KeyLog {
+    /// `off`, `awaited`, `read` or `failed`.
+    pub state: &'static str,
+    /// What is wrong, where something is.
+    pub reason: String,
 }
 
 /// The filters in force.
@@ -290,6 +301,10 @@ impl Status {
         for counter in ForwardCounter::ALL {
             counters.insert(counter.metric(), commit.get(*counter));
         }
+        let key_log = session.key_log_counts()?;
+        for counter in KeyLogCounter::ALL {
+            counters.insert(counter.metric(), key_log.get(*counter));
+        }
         let bpf = session.bpf()?;
         Ok(Self {
             run_dir,
@@ -331,6 +346,7 @@ impl Status {
                 bpf_active: bpf.active,
                 bpf_refused: bpf.refused,
             },
+            key_log: KeyLog::of(session.key_log_state()),
             calls: Calls {
                 under_way: calls_under_way(&counters),
                 logs,
@@ -355,6 +371,20 @@ fn calls_under_way(counters: &BTreeMap<&'static str, u64>) -> u64 {
     ];
     let over = over.into_iter().map(count).sum();
     count(WorkerCounter::CallsStarted).saturating_sub(over)
+}
+
+impl KeyLog {
+    fn of((state, reason): (KeyLogState, String)) -> Self {
+        Self {
+            state: match state {
+                KeyLogState::Off => "off",
+                KeyLogState::Awaited => "awaited",
+                KeyLogState::Read => "read",
+                KeyLogState::Failed => "failed",
+            },
+            reason,
+        }
+    }
 }
 
 impl Calls {
@@ -452,6 +482,28 @@ fn breaker_name(breaker: Breaker) -> &'static str {
 }
 
 impl Status {
+    fn fmt_key_log(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = |metric: &str| self.counters.get(metric).copied().unwrap_or(0);
+        let KeyLog { state, reason } = &self.key_log;
+        let bad = [
+            KeyLogCounter::BadFormat,
+            KeyLogCounter::BadClientRandom,
+            KeyLogCounter::BadSecret,
+            KeyLogCounter::TooLong,
+        ];
+        let bad: u64 = bad.iter().map(|counter| count(counter.metric())).sum();
+        let colon = if reason.is_empty() { "" } else { ": " };
+        writeln!(
+            f,
+            "  {:<14} {state}{colon}{reason}; {} secrets, {bad} bad lines; {} sessions decrypted, {} not; {} records did not open",
+            "TLS key log",
+            count(KeyLogCounter::Secrets.metric()),
+            count(WorkerCounter::TlsDecrypted.metric()),
+            count(WorkerCounter::TlsUndecrypted.metric()),
+            count(WorkerCounter::TlsRecordsFailed.metric()),
+        )
+    }
+
     fn fmt_calls(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use WorkerCounter as Counter;
         let count = |counter: Counter| self.counters.get(counter.metric()).copied().unwrap_or(0);
@@ -630,6 +682,9 @@ impl fmt::Display for Status {
             "  {:<14} generation {generation}, {enabled} enabled, BPF {bpf_active} in force, {bpf_refused} refused",
             "filters"
         )?;
+        if self.key_log.state != "off" {
+            self.fmt_key_log(f)?;
+        }
         if self.calls.are_followed() {
             self.fmt_calls(f)?;
         }

@@ -171,8 +171,16 @@ fn bad_input_is_refused_with_one_clear_message() {
             "GPU pattern matching is missing from this version",
         ),
         (
-            &["http", "--sink", "o", "--tls-keylog", "keys.log"],
-            "--tls-keylog: decryption with a TLS key log is missing from this version",
+            &[
+                "http",
+                "--sink",
+                "o",
+                "--tls-keylog",
+                "k",
+                "--tls-keylog-pipe",
+                "p",
+            ],
+            "--tls-keylog and --tls-keylog-pipe exclude each other",
         ),
         (
             &["hunt", "--modes", "voip,hunt", "--sink", "o"],

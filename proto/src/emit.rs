@@ -21,6 +21,7 @@
 //!     interface_name: "eth0",
 //!     matched_filter_ids: ["f1"],
 //!     metadata: None,
+//!     tls_keys: &[],
 //! };
 //! let sized = packet.measure();
 //! let mut out = vec![0; sized.encoded_len()];
@@ -49,6 +50,8 @@ pub struct Emit<'a, I> {
     pub matched_filter_ids: I,
     /// What was read out of the packet.
     pub metadata: Option<Meta<'a>>,
+    /// Secrets of its TLS session: what [`TlsKeys::put`](crate::tls_keys::TlsKeys::put) appends, or nothing.
+    pub tls_keys: &'a [u8],
 }
 
 /// The part of `PacketMetadata` that every packet may have. Texts come ready from the caller.
@@ -95,7 +98,8 @@ where
             + scalar_field_len(self.original_length.into())
             + scalar_field_len(self.interface_index.into())
             + scalar_field_len(self.link_type.into())
-            + string_field_len(self.interface_name);
+            + string_field_len(self.interface_name)
+            + self.tls_keys.len();
         if self.metadata.is_some() {
             packet_len += delimited_len(metadata_len);
         }
@@ -147,6 +151,7 @@ where
         for id in packet.matched_filter_ids.clone() {
             out.bytes(0x4a, id.as_bytes());
         }
+        out.raw(packet.tls_keys);
         if packet.capture_length > 0 {
             out.tag_and_varint(0x0a, packet.capture_length.into());
         }
@@ -235,8 +240,9 @@ mod tests {
     use prost::Message;
 
     use super::*;
-    use crate::data::{CapturedPacket, PacketBatch, PacketMetadata};
+    use crate::data::{CapturedPacket, PacketBatch, PacketMetadata, TlsSessionKeys};
     use crate::details::Details;
+    use crate::tls_keys::TlsKeys;
 
     fn any_meta() -> impl Strategy<Value = PacketMetadata> {
         (
@@ -276,6 +282,7 @@ mod tests {
             prop::option::of(any_meta()),
             ".{0,20}",
             prop::collection::vec(".{0,20}", 0..4),
+            prop::option::of(prop::collection::vec(any::<u8>(), 32)),
         )
             .prop_map(
                 |(
@@ -287,6 +294,7 @@ mod tests {
                     metadata,
                     interface_name,
                     ids,
+                    tls_keys,
                 )| CapturedPacket {
                     capture_length: data.len() as u32,
                     original_length: original,
@@ -297,7 +305,10 @@ mod tests {
                     metadata,
                     interface_name,
                     matched_filter_ids: ids,
-                    tls_keys: None,
+                    tls_keys: tls_keys.map(|client_random| TlsSessionKeys {
+                        client_random: client_random.into(),
+                        ..Default::default()
+                    }),
                 },
             )
     }
@@ -306,6 +317,15 @@ mod tests {
         let mut details = Details::default();
         for (key, value) in packet.metadata.iter().flat_map(|meta| &meta.details) {
             details.put(key, value);
+        }
+        let mut tls_keys = Vec::new();
+        if let Some(keys) = &packet.tls_keys {
+            let client_random = &keys.client_random;
+            let keys = TlsKeys {
+                client_random,
+                ..TlsKeys::default()
+            };
+            keys.put(&mut tls_keys);
         }
         let emit = Emit {
             timestamp_ns: packet.timestamp_ns,
@@ -326,6 +346,7 @@ mod tests {
                 details: details.encoded(),
                 blocks: &[],
             }),
+            tls_keys: &tls_keys,
         };
         let sized = emit.measure();
         let mut out = vec![0xff; sized.encoded_len()];

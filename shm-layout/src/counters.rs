@@ -57,6 +57,26 @@ counters! {
 }
 
 counters! {
+    /// What the reader of the TLS key log counts.
+    KeyLogCounter {
+        /// Secrets handed to the workers. A log that is read anew counts again.
+        Secrets = "key_log_secrets_total",
+        /// Lines that have not three fields.
+        BadFormat = "key_log_bad_format_lines_total",
+        /// Lines whose client random is none.
+        BadClientRandom = "key_log_bad_client_random_lines_total",
+        /// Lines whose secret is none, or has not the length that its label demands.
+        BadSecret = "key_log_bad_secret_lines_total",
+        /// Lines that are longer than any that says something.
+        TooLong = "key_log_too_long_lines_total",
+        /// Times that the log began anew: it was truncated or replaced.
+        Restarts = "key_log_restarts_total",
+        /// Times that it could not be opened or read, though it is there.
+        Errors = "key_log_errors_total",
+    }
+}
+
+counters! {
     /// What one worker counts.
     WorkerCounter {
         /// Packets taken from the rx rings.
@@ -173,6 +193,14 @@ counters! {
         RtpEvents = "worker_rtp_events_total",
         /// RTP packets of calls that carry comfort noise.
         RtpNoise = "worker_rtp_comfort_noise_packets_total",
+        /// TLS sessions that were decrypted.
+        TlsDecrypted = "worker_tls_decrypted_sessions_total",
+        /// TLS sessions that were not: their secrets did not come in time, the suite or version is not decrypted, or bytes are missing.
+        TlsUndecrypted = "worker_tls_undecrypted_sessions_total",
+        /// TLS records that did not open, though secrets of their session are known.
+        TlsRecordsFailed = "worker_tls_failed_records_total",
+        /// TLS sessions whose secrets went with a packet.
+        TlsKeysTold = "worker_tls_keys_told_sessions_total",
     }
 }
 

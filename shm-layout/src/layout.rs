@@ -14,7 +14,7 @@
 //!
 //! | major | changed |
 //! |---|---|
-//! | 3 | each worker has two logs, `calls` and `held`; the session tells their sizes, a worker's commit their bounds and more counters |
+//! | 3 | each worker has two logs, `calls` and `held`, and the node one, `keys`; the session tells their sizes, a worker's commit their bounds and more counters |
 //! | 2 | the forwarder's body holds batches under way, the session's the shares of the workers; a worker's counters stand in another order than in early 1.x |
 
 use crate::ring::Side;
@@ -70,13 +70,15 @@ pub enum Kind {
     Calls = 10,
     /// Packets of one worker that wait for a verdict; written by it.
     Held = 11,
+    /// Secrets of TLS sessions; written by capd.
+    Keys = 12,
 }
 
 impl Kind {
     /// The kind of a number from outside.
     #[must_use]
     pub fn from_number(number: u16) -> Option<Self> {
-        const ALL: [Kind; 11] = [
+        const ALL: [Kind; 12] = [
             Kind::Session,
             Kind::Rx,
             Kind::RxCursor,
@@ -88,13 +90,17 @@ impl Kind {
             Kind::Frames,
             Kind::Calls,
             Kind::Held,
+            Kind::Keys,
         ];
         ALL.into_iter().find(|kind| *kind as u16 == number)
     }
 
     /// Whether the body is records in a power of two of bytes.
     pub(crate) fn is_ring(self) -> bool {
-        matches!(self, Self::Rx | Self::Tx | Self::Calls | Self::Held)
+        matches!(
+            self,
+            Self::Rx | Self::Tx | Self::Calls | Self::Held | Self::Keys
+        )
     }
 }
 
@@ -166,6 +172,7 @@ impl std::fmt::Display for RegionId {
             Kind::Frames => write!(f, "frames.{queue}"),
             Kind::Calls => write!(f, "calls.{worker}"),
             Kind::Held => write!(f, "held.{worker}"),
+            Kind::Keys => write!(f, "keys"),
         }
     }
 }
@@ -185,6 +192,8 @@ pub struct Geometry {
     pub calls_bytes: u64,
     /// Bytes of each worker's log of packets that wait for a verdict: a power of two within [`RING_BYTES`].
     pub held_bytes: u64,
+    /// Bytes of the log of secrets: a power of two within [`RING_BYTES`].
+    pub keys_bytes: u64,
 }
 
 impl Geometry {
@@ -198,6 +207,7 @@ impl Geometry {
             && ring(self.tx_bytes)
             && ring(self.calls_bytes)
             && ring(self.held_bytes)
+            && ring(self.keys_bytes)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The append log: one worker writes, any number of readers follow at their own pace.
+//! The append log: one process writes, any number of readers follow at their own pace.
 //!
 //! ```text
 //!            tail                      head
@@ -134,7 +134,7 @@ pub struct Record<'a> {
     pub end: u64,
 }
 
-/// The writing half. Lives in the worker that owns the log's region.
+/// The writing half. Lives in the process that owns the log's region.
 pub struct LogWriter {
     log: Log,
     bounds: LogBounds,
@@ -159,6 +159,7 @@ impl LogWriter {
     pub fn attach(id: RegionId, log: BorrowedFd<'_>) -> Result<Self, RegionError> {
         Ok(Self::new(match id.kind {
             Kind::Held => Log::of_region(&*OwnedRegion::<HeldBody>::attach(log, id)?),
+            Kind::Keys => Log::of_region(&*OwnedRegion::<KeysBody>::attach(log, id)?),
             _ => Log::of_region(&*OwnedRegion::<CallsBody>::attach(log, id)?),
         }))
     }
@@ -292,6 +293,7 @@ impl LogReader {
     pub fn attach(id: RegionId, log: BorrowedFd<'_>) -> Result<Self, RegionError> {
         Ok(Self::new(match id.kind {
             Kind::Held => Log::of_region(&Region::<HeldBody>::attach(log, id)?),
+            Kind::Keys => Log::of_region(&Region::<KeysBody>::attach(log, id)?),
             _ => Log::of_region(&Region::<CallsBody>::attach(log, id)?),
         }))
     }
@@ -537,6 +539,7 @@ impl Log {
 struct LogBody<const KIND: u16>;
 type CallsBody = LogBody<{ Kind::Calls as u16 }>;
 type HeldBody = LogBody<{ Kind::Held as u16 }>;
+type KeysBody = LogBody<{ Kind::Keys as u16 }>;
 
 // SAFETY: a zero-sized type has no invalid bytes.
 unsafe impl Body for CallsBody {
@@ -545,6 +548,10 @@ unsafe impl Body for CallsBody {
 // SAFETY: as above.
 unsafe impl Body for HeldBody {
     const KIND: Kind = Kind::Held;
+}
+// SAFETY: as above.
+unsafe impl Body for KeysBody {
+    const KIND: Kind = Kind::Keys;
 }
 
 #[cfg(all(test, loom))]

@@ -1,7 +1,7 @@
 //! The session region: geometry, capture threads and interfaces. Written by capd.
 
 use crate::commit::{CommitSlots, Torn};
-use crate::counters::CaptureCounter;
+use crate::counters::{CaptureCounter, KeyLogCounter};
 use crate::layout::{Geometry, Kind, MAX_INTERFACES, MAX_QUEUES, MAX_WORKERS};
 use crate::region::{Backing, Body, OwnedRegion, Region, RegionError};
 use crate::shares::Shares;
@@ -10,6 +10,7 @@ use crate::text::SharedText;
 
 const COUNTERS: usize = 16;
 const _: () = assert!(CaptureCounter::ALL.len() <= COUNTERS);
+const _: () = assert!(KeyLogCounter::ALL.len() <= COUNTERS);
 
 /// Body of the session region.
 #[repr(C)]
@@ -20,10 +21,12 @@ pub struct Session {
     tx_bytes: AtomicU64,
     calls_bytes: AtomicU64,
     held_bytes: AtomicU64,
+    keys_bytes: AtomicU64,
     stopping: AtomicU64,
     bpf: CommitSlots<4>,
     ring_backing: AtomicU64,
     interface_count: AtomicU64,
+    key_log: KeyLog,
     queues: [Queue; MAX_QUEUES],
     interfaces: [Interface; MAX_INTERFACES],
     pub(crate) shares: Shares,
@@ -34,6 +37,13 @@ struct Queue {
     state: AtomicU64,
     reason: SharedText<16>,
     commit: CommitSlots<{ COUNTERS + 1 + 2 * MAX_WORKERS }>,
+}
+
+#[repr(C)]
+struct KeyLog {
+    state: AtomicU64,
+    reason: SharedText<16>,
+    counts: CommitSlots<COUNTERS>,
 }
 
 #[repr(C)]
@@ -93,6 +103,50 @@ impl QueueState {
     #[must_use]
     pub fn has_ended(self) -> bool {
         matches!(self, Self::Finished | Self::Failed)
+    }
+}
+
+/// How it is with the TLS key log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+pub enum KeyLogState {
+    /// There is none.
+    Off = 0,
+    /// It does not exist yet.
+    Awaited = 1,
+    /// It is being read.
+    Read = 2,
+    /// It can't be read; see the reason.
+    Failed = 3,
+}
+
+impl KeyLogState {
+    fn of(word: u64) -> Self {
+        match word {
+            0 => Self::Off,
+            1 => Self::Awaited,
+            2 => Self::Read,
+            _ => Self::Failed,
+        }
+    }
+}
+
+/// What the reader of the TLS key log has counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct KeyLogCounts {
+    words: [u64; COUNTERS],
+}
+
+impl KeyLogCounts {
+    /// A counter.
+    #[must_use]
+    pub fn get(&self, counter: KeyLogCounter) -> u64 {
+        self.words[counter as usize]
+    }
+
+    /// Counts.
+    pub fn add(&mut self, counter: KeyLogCounter, count: u64) {
+        self.words[counter as usize] += count;
     }
 }
 
@@ -208,6 +262,7 @@ impl Region<Session> {
             tx_bytes: body.tx_bytes.load(Ordering::Relaxed),
             calls_bytes: body.calls_bytes.load(Ordering::Relaxed),
             held_bytes: body.held_bytes.load(Ordering::Relaxed),
+            keys_bytes: body.keys_bytes.load(Ordering::Relaxed),
         };
         if geometry.is_valid() {
             Ok(geometry)
@@ -262,6 +317,24 @@ impl Region<Session> {
         })
     }
 
+    /// How it is with the TLS key log, and why if something is wrong.
+    #[must_use]
+    pub fn key_log_state(&self) -> (KeyLogState, String) {
+        let log = &self.body().key_log;
+        let state = KeyLogState::of(log.state.load(Ordering::Acquire)); // pairs with `set_key_log_state`
+        (state, log.reason.load())
+    }
+
+    /// What its reader has counted.
+    ///
+    /// # Errors
+    /// [`Torn`]: try again later.
+    pub fn key_log_counts(&self) -> Result<KeyLogCounts, Torn> {
+        let mut counts = KeyLogCounts::default();
+        self.body().key_log.counts.read(&mut counts.words)?;
+        Ok(counts)
+    }
+
     /// Interfaces known so far; their indices are final.
     #[must_use]
     pub fn interface_count(&self) -> usize {
@@ -294,6 +367,8 @@ impl OwnedRegion<Session> {
         let (calls, held) = (geometry.calls_bytes, geometry.held_bytes);
         body.calls_bytes.store(calls, Ordering::Relaxed);
         body.held_bytes.store(held, Ordering::Relaxed);
+        body.keys_bytes
+            .store(geometry.keys_bytes, Ordering::Relaxed);
         let rings = u64::from(geometry.workers) | u64::from(geometry.queues) << 16;
         body.rings.store(rings, Ordering::Release);
     }
@@ -330,6 +405,18 @@ impl OwnedRegion<Session> {
         self.body()
             .bpf
             .publish(&[bpf.generation, bpf.active, bpf.refused, bpf.endpoints]);
+    }
+
+    /// Says how it is with the TLS key log. Only by its reader.
+    pub fn set_key_log_state(&self, state: KeyLogState, reason: &str) {
+        let log = &self.body().key_log;
+        log.reason.store(reason);
+        log.state.store(state as u64, Ordering::Release);
+    }
+
+    /// Publishes what the reader of the TLS key log has counted. Only by it.
+    pub fn set_key_log_counts(&self, counts: &KeyLogCounts) {
+        self.body().key_log.counts.publish(&counts.words);
     }
 
     /// Enters an interface and returns its index; beyond [`MAX_INTERFACES`] the last entry serves.

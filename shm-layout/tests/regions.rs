@@ -184,6 +184,7 @@ fn a_session_reads_as_it_was_written() {
         tx_bytes: 1 << 24,
         calls_bytes: 1 << 12,
         held_bytes: 1 << 26,
+        keys_bytes: 4096,
     };
     owned.set_geometry(&geometry);
     assert_eq!(view.geometry().unwrap(), geometry);

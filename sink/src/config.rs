@@ -27,7 +27,7 @@ pub struct Config {
     pub flow: FlowPlan,
     /// Where to write one JSON object per packet.
     pub json: Option<Output>,
-    /// Whether these objects hold the packet's bytes, in base64.
+    /// Whether these objects hold the packet's bytes, and secrets of its TLS session, in base64.
     pub json_data: bool,
     /// pcapng file of all packets; an existing one gets a new section.
     pub write_file: Option<PathBuf>,

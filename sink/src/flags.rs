@@ -53,7 +53,7 @@ pub struct Flags {
     #[arg(long, value_name = "FILE")]
     pub json: Option<Output>,
 
-    /// Put the packet's bytes into the JSON objects, in base64
+    /// Put the packet's bytes, and secrets of its TLS session, into the JSON objects, in base64
     #[arg(long, requires = "json")]
     pub json_data: bool,
 

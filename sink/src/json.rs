@@ -4,10 +4,10 @@ use std::io::Write;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use lc_proto::data::{PacketBatch, PacketMetadata};
+use lc_proto::data::{PacketBatch, PacketMetadata, TlsSessionKeys};
 use serde::Serialize;
 
-/// Appends the lines of a batch to `out`. `with_data` adds each frame in base64.
+/// Appends the lines of a batch to `out`. `with_data` adds each frame in base64, and the secrets that came with it.
 pub(crate) fn write_lines(out: &mut Vec<u8>, batch: &PacketBatch, with_data: bool) {
     for packet in &batch.packets {
         let line = Line {
@@ -20,6 +20,7 @@ pub(crate) fn write_lines(out: &mut Vec<u8>, batch: &PacketBatch, with_data: boo
             original_length: packet.original_length,
             matched_filter_ids: &packet.matched_filter_ids,
             metadata: packet.metadata.as_ref(),
+            tls_keys: packet.tls_keys.as_ref().filter(|_| with_data),
             data: with_data.then(|| STANDARD.encode(&packet.data)),
         };
         // Neither the types nor a Vec can fail here; an error would show as a short line, not as a lost process.
@@ -42,6 +43,8 @@ struct Line<'a> {
     matched_filter_ids: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<&'a PacketMetadata>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_keys: Option<&'a TlsSessionKeys>,
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<String>,
 }

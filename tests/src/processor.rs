@@ -74,6 +74,21 @@ pub struct Told {
     pub matched_filter_ids: Vec<String>,
     /// What was decoded.
     pub metadata: Option<Metadata>,
+    /// Secrets that came with it, where the processor was asked to tell all bytes.
+    pub tls_keys: Option<TlsKeys>,
+}
+
+/// Secrets of a TLS session, in base64.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct TlsKeys {
+    /// Random of the ClientHello.
+    pub client_random: String,
+    /// Source address of the packet.
+    pub src_ip: String,
+    /// All else: secrets by their names, and what is said of the session.
+    #[serde(flatten)]
+    pub more: BTreeMap<String, serde_json::Value>,
 }
 
 /// The decoded part of a packet.

@@ -1,18 +1,222 @@
-//! `lc-hunt tls`, and what OpenSSL itself says of its connections.
+//! `lc-hunt tls`: hellos of captures whose contents are known, exactly the connections that filters want, and what OpenSSL itself says of its connections.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use lc_tests::capture;
+use lc_tests::compare::Difference;
+use lc_tests::flow::Flow;
+use lc_tests::generated::generate;
 use lc_tests::namespace::Namespace;
 use lc_tests::node::{Node, PATIENCE};
 use lc_tests::process::{self, wait_for};
 use lc_tests::processor;
+use lc_workerd::decode::{Transport, decode};
+use lc_workerd::extract::extract;
+use lc_workerd::matcher::{Fields, Kind, Kinds};
 use serde_json::Value;
 use tempfile::tempdir;
+
+/// Captures of which not every hello is told as TShark tells it, and why.
+const DIFFERENT: &[(&str, &str)] = &[
+    ("openvpn_nohmac_tcp.pcapng", "TLS in packets of OpenVPN"),
+    ("capwap_data.pcapng", "in CAPWAP, which is not opened"),
+];
+
+/// How often which hello was said: JA3 and JA4 of a client's, JA3S of a server's, and the name of the server.
+type Hellos = BTreeMap<String, usize>;
+
+/// A capture with hellos.
+struct Known {
+    path: PathBuf,
+    hellos: Hellos,
+    /// Ends of its flows.
+    flows: BTreeSet<String>,
+}
+
+impl Known {
+    fn at(path: PathBuf) -> Option<Self> {
+        let mut beside = path.clone().into_os_string();
+        beside.push(".expected.json");
+        let known: Value = serde_json::from_slice(&fs::read(beside).ok()?).unwrap();
+        let name = path.file_name()?.to_str()?;
+        let is_other = DIFFERENT.iter().any(|(other, _)| *other == name);
+        if known["use"] != "strict" || known["tls"].is_null() || is_other {
+            return None;
+        }
+        let mut hellos = Hellos::new();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        for hello in listed(&known["tls"]["client_hello_list"]) {
+            let ja = [&hello["ja3"], &hello["ja4"], &hello["sni"]].map(text);
+            *hellos.entry(ja.join(" ")).or_default() += 1;
+        }
+        for hello in listed(&known["tls"]["server_hello_list"]) {
+            *hellos.entry(text(&hello["ja3s"])).or_default() += 1;
+        }
+        let flows = known["flows"]["list"].as_array().into_iter().flatten();
+        let flow = |flow: &Value| {
+            let mut ends =
+                ["a", "b"].map(|end| format!("{}:{}", flow[end], flow[&format!("{end}_port")]));
+            ends.sort();
+            ends.join(" ")
+        };
+        Some(Self {
+            flows: flows.map(flow).collect(),
+            path,
+            hellos,
+        })
+    }
+}
+
+/// Hellos of carriers that are followed.
+fn listed(list: &Value) -> impl Iterator<Item = &Value> {
+    let is_followed = |hello: &&Value| {
+        ["tcp", "dtls", "quic"].contains(&hello["transport"].as_str().unwrap_or_default())
+    };
+    list.as_array().into_iter().flatten().filter(is_followed)
+}
+
+/// Captures with hellos, in rounds: files of one round have no flow in common.
+fn rounds() -> Option<Vec<Vec<Known>>> {
+    let traces = std::env::var_os("LC_HUNT_TRACES").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/traces"),
+        Into::into,
+    );
+    if !traces.is_dir() {
+        lc_tests::skipped!("no captures; name a folder in LC_HUNT_TRACES");
+        return None;
+    }
+    let entries = fs::read_dir(traces.join("tls")).unwrap().flatten();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    paths.sort();
+    let mut rounds: Vec<Vec<Known>> = Vec::new();
+    for known in paths.into_iter().filter_map(Known::at) {
+        let is_apart = |round: &&mut Vec<Known>| {
+            round
+                .iter()
+                .all(|other| other.flows.is_disjoint(&known.flows))
+        };
+        match rounds.iter_mut().find(is_apart) {
+            Some(round) => round.push(known),
+            None => rounds.push(vec![known]),
+        }
+    }
+    assert!(rounds.iter().flatten().count() > 80);
+    Some(rounds)
+}
+
+/// The hellos that arrived at `sink`.
+fn arrived(sink: &Path) -> Hellos {
+    let mut hellos = Hellos::new();
+    for told in processor::told(sink).unwrap() {
+        let details = told.metadata.unwrap_or_default().details;
+        let text = |key: &str| details.get(key).cloned().unwrap_or_default();
+        let hello = match text("tls.ja3s") {
+            ja3s if !ja3s.is_empty() => ja3s,
+            _ => ["tls.ja3", "tls.ja4", "tls.sni"].map(text).join(" "),
+        };
+        if !hello.trim().is_empty() {
+            *hellos.entry(hello).or_default() += 1;
+        }
+    }
+    hellos
+}
+
+#[test]
+fn hellos_of_captures_are_told() {
+    let Some(rounds) = rounds() else { return };
+    let mut wrong = Vec::new();
+    for (round, workers) in rounds
+        .iter()
+        .flat_map(|round| ["1", "4"].map(|workers| (round, workers)))
+    {
+        let sink = tempdir().unwrap();
+        let mut arguments: Vec<OsString> = vec!["tls".into(), "--workers".into(), workers.into()];
+        for known in round {
+            arguments.extend(["--read-file".into(), known.path.clone().into()]);
+        }
+        arguments.extend(["--sink".into(), sink.path().into()]);
+        let outcome = Node::start(arguments)
+            .unwrap()
+            .finish(2 * PATIENCE)
+            .unwrap();
+        assert_eq!(outcome.code(), 0, "{}{}", outcome.stdout, outcome.stderr);
+        let arrived = arrived(sink.path());
+        let mut expected = Hellos::new();
+        for (hello, count) in round.iter().flat_map(|known| &known.hellos) {
+            *expected.entry(hello.clone()).or_default() += count;
+        }
+        let names: BTreeSet<&String> = expected.keys().chain(arrived.keys()).collect();
+        for name in names {
+            let (known, told) = (expected.get(name), arrived.get(name));
+            if known != told {
+                let of = round.iter().find(|one| one.hellos.contains_key(name));
+                let of = of.map(|one| one.path.file_name().unwrap());
+                wrong.push(format!(
+                    "{workers} workers, {of:?}: {name}: {known:?} known, {told:?} told"
+                ));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Of many connections, those whose server's name begins with a letter.
+#[test]
+fn connections_that_are_wanted_arrive_as_a_whole_and_alone() {
+    let folder = tempdir().unwrap();
+    let flags = ["--packets", "20000", "--mix", "tls=60,dns=20,http=20"];
+    let sent = generate(folder.path(), "sent.pcap", &flags).unwrap();
+    let mut wanted = BTreeSet::new();
+    for packet in &sent.packets {
+        let decoded = decode(packet.link_type as u16, &packet.bytes);
+        let mut fields = Fields::default();
+        if decoded.transport == Some(Transport::Tcp) {
+            let kinds = Kinds::of(&[Kind::TlsSni]);
+            extract(
+                Transport::Tcp,
+                decoded.payload_of(&packet.bytes),
+                kinds,
+                &mut fields,
+            );
+        }
+        if fields.iter().any(|(_, _, name)| name.starts_with(b"a")) {
+            wanted.insert(Flow::of(packet));
+        }
+    }
+    assert!(wanted.len() > 3, "{} connections are wanted", wanted.len());
+    let is_wanted = |packet: &&capture::Packet| wanted.contains(&Flow::of(packet));
+    let expected: Vec<_> = sent.packets.iter().filter(is_wanted).cloned().collect();
+    let filters = folder.path().join("filters.toml");
+    let filter = "[[filters]]\nid = \"a\"\ntype = \"tls_sni\"\npattern = \"a*\"\nenabled = true\n";
+    fs::write(&filters, filter).unwrap();
+    for workers in ["1", "4"] {
+        let sink = folder.path().join(workers);
+        let arguments: [&std::ffi::OsStr; 9] = [
+            "tls".as_ref(),
+            "--read-file".as_ref(),
+            sent.path.as_ref(),
+            "--filters".as_ref(),
+            filters.as_ref(),
+            "--sink".as_ref(),
+            sink.as_ref(),
+            "--workers".as_ref(),
+            workers.as_ref(),
+        ];
+        let outcome = Node::start(arguments).unwrap().finish(PATIENCE).unwrap();
+        assert_eq!(outcome.code(), 0, "{}{}", outcome.stdout, outcome.stderr);
+        let arrived = capture::read(&sink.join("packets.pcapng")).unwrap();
+        let difference = Difference::between(&expected, &arrived.packets);
+        assert!(difference.is_none(), "{workers} workers: {difference}");
+        let told = processor::told(&sink).unwrap();
+        assert!(told.iter().all(|told| told.matched_filter_ids == ["a"]));
+    }
+}
 
 /// OpenSSL's client and server over loopback of a namespace: what they say of their connections is told.
 #[test]

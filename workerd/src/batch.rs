@@ -212,6 +212,7 @@ impl Batch {
             decoded: &taken.decoded,
             interface_name,
             described,
+            tls_keys: &[],
         };
         emit(tx, ordinal, outgoing, judged, |bytes| {
             packet.data.copy_to(bytes);

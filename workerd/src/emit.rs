@@ -19,6 +19,8 @@ pub struct Outgoing<'a> {
     pub interface_name: &'a str,
     /// What is told of it.
     pub described: Described<'a>,
+    /// Secrets of its TLS session, encoded; nothing for most packets.
+    pub tls_keys: &'a [u8],
 }
 
 /// Why a packet is forwarded.
@@ -47,6 +49,7 @@ pub fn emit<'a>(
         decoded,
         interface_name,
         described,
+        tls_keys,
     } = packet;
     let Judged { ids, priority } = judged;
     let addresses = decoded
@@ -83,6 +86,7 @@ pub fn emit<'a>(
         interface_name,
         matched_filter_ids: ids.map(|id| -> &str { id }),
         metadata,
+        tls_keys,
     };
     let measured = record.measure();
     let mut slot = WireSlot::reserve(tx, ordinal, measured.encoded_len())?;

@@ -20,9 +20,11 @@ use crate::interfaces::InterfaceNames;
 use crate::matcher::{CompileError, Compiler, FilterSet, Judge, Verdict};
 use lc_daemon::attach::WorkerRegions;
 use lc_daemon::config::NoFilterPolicy;
+use lc_daemon::key_log::Entry;
 use lc_daemon::ready;
 use lc_daemon::signals::Stop;
-use shm_layout::counters::{CaptureCounter, WorkerCounter as Counter};
+use shm_layout::counters::{CaptureCounter, ForwardCounter, WorkerCounter as Counter};
+use shm_layout::log::LogError;
 use shm_layout::monotonic_ns;
 use shm_layout::packet::Packet;
 use shm_layout::region::OwnedRegion;
@@ -32,6 +34,7 @@ use shm_layout::worker::{self, InProgress, WorkerCommit};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use zeroize::Zeroize;
 
 /// The part of the tx ring that is kept for packets of high priority, of a live capture.
 const KEPT_PART: u64 = 4;
@@ -48,6 +51,8 @@ const LOSSES: [CaptureCounter; 4] = [
 ];
 /// Age of a heartbeat of capd that lives.
 const FRESH_NS: u64 = 500_000_000;
+/// Secrets that are taken in between two looks at the rx rings.
+const MOST_SECRETS: usize = 1 << 16;
 /// Between two heartbeats, and between two tries to fetch filters.
 const BEAT_NS: u64 = 100_000_000;
 
@@ -70,6 +75,8 @@ pub struct Worker {
     /// When packets were handled last.
     busy_ns: u64,
     work: Work,
+    /// To read the log of secrets.
+    scratch: Vec<u8>,
     /// To read the packets of a batch again.
     rx_views: Vec<RingView>,
     next_fetch_ns: u64,
@@ -78,6 +85,8 @@ pub struct Worker {
     /// The same, if they could not be compiled: they are not tried again.
     failed_generation: Option<u64>,
     last_beat_ns: u64,
+    /// Connections to processors so far.
+    connections: u64,
     /// Nobody puts anything into the rx rings any more.
     orphaned: bool,
     /// The packet to pass over, until it has come.
@@ -188,11 +197,13 @@ impl Worker {
             bpf_active: false,
             interfaces: InterfaceNames::default(),
             work,
+            scratch: Vec::new(),
             rx_views,
             next_fetch_ns: 0,
             fetched_generation: 0,
             failed_generation: None,
             last_beat_ns: 0,
+            connections: 0,
             orphaned: false,
             condemned,
             suspect,
@@ -266,6 +277,7 @@ impl Worker {
             ready::alive();
             self.last_beat_ns = now;
             self.orphaned = self.regions.broker.is_gone();
+            self.look_at_connection();
         }
         self.swap_filters();
         let announced = self.regions.forwarder.filter_generation();
@@ -281,6 +293,45 @@ impl Worker {
         if let Ok(bpf) = self.regions.session.bpf() {
             self.bpf_active = bpf.active > 0;
         }
+        self.learn_secrets(now);
+    }
+
+    /// Another processor, or one that was started anew, has none of the secrets that were told.
+    fn look_at_connection(&mut self) {
+        let Ok(commit) = self.regions.forwarder.commit() else {
+            return;
+        };
+        let connections = commit.get(ForwardCounter::Connections);
+        if std::mem::replace(&mut self.connections, connections) != connections
+            && let Work::Desk(desk) = &mut self.work
+        {
+            desk.tell_keys_again();
+        }
+    }
+
+    /// Takes in the secrets that have come. All of them that were published before a packet are known before it is looked at, unless they come faster than they can be taken in.
+    fn learn_secrets(&mut self, now_ns: u64) {
+        let Work::Desk(desk) = &mut self.work else {
+            return;
+        };
+        let keys = &mut self.regions.keys;
+        for _ in 0..MOST_SECRETS {
+            match keys.next(&mut self.scratch) {
+                Ok(None) => break,
+                Ok(Some(record)) => {
+                    if let Some(entry) = Entry::read(record.kind, record.body) {
+                        desk.learn(&entry, now_ns);
+                    }
+                }
+                // All that is still there is read anew.
+                Err(LogError::Overrun { .. }) => {}
+                Err(error) => {
+                    tracing::debug!(%error, "secrets can't be read");
+                    break;
+                }
+            }
+        }
+        self.scratch.zeroize();
     }
 
     /// Has the announced filters fetched and compiled, beside the packets.

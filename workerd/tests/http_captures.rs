@@ -198,7 +198,7 @@ impl Consumer for Reader {
             .http
             .stream(&at, &mut state.session, event, &mut listener)
         {
-            Course::Follow => {}
+            Course::Follow | Course::Wait => {}
             Course::Rest(_) => state.rest[stream.direction as usize] = true,
             Course::RestOfBoth(_) | Course::Becomes(..) | Course::Foreign => state.rest = [true; 2],
         }

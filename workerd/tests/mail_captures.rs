@@ -284,7 +284,7 @@ impl<P: Protocol> Consumer for Reader<P> {
             .protocol
             .stream(&at, &mut state.session, event, &mut self.heard)
         {
-            Course::Follow => {}
+            Course::Follow | Course::Wait => {}
             Course::Rest(_) => state.rest[stream.direction as usize] = true,
             Course::RestOfBoth(_) | Course::Becomes(..) | Course::Foreign => state.rest = [true; 2],
         }

@@ -1,10 +1,14 @@
 //! What http mode looks for.
 
 use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 
 use super::keywords::keywords;
-use super::{ConfigError, integer, list, switch, title};
-use crate::settings::{Origin, Value, Values};
+use super::{Chosen, ConfigError, Modes, choose, integer, list, switch, text, title, unset};
+use crate::settings::{Mode, Origin, Value, Values};
+
+const KEY_LOG: &str = "hunter.http.tls_keylog";
+const KEY_LOG_PIPE: &str = "hunter.http.tls_keylog_pipe";
 
 /// Settings of http mode. In other modes they mean nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -15,6 +19,45 @@ pub struct Http {
     pub content: HttpContent,
     /// Most bytes of a body, before and after it was decoded, that are searched for keywords. None: bodies are not looked into.
     pub body: Option<usize>,
+    /// Where secrets of TLS are read, by which HTTP within it is followed.
+    pub key_log: Option<KeyLog>,
+}
+
+/// Where secrets of TLS are read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyLog {
+    /// A file, which may come into being later.
+    File(PathBuf),
+    /// A named pipe.
+    Pipe(PathBuf),
+}
+
+impl KeyLog {
+    fn of(values: &Values, modes: &Modes) -> Result<Option<Self>, ConfigError> {
+        let path = |key| text(values, key).map(PathBuf::from);
+        let log = match choose(values, KEY_LOG, KEY_LOG_PIPE)? {
+            Chosen::Neither => None,
+            Chosen::First => path(KEY_LOG).map(Self::File),
+            Chosen::Second => path(KEY_LOG_PIPE).map(Self::Pipe),
+        };
+        match log {
+            Some(_) if modes.has(Mode::Http) && modes.has(Mode::Tls) => {
+                Err(ConfigError::Modes(format!(
+                    "http with {} and tls would follow the same connections; leave one of them out",
+                    title(KEY_LOG)
+                )))
+            }
+            log => Ok(log.filter(|_| modes.has(Mode::Http))),
+        }
+    }
+
+    /// Where it lies.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::File(path) | Self::Pipe(path) => path,
+        }
+    }
 }
 
 /// Which exchanges of requests and responses are wanted: those that have something of each list that is not empty.
@@ -40,8 +83,8 @@ impl Http {
     /// As the settings say.
     ///
     /// # Errors
-    /// [`ConfigError::Status`], [`ConfigError::Keywords`]
-    pub(super) fn of(values: &Values) -> Result<Self, ConfigError> {
+    /// [`ConfigError::Status`], [`ConfigError::Keywords`], [`ConfigError::Exclusive`], [`ConfigError::Modes`]
+    pub(super) fn of(values: &Values, modes: &Modes) -> Result<Self, ConfigError> {
         let globs = |key| list(values, key).to_vec();
         Ok(Self {
             ports: match values.get("hunter.http.ports") {
@@ -59,7 +102,17 @@ impl Http {
             },
             body: switch(values, "hunter.http.capture_body")
                 .then(|| integer(values, "hunter.http.max_body_size").unwrap_or(65_536)),
+            key_log: KeyLog::of(values, modes)?,
         })
+    }
+
+    /// Takes out of the values what lost against others.
+    pub(super) fn pin(&self, values: &mut Values) {
+        match self.key_log {
+            Some(KeyLog::File(_)) => unset(values, &[KEY_LOG_PIPE]),
+            Some(KeyLog::Pipe(_)) => unset(values, &[KEY_LOG]),
+            None => {}
+        }
     }
 }
 

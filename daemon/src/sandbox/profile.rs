@@ -73,14 +73,14 @@ const FILTER_NAMES: &[&str] = &[
 const DNS: u16 = 53;
 
 impl Profile {
-    /// For capd: its source, the run directory where it listens, and what libpcap looks at. The run directory must exist.
+    /// For capd: its source, the folder of the key log if there is one, the run directory where it listens, and what libpcap looks at. The run directory must exist.
     #[must_use]
     pub fn capture(config: &Config) -> Self {
         let mut files = vec![(config.runtime_dir.clone(), Opens::Sockets)];
         files.extend(FILTER_NAMES.iter().map(readable));
         // Liveness of the peers.
         files.push(readable("/proc"));
-        let capability = match &config.source {
+        let mut capabilities = match &config.source {
             Source::Live(_) => {
                 files.push(readable("/sys"));
                 CapabilitySet::NET_RAW
@@ -91,8 +91,13 @@ impl Profile {
                 CapabilitySet::DAC_READ_SEARCH
             }
         };
+        if let Some(log) = &config.http.key_log {
+            files.extend(folders(log.path()).into_iter().map(readable));
+            // It is written by other users' programs.
+            capabilities |= CapabilitySet::DAC_READ_SEARCH;
+        }
         Self {
-            capabilities: capability,
+            capabilities,
             files,
             tcp_ports: Vec::new(),
             system_calls: SystemCalls::Capture,
@@ -165,7 +170,7 @@ fn certificates(tls: &Tls) -> impl Iterator<Item = &Path> {
     authority.into_iter().chain(own)
 }
 
-/// The folder of a file, and the one where it really lies if it is a symbolic link: a certificate that is renewed is
+/// The folder of a file, and the one where it really lies if it is a symbolic link: a certificate that is renewed, or a key log that is replaced, is
 /// a new file there.
 fn folders(path: &Path) -> Vec<PathBuf> {
     let folder = |path: &Path| match path.parent() {

@@ -56,6 +56,7 @@ impl Node {
             tx_bytes: TX_BYTES,
             calls_bytes: LOG_BYTES,
             held_bytes: LOG_BYTES,
+            keys_bytes: 4096,
         };
         let fds: Arc<Vec<(RegionId, OwnedFd)>> = Arc::new(
             regions_of_all(&geometry)

@@ -28,6 +28,7 @@ pub mod verdict;
 use std::collections::{BTreeMap, HashSet};
 
 use lc_daemon::calls_log::SESSION;
+use lc_daemon::key_log::Entry;
 use shm_layout::counters::WorkerCounter as Counter;
 use shm_layout::log::LogBounds;
 use shm_layout::packet::PacketHeader;
@@ -137,6 +138,20 @@ impl<R: Roster> Desk<R> {
         of_calls?;
         self.followers.make_room(means);
         Ok(())
+    }
+
+    /// Takes in a secret of TLS, at the time `now_ns` of a clock that does not go back.
+    pub fn learn(&mut self, entry: &Entry, now_ns: u64) {
+        if let Some(sessions) = &mut self.followers.sessions {
+            sessions.learn(entry, now_ns);
+        }
+    }
+
+    /// Nobody has the secrets that were told.
+    pub fn tell_keys_again(&mut self) {
+        if let Some(sessions) = &mut self.followers.sessions {
+            sessions.tell_keys_again();
+        }
     }
 
     /// The calls that are known.

@@ -11,16 +11,20 @@
 
 use std::collections::BTreeMap;
 
+use lc_daemon::key_log::{Entry, Label};
+use lc_proto::tls_keys::TlsKeys;
 use shm_layout::counters::WorkerCounter as Counter;
 use shm_layout::packet::PacketHeader;
 use shm_layout::ring::Full;
 use shm_layout::wire::Priority;
+use zeroize::Zeroize;
 
 use super::floor::SessionRef;
 use super::journal::Journal;
 use super::roster::Roster;
 use super::sessions::{Found, Sessions};
 use super::waiting::{Fate, Packet, Tally};
+use crate::address_text::AddressText;
 use crate::decode::Decoded;
 use crate::describe::Described;
 use crate::desk::Offer;
@@ -35,6 +39,7 @@ use crate::emit::{Judged, Outgoing, emit};
 use crate::flows::Probe;
 use crate::fragments::{self, Fragments, Limits, Offered};
 use crate::reassembly;
+use crate::tls::secrets::SessionKeys;
 use crate::voip::desk::Ceded;
 
 /// See the [module](self).
@@ -61,6 +66,7 @@ pub struct SessionDesk<R: Roster> {
 struct Telling {
     of_detection: Details,
     details: Vec<u8>,
+    tls_keys: Vec<u8>,
     ids: Ids,
 }
 
@@ -96,6 +102,7 @@ impl<R: Roster> SessionDesk<R> {
             telling: Telling {
                 of_detection: Details::new(),
                 details: Vec::new(),
+                tls_keys: Vec::new(),
                 ids: Ids::default(),
             },
             reported: Reported::default(),
@@ -114,6 +121,16 @@ impl<R: Roster> SessionDesk<R> {
     /// Has fetched what is known of packets with these `probes`.
     pub fn prepare(&mut self, probes: &[Probe]) {
         self.sessions.prepare(probes);
+    }
+
+    /// Takes in a secret of TLS, at the time `now_ns` of a clock that does not go back.
+    pub fn learn(&mut self, entry: &Entry, now_ns: u64) {
+        self.sessions.learn(entry, now_ns);
+    }
+
+    /// Nobody has the secrets that were told.
+    pub fn tell_keys_again(&mut self) {
+        self.sessions.tell_keys_again();
     }
 
     /// Learns what a predecessor told. What it held comes next.
@@ -374,6 +391,7 @@ impl<R: Roster> SessionDesk<R> {
         let Telling {
             of_detection,
             details,
+            tls_keys,
             ids,
         } = &mut self.telling;
         let detected = self.sessions.describe(session, &sight, of_detection);
@@ -398,6 +416,10 @@ impl<R: Roster> SessionDesk<R> {
         told.details()
             .for_each(|part| details.extend_from_slice(part));
         let ids = packet.ids(exchanges, ids);
+        tls_keys.zeroize();
+        if let Some(keys) = self.sessions.untold_keys(session) {
+            put_keys(keys, sight.decoded, tls_keys);
+        }
         let outgoing = Outgoing {
             header: sight.header,
             decoded: sight.decoded,
@@ -414,6 +436,7 @@ impl<R: Roster> SessionDesk<R> {
                 details,
                 blocks: told.blocks(),
             },
+            tls_keys,
         };
         let judged = Judged {
             ids: ids.iter(),
@@ -428,6 +451,10 @@ impl<R: Roster> SessionDesk<R> {
         }) {
             Ok(()) => {
                 means.commit.add(Counter::Matched, (!ids.is_empty()).into());
+                if !tls_keys.is_empty() {
+                    means.commit.add(Counter::TlsKeysTold, 1);
+                    self.sessions.keys_told(session);
+                }
                 Ok(Counter::Forwarded)
             }
             Err(Full::Always) => Ok(Counter::LostTooLong),
@@ -443,6 +470,7 @@ impl<R: Roster> SessionDesk<R> {
             self.give_up_fragment(means, position);
         }
         self.sessions.tidy(means.commit);
+        self.sessions.report(means.commit);
         self.journal
             .tell(means.calls, &mut self.sessions, self.latest_ns);
         let kept_back = self.kept_back.counter(means.judge);
@@ -504,6 +532,28 @@ impl<R: Roster> SessionDesk<R> {
     pub fn keep(&mut self, position: u64, body: &[u8]) {
         Journal::keep(position, body, &mut self.sessions);
     }
+}
+
+/// Encodes the secrets of a session, for one of its packets.
+fn put_keys(keys: &SessionKeys, decoded: &Decoded, out: &mut Vec<u8>) {
+    let Some((source, destination)) = decoded.addresses else {
+        return;
+    };
+    let [source, destination] = [source, destination].map(AddressText::new);
+    let (src_port, dst_port) = decoded.ports.unwrap_or_default();
+    let secret = |label| keys.secrets.get(label).map_or(&b""[..], |one| one.bytes());
+    TlsKeys {
+        client_random: &keys.client_random,
+        server_random: &keys.server_random,
+        version: keys.version,
+        cipher: keys.cipher,
+        secrets: Label::ALL.map(secret),
+        src_ip: source.as_str(),
+        src_port,
+        dst_ip: destination.as_str(),
+        dst_port,
+    }
+    .put(out);
 }
 
 /// What protocols have told of a packet: by itself, and of all packets of its exchanges. Only of exchanges that are wanted.

@@ -1,4 +1,4 @@
-//! What has come of a connection before it is known what it carries.
+//! What has come of a connection and is told later: when it is known what it carries.
 
 use crate::flows::Direction;
 use crate::reassembly::{End, Event};
@@ -6,7 +6,8 @@ use crate::reassembly::{End, Event};
 /// Events in the order in which they came.
 #[derive(Debug, Default)]
 pub struct Early {
-    events: Vec<(Direction, Kept)>,
+    events: Vec<(u64, Direction, Kept)>,
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -17,29 +18,28 @@ enum Kept {
 }
 
 impl Early {
-    /// Keeps an event.
-    pub fn push(&mut self, direction: Direction, event: Event<'_>) {
+    /// Keeps an event that was captured at `time_ns`.
+    pub fn push(&mut self, time_ns: u64, direction: Direction, event: Event<'_>) {
         let kept = match event {
-            Event::Data { offset, bytes } => Kept::Data(offset, bytes.to_vec()),
+            Event::Data { offset, bytes } => {
+                self.bytes += bytes.len();
+                Kept::Data(offset, bytes.to_vec())
+            }
             Event::Gap { offset, len } => Kept::Gap(offset, len),
             Event::End { offset, reason } => Kept::End(offset, reason),
         };
-        self.events.push((direction, kept));
+        self.events.push((time_ns, direction, kept));
     }
 
     /// Bytes that are kept.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let bytes = |(_, kept): &(Direction, Kept)| match kept {
-            Kept::Data(_, bytes) => bytes.len(),
-            Kept::Gap(..) | Kept::End(..) => 0,
-        };
-        self.events.iter().map(bytes).sum()
+        self.bytes
     }
 
-    /// The events.
-    pub fn iter(&self) -> impl Iterator<Item = (Direction, Event<'_>)> {
-        self.events.iter().map(|(direction, kept)| {
+    /// The events, and when they were captured.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, Direction, Event<'_>)> {
+        self.events.iter().map(|(time_ns, direction, kept)| {
             let event = match kept {
                 Kept::Data(offset, bytes) => Event::Data {
                     offset: *offset,
@@ -54,7 +54,7 @@ impl Early {
                     reason: *reason,
                 },
             };
-            (*direction, event)
+            (*time_ns, *direction, event)
         })
     }
 }

@@ -6,6 +6,7 @@ use std::ops::Range;
 use super::early::Early;
 use super::exchanges::{About, Addresses, Exchanges};
 use super::notes::Notes;
+use super::pending::{self, Carriers, Parts, Pending};
 use super::pool::{Pool, Ref};
 use super::roster::{Carrier, Roster, Terms};
 use super::side::Side;
@@ -18,6 +19,7 @@ use crate::detect::{self, Context, Detector, Layer};
 use crate::flows::Direction;
 use crate::matcher::{Judge, Kind, Kinds};
 use crate::reassembly::{ConnectionId, Event, Ledger};
+use crate::tls::secrets::SessionKeys;
 
 /// Most sessions at the same time. When there are more, one that has been silent for long gives way.
 pub const MOST_SESSIONS: usize = 1 << 18;
@@ -52,7 +54,13 @@ pub(super) struct Session<S> {
     /// Packets that are of the first exchange.
     pub awaits_first: Vec<Position>,
     pub chain: Chain,
-    /// When its last packet was captured.
+    /// What has come since its protocol waits.
+    pub pending: Option<Box<Pending>>,
+    /// Its connection, once something was heard of it.
+    pub connection: Option<ConnectionId>,
+    /// The secrets of its TLS, and whether they went with a packet.
+    pub keys: Option<(Box<SessionKeys>, bool)>,
+    /// When its last packet was captured; not before those of others that came earlier: files may go back in time.
     pub seen_ns: u64,
     /// Whether the journal has to hear of it.
     pub is_changed: bool,
@@ -100,6 +108,9 @@ impl<S> Session<S> {
             front: None,
             awaits_first: Vec::new(),
             chain: Chain::default(),
+            pending: None,
+            connection: None,
+            keys: None,
             seen_ns: 0,
             is_changed: false,
             told_at: None,
@@ -134,6 +145,12 @@ impl<S> Session<S> {
         }
     }
 
+    /// Whether nothing more comes of it.
+    pub fn is_over(&self) -> bool {
+        let pending = self.pending.as_ref();
+        matches!(self.phase, Phase::Over) || pending.is_some_and(|pending| pending.is_over())
+    }
+
     fn is_going_on(&self) -> bool {
         matches!(self.phase, Phase::Unknown(_) | Phase::Known(_))
     }
@@ -151,6 +168,12 @@ pub(super) struct Floor<R: Roster> {
     pub token: Position,
     pub now_ns: u64,
     early_bytes: usize,
+    /// Sessions that wait, by when they are to go on at the latest.
+    pending: VecDeque<(u64, SessionRef)>,
+    /// Those of which too much is kept.
+    overdue: Vec<SessionRef>,
+    /// Whether protocols have learnt something since these were looked at.
+    has_news: bool,
     /// What was told of packets in either direction, and does not stand on them yet.
     noted: [Notes; 2],
     /// Connections in which something happened.
@@ -176,6 +199,9 @@ impl<R: Roster> Floor<R> {
             token: 0,
             now_ns: 0,
             early_bytes: 0,
+            pending: VecDeque::new(),
+            overdue: Vec::new(),
+            has_news: false,
             noted: Default::default(),
             touched: Vec::new(),
             over: Vec::new(),
@@ -186,7 +212,8 @@ impl<R: Roster> Floor<R> {
     }
 
     /// Begins a session. If there are too many, one gives way.
-    pub fn begin(&mut self, judge: Judge<'_>, session: Session<R::State>) -> SessionRef {
+    pub fn begin(&mut self, judge: Judge<'_>, mut session: Session<R::State>) -> SessionRef {
+        session.seen_ns = self.now_ns;
         if self.sessions.len() >= MOST_SESSIONS {
             let places = self.sessions.places();
             let contenders = (0..CONTENDERS).filter_map(|nth| {
@@ -217,13 +244,13 @@ impl<R: Roster> Floor<R> {
         let Some(session) = self.sessions.get_mut(id) else {
             return false;
         };
-        session.seen_ns = time_ns;
+        session.seen_ns = self.now_ns;
         if let Phase::Known(_) = session.phase {
             session.sides[direction as usize].begin_again();
             let payload = Said::Datagram(payload);
             let course = self.tell(judge, id, direction, payload, time_ns);
             match course {
-                Course::Follow => {}
+                Course::Follow | Course::Wait => {}
                 Course::Rest(exchange) | Course::RestOfBoth(exchange) => self.rest(id, exchange),
                 Course::Becomes(_, exchange) => self.rest(id, Some(exchange)),
                 Course::Foreign => return false,
@@ -272,6 +299,15 @@ impl<R: Roster> Floor<R> {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
+        if let Some(pending) = &mut session.pending {
+            let before = pending.bytes();
+            pending.push(self.now_ns, direction, event);
+            self.early_bytes += pending.bytes() - before;
+            if pending.bytes() > pending::MOST_BYTES || self.early_bytes > MOST_EARLY {
+                self.overdue.push(id);
+            }
+            return;
+        }
         if let Event::End { .. } = event {
             session.sides[direction as usize].has_ended = true;
         }
@@ -279,14 +315,72 @@ impl<R: Roster> Floor<R> {
             match self.detect(id, direction, event) {
                 Detected::Nothing => return,
                 Detected::Ours(early) => {
-                    for (direction, event) in early.iter() {
-                        self.hear_known(judge, id, direction, event);
+                    for earlier in early.iter() {
+                        self.hear_of(judge, id, earlier);
                     }
+                    return self.hear(judge, id, direction, event);
                 }
                 Detected::Foreign => {}
             }
         }
         self.hear_known(judge, id, direction, event);
+    }
+
+    /// Something has happened before, at `time_ns`.
+    pub fn hear_of(
+        &mut self,
+        judge: Judge<'_>,
+        id: SessionRef,
+        (time_ns, direction, event): (u64, Direction, Event<'_>),
+    ) {
+        let now_ns = std::mem::replace(&mut self.now_ns, time_ns);
+        self.hear(judge, id, direction, event);
+        self.now_ns = now_ns;
+    }
+
+    /// Protocols have learnt something: sessions that wait may go on.
+    pub fn has_news(&mut self) {
+        self.has_news = true;
+    }
+
+    /// A session that waits and is to go on; with `at_end`, each of them.
+    pub fn next_pending(&mut self, at_end: bool) -> Option<SessionRef> {
+        if std::mem::take(&mut self.has_news) {
+            let (roster, sessions) = (&self.roster, &self.sessions);
+            let overdue = &mut self.overdue;
+            self.pending.retain(|(_, id)| {
+                let session = sessions.get(*id);
+                let waits = session.is_some_and(|session| match &session.phase {
+                    Phase::Known(state) => session.pending.is_some() && !roster.can_go_on(state),
+                    _ => false,
+                });
+                if !waits {
+                    overdue.push(*id);
+                }
+                waits
+            });
+        }
+        if let Some(overdue) = self.overdue.pop() {
+            return Some(overdue);
+        }
+        let is_late = |(until_ns, _): &mut (u64, _)| at_end || *until_ns <= self.now_ns;
+        self.pending.pop_front_if(is_late).map(|(_, id)| id)
+    }
+
+    /// A session waits no more. What has come meanwhile, and the packets of directions that have ended.
+    pub fn end_wait(&mut self, id: SessionRef) -> Option<(Early, [Parts; 2])> {
+        let pending = self.sessions.get_mut(id)?.pending.take()?;
+        self.early_bytes -= pending.bytes();
+        Some(pending.into_parts())
+    }
+
+    /// It goes on in one direction.
+    pub fn go_on(&mut self, judge: Judge<'_>, id: SessionRef, direction: Direction) {
+        let course = match self.tell(judge, id, direction, Said::GoOn, self.now_ns) {
+            Course::Wait => Course::RestOfBoth(None),
+            course => course,
+        };
+        self.take_course(judge, id, direction, course, None);
     }
 
     /// Finds out what a connection carries.
@@ -325,7 +419,7 @@ impl<R: Roster> Floor<R> {
                 if let Event::Data { bytes, .. } = event {
                     self.early_bytes += bytes.len();
                 }
-                early.push(direction, event);
+                early.push(self.now_ns, direction, event);
                 return Detected::Nothing;
             }
         };
@@ -360,29 +454,49 @@ impl<R: Roster> Floor<R> {
         let is_known = |session: &Session<_>| matches!(session.phase, Phase::Known(_));
         if self.sessions.get(id).is_some_and(is_known) {
             let course = self.tell(judge, id, direction, Said::Event(event), self.now_ns);
-            match course {
-                Course::Follow => {}
-                Course::Rest(exchange) => {
-                    if let Some(session) = self.sessions.get_mut(id) {
-                        session.sides[direction as usize].leave_rest(exchange);
+            self.take_course(judge, id, direction, course, Some(event));
+        }
+    }
+
+    /// A connection goes on as its protocol said, after an event if there was one.
+    fn take_course(
+        &mut self,
+        judge: Judge<'_>,
+        id: SessionRef,
+        direction: Direction,
+        course: Course,
+        event: Option<Event<'_>>,
+    ) {
+        match course {
+            Course::Follow => {}
+            Course::Wait => {
+                if let Some(session) = self.sessions.get_mut(id) {
+                    session.pending = Some(Box::default());
+                    let until_ns = self.now_ns + pending::PATIENCE_NS;
+                    self.pending.push_back((until_ns, id));
+                    self.has_news = true;
+                }
+            }
+            Course::Rest(exchange) => {
+                if let Some(session) = self.sessions.get_mut(id) {
+                    session.sides[direction as usize].leave_rest(exchange);
+                }
+            }
+            Course::RestOfBoth(exchange) => self.rest(id, exchange),
+            Course::Becomes(at, exchange) => {
+                if self.turn(id, exchange)
+                    && let Some(Event::Data { offset, bytes }) = event
+                {
+                    let done = at.saturating_sub(offset) as usize;
+                    if let Some(bytes @ [_, ..]) = bytes.get(done..) {
+                        let offset = offset + done as u64;
+                        self.hear(judge, id, direction, Event::Data { offset, bytes });
                     }
                 }
-                Course::RestOfBoth(exchange) => self.rest(id, exchange),
-                Course::Becomes(at, exchange) => {
-                    if self.turn(id, exchange)
-                        && let Event::Data { offset, bytes } = event
-                    {
-                        let done = at.saturating_sub(offset) as usize;
-                        if let Some(bytes @ [_, ..]) = bytes.get(done..) {
-                            let offset = offset + done as u64;
-                            self.hear(judge, id, direction, Event::Data { offset, bytes });
-                        }
-                    }
-                }
-                Course::Foreign => {
-                    if let Some(session) = self.sessions.get_mut(id) {
-                        session.phase = Phase::Foreign;
-                    }
+            }
+            Course::Foreign => {
+                if let Some(session) = self.sessions.get_mut(id) {
+                    session.phase = Phase::Foreign;
                 }
             }
         }
@@ -423,6 +537,7 @@ impl<R: Roster> Floor<R> {
             sides,
             begun,
             addresses,
+            keys,
             ..
         } = session
         else {
@@ -442,19 +557,20 @@ impl<R: Roster> Floor<R> {
             session: id,
             terms: *terms,
             addresses: *addresses,
+            keys,
         };
         match said {
             Said::Datagram(payload) => self.roster.datagram(&at, state, payload, &mut teller),
             Said::Event(event) => self.roster.stream(&at, state, event, &mut teller),
+            Said::GoOn => self.roster.go_on(&at, state, &mut teller),
         }
     }
 
     /// What was told in a direction is known of its packets from now on.
-    pub fn settle(&mut self, id: SessionRef, direction: Direction, ledger: &mut Ledger<'_>) {
+    pub fn settle(&mut self, id: SessionRef, direction: Direction, ledger: &mut impl Carriers) {
         let noted = &mut self.noted[direction as usize];
         for (exchange, offset, note) in noted.iter() {
-            let carrier = ledger.carriers(offset..offset + 1).next();
-            match carrier {
+            match ledger.carrier(offset) {
                 Some(token) if token == self.token => {
                     self.hand.notes.push(exchange, offset, note);
                 }
@@ -492,6 +608,14 @@ impl<R: Roster> Floor<R> {
             session.sides[direction as usize].tidy();
         }
         session.awaits_first.append(&mut awaits_first);
+    }
+
+    /// If a direction has ended that waits, its packets are remembered by the session: `ledger` will be gone.
+    pub fn keep_parts(&mut self, id: SessionRef, direction: Direction, ledger: &mut Ledger<'_>) {
+        let session = self.sessions.get_mut(id);
+        if let Some(pending) = session.and_then(|session| session.pending.as_mut()) {
+            pending.take_parts(direction, ledger);
+        }
     }
 
     /// After something was told: what follows from it.
@@ -629,6 +753,9 @@ impl<R: Roster> Floor<R> {
         if let Phase::Unknown(early) = &session.phase {
             self.early_bytes -= early.bytes();
         }
+        if let Some(pending) = &session.pending {
+            self.early_bytes -= pending.bytes();
+        }
         if session.told_at.is_some() {
             self.gone.push((session.ends, session.carrier));
         }
@@ -699,6 +826,7 @@ pub struct Heirloom {
 enum Said<'a> {
     Datagram(&'a [u8]),
     Event(Event<'a>),
+    GoOn,
 }
 
 /// What was found out of a connection.
@@ -721,6 +849,7 @@ struct Teller<'t, 'j> {
     session: SessionRef,
     terms: Terms,
     addresses: Addresses,
+    keys: &'t mut Option<(Box<SessionKeys>, bool)>,
 }
 
 impl Tell for Teller<'_, '_> {
@@ -762,6 +891,13 @@ impl Tell for Teller<'_, '_> {
 
     fn is_unwanted(&self, exchange: Exchange) -> bool {
         self.exchanges.standing(exchange) == Standing::Unwanted
+    }
+
+    fn keys(&mut self, keys: SessionKeys) {
+        let known = self.keys.as_ref();
+        if known.is_none_or(|(known, _)| known.client_random != keys.client_random) {
+            *self.keys = Some((Box::new(keys), false));
+        }
     }
 
     fn settle(&mut self, exchange: Exchange) {

@@ -25,7 +25,8 @@
 //! | `sessions`, `floor` | from packets to sessions, and from what they carry to exchanges |
 //! | `exchanges` | the board: which exchanges are wanted, and why |
 //! | `side` | whose which bytes are |
-//! | `waiting`, `notes`, `early` | packets that wait, what is told of them, and what has come before it is known what a connection carries |
+//! | `waiting`, `notes` | packets that wait, and what is told of them |
+//! | `early`, `pending` | what has come before it is known what a connection carries, or what its protocol needs |
 //! | `journal` | what a successor has to know |
 //! | `desk` | holds, sends and counts |
 
@@ -35,6 +36,7 @@ pub mod exchanges;
 pub mod floor;
 pub mod journal;
 mod notes;
+mod pending;
 mod pool;
 pub mod protocols;
 pub mod roster;

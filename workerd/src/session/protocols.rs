@@ -1,6 +1,8 @@
 //! The protocols of a node's modes.
 
 use lc_daemon::config::{self, Config, NoFilterPolicy, TlsFlow};
+use lc_daemon::key_log::Entry;
+use shm_layout::worker::WorkerCommit;
 
 use super::roster::{Carrier, Roster, Terms};
 use super::tracker::{At, Course, Protocol, Tell};
@@ -11,7 +13,11 @@ use crate::email::pop3::Pop3;
 use crate::email::smtp::Smtp;
 use crate::http::Http;
 use crate::reassembly::Event;
+use crate::tls::inside::Inside;
 use crate::tls::tracker::{Extent, Tls};
+
+/// HTTP within TLS.
+pub type Https = Inside<Http>;
 
 /// A protocol as its mode has it.
 pub struct Mode<P> {
@@ -55,17 +61,20 @@ macro_rules! protocols {
             type State = State;
 
             fn begin(&mut self, protocol: detect::Protocol, carrier: Carrier) -> Option<State> {
-                match protocol {
-                    $($(detect::Protocol::$detected)|+ => {
-                        Some(State::$protocol(self.$field.as_ref()?.begin(carrier)?))
-                    })*
-                    _ => None,
-                }
+                $(if matches!(protocol, $(detect::Protocol::$detected)|+)
+                    && let Some(mode) = &self.$field
+                {
+                    return mode.begin(carrier).map(State::$protocol);
+                })*
+                None
             }
 
             fn is_one_exchange(&self, protocol: detect::Protocol) -> bool {
                 use detect::Protocol::{Dtls, Imap, Pop3, Quic, Tls};
-                matches!(protocol, Tls | Dtls | Quic | Imap | Pop3)
+                match protocol {
+                    Tls => self.https.is_none(),
+                    _ => matches!(protocol, Dtls | Quic | Imap | Pop3),
+                }
             }
 
             fn terms(&self, state: &State) -> Terms {
@@ -107,6 +116,36 @@ macro_rules! protocols {
                     _ => Course::Foreign,
                 }
             }
+
+            fn can_go_on(&self, state: &State) -> bool {
+                match (state, self) {
+                    $((State::$protocol(state), Self { $field: Some(mode), .. }) => {
+                        mode.protocol.can_go_on(state)
+                    })*
+                    _ => true,
+                }
+            }
+
+            fn go_on(&mut self, at: &At, state: &mut State, tell: &mut impl Tell) -> Course {
+                match (state, self) {
+                    $((State::$protocol(state), Self { $field: Some(mode), .. }) => {
+                        mode.protocol.go_on(at, state, tell)
+                    })*
+                    _ => Course::Foreign,
+                }
+            }
+
+            fn learn(&mut self, entry: &Entry, now_ns: u64) {
+                if let Some(https) = &mut self.https {
+                    https.protocol.learn(entry, now_ns);
+                }
+            }
+
+            fn report(&mut self, commit: &mut WorkerCommit) {
+                if let Some(https) = &mut self.https {
+                    https.protocol.report(commit);
+                }
+            }
         }
     };
 }
@@ -116,14 +155,16 @@ protocols! {
     dns: Dns, Dns;
     /// HTTP/1 and HTTP/2.
     http: Http, Http | Http2 | Grpc;
-    /// TLS, DTLS, QUIC.
-    tls: Tls, Tls | Dtls | Quic;
+    /// HTTP within TLS, where secrets of it are known.
+    https: Https, Tls;
     /// SMTP.
     smtp: Smtp, Smtp;
     /// IMAP.
     imap: Imap, Imap;
     /// POP3.
     pop3: Pop3, Pop3;
+    /// TLS, DTLS, QUIC; and what may lead to TLS, where nobody else follows it.
+    tls: Tls, Tls | Dtls | Quic | Http | Smtp | Imap | Pop3 | Ftp | Ldap | MySql | PostgreSql | Rdp;
 }
 
 impl Protocols {
@@ -141,6 +182,11 @@ impl Protocols {
             }),
             http: has(config::Mode::Http).then(|| Mode {
                 protocol: Http::new(&config.http),
+                policy: config.modes.policy(config::Mode::Http),
+                udp_only: false,
+            }),
+            https: config.http.key_log.is_some().then(|| Mode {
+                protocol: Inside::new(Http::new(&config.http)),
                 policy: config.modes.policy(config::Mode::Http),
                 udp_only: false,
             }),

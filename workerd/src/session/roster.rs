@@ -1,6 +1,8 @@
 //! Which protocols are followed, as [`Sessions`](super::sessions::Sessions) see it: one value that stands for all of them.
 
 use lc_daemon::config::NoFilterPolicy;
+use lc_daemon::key_log::Entry;
+use shm_layout::worker::WorkerCommit;
 
 use super::tracker::{At, Course, Tell};
 use crate::detect;
@@ -55,4 +57,20 @@ pub trait Roster {
         event: Event<'_>,
         tell: &mut impl Tell,
     ) -> Course;
+
+    /// See [`Protocol::can_go_on`](super::Protocol::can_go_on).
+    fn can_go_on(&self, _state: &Self::State) -> bool {
+        true
+    }
+
+    /// See [`Protocol::go_on`](super::Protocol::go_on).
+    fn go_on(&mut self, _at: &At, _state: &mut Self::State, _tell: &mut impl Tell) -> Course {
+        Course::Follow
+    }
+
+    /// Takes in a secret of TLS, at the time `now_ns` of a clock that does not go back.
+    fn learn(&mut self, _entry: &Entry, _now_ns: u64) {}
+
+    /// Counts what happened since the last call.
+    fn report(&mut self, _commit: &mut WorkerCommit) {}
 }

@@ -100,9 +100,10 @@ impl<'p, P: Protocol> Script<'p, P> {
 
     /// A datagram.
     pub fn datagram(&mut self, direction: Direction, payload: &[u8]) -> &mut Self {
-        self.play(direction, |protocol, at, state, tell| {
+        let _ = self.play(direction, |protocol, at, state, tell| {
             protocol.datagram(at, state, payload, tell)
-        })
+        });
+        self
     }
 
     /// The next bytes of a direction.
@@ -134,16 +135,35 @@ impl<'p, P: Protocol> Script<'p, P> {
     }
 
     fn event(&mut self, direction: Direction, event: Event<'_>) -> &mut Self {
-        self.play(direction, |protocol, at, state, tell| {
+        let course = self.play(direction, |protocol, at, state, tell| {
             protocol.stream(at, state, event, tell)
-        })
+        });
+        if course == Course::Wait && self.protocol.can_go_on(&self.state) {
+            self.go_on();
+        }
+        self
+    }
+
+    /// A session goes on that waits. What came since is not told again.
+    pub fn go_on(&mut self) -> &mut Self {
+        for direction in [Direction::Request, Direction::Response] {
+            let _ = self.play(direction, |protocol, at, state, tell| {
+                protocol.go_on(at, state, tell)
+            });
+        }
+        self
+    }
+
+    /// The protocol.
+    pub fn protocol(&mut self) -> &mut P {
+        self.protocol
     }
 
     fn play(
         &mut self,
         direction: Direction,
         play: impl FnOnce(&mut P, &At, &mut P::State, &mut Recorder<'_>) -> Course,
-    ) -> &mut Self {
+    ) -> Course {
         self.at.direction = direction;
         let mut recorder = Recorder {
             direction,
@@ -154,7 +174,7 @@ impl<'p, P: Protocol> Script<'p, P> {
         if course != Course::Follow {
             self.told.push(Told::Course(direction, course));
         }
-        self
+        course
     }
 }
 

@@ -18,9 +18,11 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use lc_daemon::key_log::Entry;
 use shm_layout::worker::WorkerCommit;
 
 use super::floor::{self, Floor, Heirloom, Phase, Session, SessionRef};
+use super::pending::Carriers;
 use super::roster::{Carrier, Roster};
 use super::tracker::{Ends, Exchange};
 use super::waiting::{Fate, Packet, Tally, Whose};
@@ -32,6 +34,7 @@ use crate::detect::{self, Context, Details};
 use crate::flows::{self, Direction, FlowTable, Probe, Seed, Signal, Timeouts, Zone};
 use crate::matcher::Judge;
 use crate::reassembly::{self, ConnectionId, Consumer, Event, Interest, Segment, Stream, Streams};
+use crate::tls::secrets::SessionKeys;
 
 /// Packets that wait for one session at most.
 pub const MOST_PACKETS: u32 = 4096;
@@ -288,7 +291,7 @@ impl<R: Roster> Sessions<R> {
         let is_over = floor
             .sessions
             .get(memory.session)
-            .is_none_or(|session| matches!(session.phase, Phase::Over) && is_opening);
+            .is_none_or(|session| session.is_over() && is_opening);
         if is_over {
             if let Some(stale) = memory.connection {
                 let mut reader = Reader {
@@ -330,11 +333,12 @@ impl<R: Roster> Sessions<R> {
         floor.token = token;
         floor.hand.whose = Whose::Unclaimed;
         let payload = sight.payload();
+        let now_ns = floor.now_ns;
         let is_resting = floor
             .sessions
             .get_mut(memory.session)
             .is_some_and(|session| {
-                session.seen_ns = time_ns;
+                session.seen_ns = now_ns;
                 matches!(session.phase, Phase::Rest)
             });
         if is_resting {
@@ -368,6 +372,13 @@ impl<R: Roster> Sessions<R> {
             }
             if floor.hand.whose == Whose::Unclaimed {
                 self.at_hand.connection = memory.connection;
+                let connection = memory.connection;
+                // Nothing was told of it yet: it may be when its segment is not at hand any more.
+                if let Some(stream) = connection.and_then(|id| streams.stream(id, direction))
+                    && stream.state.0 == SessionRef::default()
+                {
+                    stream.state.0 = memory.session;
+                }
             }
             floor.follow_up(judge, memory.session);
         }
@@ -427,9 +438,13 @@ impl<R: Roster> Sessions<R> {
         if packet.whose == Whose::First {
             session.awaits_first.push(position);
         }
+        if let Some(pending) = &mut session.pending {
+            pending.rename_last(direction, HAND, position);
+        }
         let waiting = Waiting {
             position,
-            time_ns,
+            // A file may go back in time; then it has not waited since.
+            time_ns: floor.now_ns.max(time_ns),
             bytes,
             is_media: false,
             owner: id,
@@ -466,6 +481,10 @@ impl<R: Roster> Sessions<R> {
             && let Some(mut stream) = self.streams.stream(connection, direction)
         {
             stream.ledger.rename_last(HAND, GONE);
+        }
+        let session = self.floor.sessions.get_mut(self.at_hand.session);
+        if let Some(pending) = session.and_then(|session| session.pending.as_mut()) {
+            pending.rename_last(direction, HAND, GONE);
         }
         self.floor.hand.clear();
     }
@@ -575,6 +594,9 @@ impl<R: Roster> Sessions<R> {
             false => streams.advance(&mut reader),
         }
         settle_touched(judge, streams, floor);
+        while let Some(id) = floor.next_pending(at_end) {
+            go_on(judge, streams, floor, id);
+        }
         if at_end {
             floor.end_all(judge);
         }
@@ -686,6 +708,48 @@ impl<R: Roster> Sessions<R> {
         self.streams.counts()
     }
 
+    /// Takes in a secret of TLS, at the time `now_ns` of a clock that does not go back.
+    pub fn learn(&mut self, entry: &Entry, now_ns: u64) {
+        self.floor.roster.learn(entry, now_ns);
+        self.floor.has_news();
+    }
+
+    /// The secrets of the session's TLS, if they are known and have not gone with a packet.
+    #[must_use]
+    pub fn untold_keys(&self, id: SessionRef) -> Option<&SessionKeys> {
+        match &self.floor.sessions.get(id)?.keys {
+            Some((keys, false)) => Some(keys),
+            _ => None,
+        }
+    }
+
+    /// They have.
+    pub fn keys_told(&mut self, id: SessionRef) {
+        if let Some(session) = self.floor.sessions.get_mut(id)
+            && let Some((_, is_told)) = &mut session.keys
+        {
+            *is_told = true;
+        }
+    }
+
+    /// Nobody has the secrets that were told.
+    pub fn tell_keys_again(&mut self) {
+        let sessions = &mut self.floor.sessions;
+        for place in 0..sessions.places() {
+            let found = sessions.at(place);
+            if let Some(session) = found.and_then(|id| sessions.get_mut(id))
+                && let Some((_, is_told)) = &mut session.keys
+            {
+                *is_told = false;
+            }
+        }
+    }
+
+    /// Has protocols count what happened.
+    pub fn report(&mut self, commit: &mut WorkerCommit) {
+        self.floor.roster.report(commit);
+    }
+
     /// Once per batch: has flows forgotten that have been silent for too long.
     pub fn tidy(&mut self, commit: &mut WorkerCommit) {
         self.flows.prepare(&[]);
@@ -793,6 +857,39 @@ fn settle_touched<R: Roster>(judge: Judge<'_>, streams: &mut Streams<Link>, floo
     floor.touched = touched;
 }
 
+/// A session goes on that has waited.
+fn go_on<R: Roster>(
+    judge: Judge<'_>,
+    streams: &mut Streams<Link>,
+    floor: &mut Floor<R>,
+    id: SessionRef,
+) {
+    let Some((events, mut parts)) = floor.end_wait(id) else {
+        return;
+    };
+    let session = floor.sessions.get(id);
+    let connection = session.and_then(|session| session.connection);
+    let mut settle = |floor: &mut Floor<R>, direction: Direction| {
+        let parts = &mut parts[direction as usize];
+        let stream = connection.and_then(|connection| streams.stream(connection, direction));
+        match stream {
+            Some(mut stream) if parts.is_empty() => {
+                floor.settle(id, direction, &mut stream.ledger);
+            }
+            _ => floor.settle(id, direction, parts),
+        }
+    };
+    for direction in [Direction::Request, Direction::Response] {
+        floor.go_on(judge, id, direction);
+        settle(floor, direction);
+    }
+    for event in events.iter() {
+        floor.hear_of(judge, id, event);
+        settle(floor, event.1);
+    }
+    floor.follow_up(judge, id);
+}
+
 /// Reads streams.
 struct Reader<'r, 'j, R: Roster> {
     floor: &'r mut Floor<R>,
@@ -816,7 +913,7 @@ impl<R: Roster> Consumer for Reader<'_, '_, R> {
         if *link == SessionRef::default() {
             // Only the connection of the segment at hand can be new; or its ports are used again.
             let current = self.floor.sessions.get(self.session);
-            let is_over = current.is_none_or(|session| matches!(session.phase, Phase::Over));
+            let is_over = current.is_none_or(Session::is_over);
             if let Some(sight) = self.sight.filter(|_| is_over) {
                 let phase = Phase::Unknown(Default::default());
                 if let Some(session) = begin(phase, Carrier::Stream, sight, self.direction) {
@@ -826,12 +923,16 @@ impl<R: Roster> Consumer for Reader<'_, '_, R> {
             *link = self.session;
         }
         let id = *link;
-        let phase = self.floor.sessions.get(id).map(|session| &session.phase);
-        match phase {
+        let session = self.floor.sessions.get_mut(id).map(|session| {
+            session.connection = Some(connection);
+            &session.phase
+        });
+        match session {
             None => return Interest::IgnoreConnection,
             Some(Phase::Foreign | Phase::Rest) => {}
             Some(_) => self.floor.hear(self.judge, id, direction, event),
         }
+        self.floor.keep_parts(id, direction, &mut ledger);
         self.floor.settle(id, direction, &mut ledger);
         self.floor.follow_up(self.judge, id);
         match self.floor.touched.last() {
@@ -861,9 +962,7 @@ fn begin<S>(
         },
     };
     let addresses = (sight.decoded.addresses, sight.decoded.outer);
-    let mut session = Session::new(phase, carrier, ends, addresses);
-    session.seen_ns = sight.header.timestamp_ns;
-    Some(session)
+    Some(Session::new(phase, carrier, ends, addresses))
 }
 
 fn sender(decoded: &Decoded) -> Option<(Addr, u16)> {

@@ -4,6 +4,7 @@ use crate::decode::Addr;
 use crate::flows::Direction;
 use crate::matcher::{Kind, Kinds};
 use crate::reassembly::Event;
+use crate::tls::secrets::SessionKeys;
 
 /// What is judged as one: its packets are forwarded together, or not at all. A number that no other exchange of the worker has had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,6 +57,16 @@ pub trait Protocol {
         event: Event<'_>,
         tell: &mut impl Tell,
     ) -> Course;
+
+    /// Whether a session that waits ([`Course::Wait`]) can go on now.
+    fn can_go_on(&self, _state: &Self::State) -> bool {
+        true
+    }
+
+    /// A session that waits goes on, in either direction; what came meanwhile follows. Who can't go on now gives up: patience is over.
+    fn go_on(&mut self, _at: &At, _state: &mut Self::State, _tell: &mut impl Tell) -> Course {
+        Course::Follow
+    }
 }
 
 /// How a session goes on.
@@ -64,6 +75,8 @@ pub trait Protocol {
 pub enum Course {
     /// As before.
     Follow,
+    /// It can't go on before its protocol is told something from elsewhere. What comes is kept; see [`Protocol::can_go_on`].
+    Wait,
     /// Nothing more is to be learnt in this direction: all its bytes are of this exchange, or of none in particular.
     Rest(Option<Exchange>),
     /// The same of both directions.
@@ -124,6 +137,9 @@ pub trait Tell {
     fn is_unwanted(&self, _exchange: Exchange) -> bool {
         false
     }
+
+    /// The secrets of the session are known: they go with the next packet of it that is forwarded.
+    fn keys(&mut self, _keys: SessionKeys) {}
 
     /// Nothing more will be told that could make `exchange` match: what has not matched is not wanted.
     fn settle(&mut self, exchange: Exchange);

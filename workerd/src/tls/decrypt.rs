@@ -10,12 +10,13 @@ use std::ops::Range;
 use aes::{Aes128, Aes256};
 use cbc::cipher::block_padding::NoPadding;
 use cbc::cipher::{BlockModeDecrypt, KeyIvInit};
+use lc_daemon::key_log::{Label, Secret};
 use ring::aead::{
     AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey,
 };
 use ring::hmac;
+use zeroize::Zeroizing;
 
-use super::keylog::Label;
 use super::record::{Content, Header};
 use super::schedule::{Hash, expand_label};
 use super::secrets::Secrets;
@@ -128,6 +129,19 @@ pub struct Agreement<'a> {
     pub encrypts_then_authenticates: bool,
 }
 
+impl Agreement<'_> {
+    /// Whether what is agreed on is decrypted at all.
+    #[must_use]
+    pub fn is_decrypted(&self) -> bool {
+        let suite = suite(self.cipher);
+        suite.is_some_and(|(cipher, _)| match self.version {
+            TLS_1_2 => !matches!(self.cipher, 0x1301..=0x1303),
+            TLS_1_3 => cipher.mac().is_none(),
+            _ => false,
+        })
+    }
+}
+
 /// Decrypts what one side sends.
 pub struct Opener(Keys);
 
@@ -192,7 +206,7 @@ enum Protection {
     },
     Cbc {
         cipher: Cipher,
-        key: Vec<u8>,
+        key: Zeroizing<Vec<u8>>,
         mac: hmac::Key,
         mac_len: usize,
         encrypts_first: bool,
@@ -210,7 +224,7 @@ impl Older {
         let master = secrets.get(Label::ClientRandom)?;
         let mac_len = cipher.mac().map_or(0, Mac::len);
         let lens = [mac_len, cipher.key_len(), cipher.iv_len()];
-        let mut block = vec![0; 2 * lens.iter().sum::<usize>()];
+        let mut block = Zeroizing::new(vec![0; 2 * lens.iter().sum::<usize>()]);
         let seed: [&[u8]; 2] = [agreement.server_random, agreement.client_random];
         hash.prf(master.bytes(), b"key expansion", &seed, &mut block);
         // Of each kind the client's, then the server's (RFC 5246 section 6.3).
@@ -228,7 +242,7 @@ impl Older {
             },
             Some(mac) => Protection::Cbc {
                 cipher,
-                key: key.to_vec(),
+                key: Zeroizing::new(key.to_vec()),
                 mac: mac.key(mac_key),
                 mac_len,
                 encrypts_first: agreement.encrypts_then_authenticates,
@@ -344,13 +358,13 @@ struct Newer {
     cipher: Cipher,
     hash: Hash,
     /// Traffic secrets that are not in use, the next one first; the last one is followed by its updates.
-    next: Vec<Vec<u8>>,
+    next: Vec<Secret>,
     at_hand: Option<Epoch>,
     failures: u16,
 }
 
 struct Epoch {
-    secret: Vec<u8>,
+    secret: Secret,
     key: LessSafeKey,
     iv: [u8; 12],
     number: u64,
@@ -367,7 +381,7 @@ impl Newer {
             false => &[Label::ServerHandshake, Label::ServerTraffic],
         };
         let secrets = labels.iter().filter_map(|label| secrets.get(*label));
-        let next: Vec<Vec<u8>> = secrets.map(|secret| secret.bytes().to_vec()).collect();
+        let next: Vec<Secret> = secrets.cloned().collect();
         (!next.is_empty()).then_some(Self {
             cipher,
             hash,
@@ -409,15 +423,15 @@ impl Newer {
 }
 
 impl Epoch {
-    fn new(secret: &[u8], cipher: Cipher, hash: Hash) -> Option<Self> {
-        let expanded = hash.secret(secret);
-        let mut key = [0; 32];
+    fn new(secret: &Secret, cipher: Cipher, hash: Hash) -> Option<Self> {
+        let expanded = hash.secret(secret.bytes());
+        let mut key = Zeroizing::new([0; 32]);
         let key = &mut key[..cipher.key_len()];
         let mut iv = [0; 12];
         expand_label(&expanded, b"key", key)?;
         expand_label(&expanded, b"iv", &mut iv)?;
         Some(Self {
-            secret: secret.to_vec(),
+            secret: secret.clone(),
             key: cipher.aead(key)?,
             iv,
             number: 0,
@@ -425,10 +439,11 @@ impl Epoch {
     }
 
     /// The secret behind a KeyUpdate (RFC 8446 section 7.2).
-    fn updated(&self, hash: Hash) -> Option<Vec<u8>> {
-        let mut secret = vec![0; hash.bytes()];
-        expand_label(&hash.secret(&self.secret), b"traffic upd", &mut secret)?;
-        Some(secret)
+    fn updated(&self, hash: Hash) -> Option<Secret> {
+        let mut secret = Zeroizing::new([0; 48]);
+        let secret = &mut secret[..hash.bytes()];
+        expand_label(&hash.secret(self.secret.bytes()), b"traffic upd", secret)?;
+        Secret::new(secret)
     }
 
     fn open(&mut self, header: Header, bytes: &mut [u8]) -> Option<Opened> {

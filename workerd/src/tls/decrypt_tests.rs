@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use cbc::cipher::block_padding::NoPadding;
 use cbc::cipher::{BlockModeEncrypt, KeyIvInit};
+use lc_daemon::key_log::{Entry, Label, Lines, Secret};
 use rustls::crypto::ring::{ALL_CIPHER_SUITES, default_provider};
 use rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
 use rustls::{
@@ -13,7 +14,6 @@ use rustls::{
 
 use super::decrypt::{Agreement, Opener};
 use super::hello::{Carrier, ClientHello, ServerHello};
-use super::keylog::{Label, Lines, Secret};
 use super::record::{Content, Header};
 use super::schedule::Hash;
 use super::secrets::{Secrets, Store};
@@ -127,13 +127,13 @@ fn decrypted(session: &Session) -> [Vec<u8>; 2] {
     let mut lines = Lines::default();
     for piece in session.log.chunks(7) {
         lines.take(piece, |entry| {
-            store.add(&entry, 0);
+            store.add(&entry.unwrap(), 0);
         });
     }
     let [client, server] = session.sent.each_ref().map(|sent| records(sent));
     let client_hello = ClientHello::read(&client[0].1[4..], Carrier::Stream).unwrap();
     let server_hello = ServerHello::read(&server[0].1[4..]).unwrap();
-    let secrets = store.get(client_hello.random, 0).unwrap().clone();
+    let secrets = store.get(client_hello.random).unwrap().clone();
     let agreement = Agreement {
         version: server_hello.chosen_version(),
         cipher: server_hello.cipher,
@@ -228,13 +228,13 @@ fn sealed(
 
 fn with_master(master: &[u8; 48]) -> Secrets {
     let mut store = Store::default();
-    let entry = super::keylog::Entry {
+    let entry = Entry {
         label: Label::ClientRandom,
         client_random: [1; 32],
         secret: Secret::new(master).unwrap(),
     };
     store.add(&entry, 0);
-    store.get(&[1; 32], 0).unwrap().clone()
+    store.get(&[1; 32]).unwrap().clone()
 }
 
 #[test]
@@ -299,11 +299,12 @@ fn other_secrets_open_nothing() {
     let mut store = Store::default();
     let mut randoms = Vec::new();
     Lines::default().take(&other.log, |entry| {
+        let entry = entry.unwrap();
         randoms.push(entry.client_random);
         store.add(&entry, 0);
     });
-    assert!(store.get(client_hello.random, 0).is_none());
-    let secrets = store.get(&randoms[0], 0).unwrap();
+    assert!(store.get(client_hello.random).is_none());
+    let secrets = store.get(&randoms[0]).unwrap();
     let agreement = Agreement {
         version: server_hello.chosen_version(),
         cipher: server_hello.cipher,

@@ -1,17 +1,21 @@
 //! What is said over TLS, for another protocol to follow: the records of a connection are decrypted with the secrets that [`Inside::learn`] was given.
 //!
 //! Places are told as those of the encrypted stream, so that packets are forwarded as they came. A record that is of two exchanges counts for the second one, but for its header. What cannot be read is of the session as a whole:
-//! without secrets, with a suite or version that is not decrypted, and behind bytes that are missing. Records wait for secrets that come late, within bounds.
+//! with a suite or version that is not decrypted, and behind bytes that are missing. A session whose secrets are not known waits for them ([`Course::Wait`]); if they don't come, nothing of it is told.
+//! A record that does not open is a gap to the protocol within.
 
 use std::collections::VecDeque;
+
+use lc_daemon::key_log::{Entry, Label};
+use shm_layout::counters::WorkerCounter as Counter;
+use shm_layout::worker::WorkerCommit;
 
 use super::decrypt::{Agreement, Opened, Opener};
 use super::handshake::{Messages, kind};
 use super::held::{Held, Room};
 use super::hello::{Carrier, ClientHello, ServerHello};
-use super::keylog::Entry;
 use super::record::{Content as Kind, Header, NoRecord};
-use super::secrets::Store;
+use super::secrets::{SessionKeys, Store};
 use super::version::hides_handshake;
 use crate::flows::Direction;
 use crate::matcher::{self, Kinds};
@@ -20,7 +24,7 @@ use crate::session::{At, Content, Course, Exchange, Note, Protocol, Tell};
 
 /// Bytes of a record's header.
 const HEADER: usize = 5;
-/// Most bytes of a direction that wait for secrets, or for the end of a record.
+/// Most bytes of a direction that wait for the end of a record, or of a client for its server's hello.
 const MOST_WAITING: usize = 128 << 10;
 /// Most bytes that wait, of all connections.
 const ROOM: usize = 64 << 20;
@@ -33,6 +37,15 @@ pub struct Inside<P> {
     protocol: P,
     secrets: Store,
     room: Room,
+    counts: Counts,
+}
+
+/// What was counted since the last report.
+#[derive(Debug, Default)]
+struct Counts {
+    decrypted: u64,
+    undecrypted: u64,
+    failed_records: u64,
 }
 
 /// What is remembered of a connection.
@@ -41,6 +54,21 @@ pub struct State<S> {
     inner: S,
     sides: [Side; 2],
     hellos: Hellos,
+    fate: Fate,
+}
+
+/// What has become of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Fate {
+    /// Nothing was decrypted yet.
+    #[default]
+    Open,
+    /// Nothing was decrypted, and secrets that come from now on come too late.
+    Late,
+    /// A record was decrypted.
+    Decrypted,
+    /// It was given up before that.
+    Undecrypted,
 }
 
 /// What the two sides have agreed on.
@@ -48,6 +76,8 @@ pub struct State<S> {
 struct Hellos {
     /// Of the client: its random, and which direction it sends in.
     client: Option<([u8; 32], Direction)>,
+    /// Whether the client wants to send data before the server answers.
+    has_early_data: bool,
     server: Option<Answer>,
     /// Whether the server has chosen a version that hides most of the handshake.
     hides_handshake: bool,
@@ -62,6 +92,18 @@ struct Answer {
     encrypts_then_authenticates: bool,
 }
 
+/// Whether a direction can be decrypted.
+enum Found {
+    /// By this.
+    Opener(Box<Opener>),
+    /// Not before more has come in the other direction.
+    Nothing,
+    /// Secrets are missing.
+    NoSecrets,
+    /// It never can.
+    Never,
+}
+
 /// One direction.
 #[derive(Debug, Default)]
 struct Side {
@@ -71,10 +113,12 @@ struct Side {
     messages: Messages,
     /// Whether everything is encrypted from here on; of TLS 1.2.
     is_encrypted: bool,
-    opener: Option<Opener>,
+    opener: Option<Box<Opener>>,
     /// Bytes that were decrypted.
     plain: u64,
     records: VecDeque<Record>,
+    /// Whether data were lost since the last that were told.
+    is_torn: bool,
     is_over: bool,
 }
 
@@ -94,6 +138,7 @@ impl<P: Protocol> Inside<P> {
             protocol,
             secrets: Store::default(),
             room: Room::new(ROOM),
+            counts: Counts::default(),
         }
     }
 
@@ -102,9 +147,21 @@ impl<P: Protocol> Inside<P> {
         &self.protocol
     }
 
-    /// Takes in a secret, at the time `now_ns`.
+    /// Takes in a secret, at the time `now_ns` of a clock that does not go back.
     pub fn learn(&mut self, entry: &Entry, now_ns: u64) {
         self.secrets.add(entry, now_ns);
+    }
+
+    /// Counts what happened since the last call.
+    pub fn report(&mut self, commit: &mut WorkerCommit) {
+        let Counts {
+            decrypted,
+            undecrypted,
+            failed_records,
+        } = std::mem::take(&mut self.counts);
+        commit.add(Counter::TlsDecrypted, decrypted);
+        commit.add(Counter::TlsUndecrypted, undecrypted);
+        commit.add(Counter::TlsRecordsFailed, failed_records);
     }
 
     /// Bytes that wait.
@@ -115,12 +172,18 @@ impl<P: Protocol> Inside<P> {
 
     /// Reads what waits in a direction, as far as it can be read.
     fn read(&mut self, at: &At, state: &mut State<P::State>, tell: &mut impl Tell) -> Course {
-        let (hellos, side) = (&mut state.hellos, &mut state.sides[at.direction as usize]);
         loop {
+            let [request, response] = &mut state.sides;
+            let (side, other) = match at.direction {
+                Direction::Request => (request, response),
+                Direction::Response => (response, request),
+            };
+            let others_wait = !other.waiting.bytes().is_empty();
+            let hellos = &mut state.hellos;
             let (header, mut content) = match side.next() {
                 Ok(Some(record)) => record,
                 Ok(None) => return Course::Follow,
-                Err(NoRecord) => return side.gives_up(),
+                Err(NoRecord) => return self.give_up_side(at.direction, state),
             };
             let place = side.start + HEADER as u64;
             let end = place + content.len() as u64;
@@ -137,14 +200,40 @@ impl<P: Protocol> Inside<P> {
                 continue;
             }
             if side.opener.is_none() {
-                side.opener = hellos.opener(at, &mut self.secrets);
+                match hellos.find(at.direction, &mut self.secrets) {
+                    // What the client has sent before the server's hello comes first.
+                    Found::Opener(_) if state.fate == Fate::Open && others_wait => {
+                        return Course::Wait;
+                    }
+                    Found::Opener(opener) => side.opener = Some(opener),
+                    Found::Nothing => return Course::Follow,
+                    Found::NoSecrets if state.fate == Fate::Open => return Course::Wait,
+                    Found::NoSecrets | Found::Never => return self.give_up(state),
+                }
+                if let Some(keys) = hellos.keys(&mut self.secrets) {
+                    tell.keys(keys);
+                }
+                if hellos.misses_early_data(at.direction, &mut self.secrets) {
+                    side.is_torn = true;
+                }
             }
             let Some(opener) = &mut side.opener else {
-                // The secrets may come yet.
                 return Course::Follow;
             };
             let opened = opener.open(header, &mut content);
             side.drop_first(content.len(), end);
+            match &opened {
+                Some(_) if state.fate != Fate::Decrypted => {
+                    state.fate = Fate::Decrypted;
+                    self.counts.decrypted += 1;
+                }
+                Some(_) => {}
+                None => {
+                    self.counts.failed_records += 1;
+                    // Before any data it is of the handshake.
+                    side.is_torn |= side.plain > 0;
+                }
+            }
             let is_data =
                 |opened: &Opened| opened.content == Kind::Data && !opened.range.is_empty();
             let Some(Opened { range, .. }) = opened.filter(is_data) else {
@@ -154,6 +243,14 @@ impl<P: Protocol> Inside<P> {
                 continue;
             };
             let offset = side.plain;
+            if std::mem::take(&mut side.is_torn) {
+                let event = Event::Gap { offset, len: None };
+                match self.tell_within(at, state, event, tell) {
+                    Course::Follow => {}
+                    course => return course,
+                }
+            }
+            let side = &mut state.sides[at.direction as usize];
             side.plain += range.len() as u64;
             if side.records.len() == MOST_RECORDS {
                 side.records.pop_front();
@@ -162,22 +259,63 @@ impl<P: Protocol> Inside<P> {
                 plain: (offset, side.plain),
                 place: (place + range.start as u64, end),
             });
-            let mut tell = Translator {
-                tell: &mut *tell,
-                records: &mut side.records,
-            };
             let bytes = &content[range];
             let event = Event::Data { offset, bytes };
-            match within(self.protocol.stream(at, &mut state.inner, event, &mut tell)) {
+            match self.tell_within(at, state, event, tell) {
                 Course::Follow => {}
                 course => return course,
             }
         }
     }
+
+    /// Tells the protocol within.
+    fn tell_within(
+        &mut self,
+        at: &At,
+        state: &mut State<P::State>,
+        event: Event<'_>,
+        tell: &mut impl Tell,
+    ) -> Course {
+        let mut tell = Translator {
+            tell,
+            records: &mut state.sides[at.direction as usize].records,
+        };
+        let course = self.protocol.stream(at, &mut state.inner, event, &mut tell);
+        match course {
+            // What follows is still encrypted.
+            Course::Becomes(_, exchange) => Course::RestOfBoth(Some(exchange)),
+            Course::Foreign => Course::RestOfBoth(None),
+            course => course,
+        }
+    }
+
+    /// Nothing more can be read in a direction.
+    fn give_up_side(&mut self, direction: Direction, state: &mut State<P::State>) -> Course {
+        let side = &mut state.sides[direction as usize];
+        side.is_over = true;
+        side.waiting.clear();
+        if state.sides.iter().all(|side| side.is_over) {
+            return self.give_up(state);
+        }
+        Course::Rest(None)
+    }
+
+    /// Nothing more can be read at all.
+    fn give_up(&mut self, state: &mut State<P::State>) -> Course {
+        if matches!(state.fate, Fate::Open | Fate::Late) {
+            state.fate = Fate::Undecrypted;
+            self.counts.undecrypted += 1;
+        }
+        for side in &mut state.sides {
+            side.is_over = true;
+            side.waiting.clear();
+        }
+        Course::RestOfBoth(None)
+    }
 }
 
 impl<P: Protocol> Protocol for Inside<P> {
-    type State = State<P::State>;
+    type State = Box<State<P::State>>;
 
     fn has_content_filter(&self) -> bool {
         self.protocol.has_content_filter()
@@ -206,36 +344,35 @@ impl<P: Protocol> Protocol for Inside<P> {
                 }
                 let fits = side.waiting.bytes().len() + bytes.len() <= MOST_WAITING;
                 if !fits || !side.waiting.extend(bytes, &self.room) {
-                    return side.gives_up();
+                    return self.give_up_side(at.direction, state);
                 }
                 self.read(at, state, tell)
             }
-            Event::Gap { .. } => side.gives_up(),
+            Event::Gap { .. } => self.give_up_side(at.direction, state),
             Event::End { reason, .. } => {
                 match self.read(at, state, tell) {
                     Course::Follow => {}
                     course => return course,
                 }
-                let side = &mut state.sides[at.direction as usize];
-                let offset = side.plain;
-                let mut tell = Translator {
-                    tell,
-                    records: &mut side.records,
-                };
-                let event = Event::End { offset, reason };
-                within(self.protocol.stream(at, &mut state.inner, event, &mut tell))
+                if state.fate != Fate::Decrypted {
+                    return self.give_up_side(at.direction, state);
+                }
+                let offset = state.sides[at.direction as usize].plain;
+                self.tell_within(at, state, Event::End { offset, reason }, tell)
             }
         }
     }
-}
 
-/// How the connection goes on when the protocol within goes on so.
-fn within(course: Course) -> Course {
-    match course {
-        // What follows is still encrypted.
-        Course::Becomes(_, exchange) => Course::RestOfBoth(Some(exchange)),
-        Course::Foreign => Course::RestOfBoth(None),
-        course => course,
+    fn can_go_on(&self, state: &Self::State) -> bool {
+        let client = state.hellos.client.as_ref();
+        client.is_none_or(|(random, _)| self.secrets.has(random))
+    }
+
+    fn go_on(&mut self, at: &At, state: &mut Self::State, tell: &mut impl Tell) -> Course {
+        if state.fate == Fate::Open {
+            state.fate = Fate::Late;
+        }
+        self.read(at, state, tell)
     }
 }
 
@@ -255,13 +392,6 @@ impl Side {
         self.waiting.drop_first(HEADER + content);
         self.start = end;
     }
-
-    /// Nothing more can be read.
-    fn gives_up(&mut self) -> Course {
-        self.is_over = true;
-        self.waiting.clear();
-        Course::Rest(None)
-    }
 }
 
 impl Hellos {
@@ -273,6 +403,7 @@ impl Hellos {
             match message.kind {
                 kind::CLIENT_HELLO => {
                     let hello = ClientHello::read(body, Carrier::Stream);
+                    self.has_early_data = hello.as_ref().is_some_and(ClientHello::has_early_data);
                     self.client = hello.map(|hello| (*hello.random, direction));
                 }
                 kind::SERVER_HELLO => {
@@ -293,19 +424,58 @@ impl Hellos {
         }
     }
 
-    /// What decrypts a direction; none as long as secrets are missing.
-    fn opener(&self, at: &At, secrets: &mut Store) -> Option<Opener> {
-        let (client, server) = (self.client.as_ref()?, self.server.as_ref()?);
-        let secrets = secrets.get(&client.0, at.time_ns)?;
+    /// What decrypts a direction.
+    fn find(&self, direction: Direction, secrets: &mut Store) -> Found {
+        let Some((client_random, of_client)) = &self.client else {
+            return Found::Never;
+        };
+        let is_client = direction == *of_client;
+        let Some(server) = &self.server else {
+            return match is_client {
+                true => Found::Nothing,
+                false => Found::Never,
+            };
+        };
         let agreement = Agreement {
             version: server.version,
             cipher: server.cipher,
-            client_random: &client.0,
+            client_random,
             server_random: &server.random,
             encrypts_then_authenticates: server.encrypts_then_authenticates,
         };
-        let is_usable = secrets.are_usable();
-        is_usable.then(|| Opener::new(&agreement, secrets, at.direction == client.1))?
+        if !agreement.is_decrypted() {
+            return Found::Never;
+        }
+        let secrets = secrets.get(client_random);
+        let Some(secrets) = secrets.filter(|secrets| secrets.are_usable()) else {
+            return Found::NoSecrets;
+        };
+        match Opener::new(&agreement, secrets, is_client) {
+            Some(opener) => Found::Opener(Box::new(opener)),
+            None => Found::Never,
+        }
+    }
+
+    /// The secrets of the session, for others.
+    fn keys(&self, secrets: &mut Store) -> Option<SessionKeys> {
+        let (client, server) = (self.client.as_ref()?, self.server.as_ref()?);
+        Some(SessionKeys {
+            client_random: client.0,
+            server_random: server.random,
+            version: server.version,
+            cipher: server.cipher,
+            secrets: secrets.get(&client.0)?.clone(),
+        })
+    }
+
+    /// Whether a direction may begin with data whose secret is not known.
+    fn misses_early_data(&self, direction: Direction, secrets: &mut Store) -> bool {
+        let Some((client_random, of_client)) = &self.client else {
+            return false;
+        };
+        let early = secrets.get(client_random);
+        let is_known = early.is_some_and(|secrets| secrets.get(Label::ClientEarly).is_some());
+        self.has_early_data && direction == *of_client && !is_known
     }
 }
 

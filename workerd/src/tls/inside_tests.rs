@@ -1,10 +1,12 @@
 //! A protocol within TLS: sessions of rustls, whose data a toy reads.
 
+use lc_daemon::key_log::Lines;
 use rustls::crypto::ring::ALL_CIPHER_SUITES;
+use shm_layout::counters::WorkerCounter as Counter;
+use shm_layout::worker::WorkerCommit;
 
 use super::decrypt_tests::{QUESTION, Session, talk};
 use super::inside::Inside;
-use super::keylog::Lines;
 use crate::flows::Direction::{Request, Response};
 use crate::reassembly::Event;
 use crate::session::script::{Script, Told};
@@ -54,7 +56,7 @@ fn sessions(answer: &[u8]) -> Vec<Session> {
 }
 
 fn learn(inside: &mut Inside<Toy>, log: &[u8]) {
-    Lines::default().take(log, |entry| inside.learn(&entry, 0));
+    Lines::default().take(log, |entry| inside.learn(&entry.unwrap(), 0));
 }
 
 #[test]
@@ -100,5 +102,38 @@ fn records_wait_for_secrets_and_without_them_nothing_is_said() {
         let is_some = |told: &Told| matches!(told, Told::Belongs(_, Some(_), _));
         assert!(!script.told.iter().any(is_some));
         assert!(inside.waiting_bytes() > 0);
+    }
+}
+
+#[test]
+fn a_session_goes_on_when_its_secrets_come_and_gives_up_when_they_do_not() {
+    for session in sessions(b"answer") {
+        for has_secrets in [true, false] {
+            let mut inside = Inside::new(Toy::default());
+            let mut script = Script::new(&mut inside, 443);
+            let [client, server] = &session.sent;
+            script.bytes(Request, client).bytes(Response, server);
+            assert!(matches!(
+                script.told.last(),
+                Some(Told::Course(Response, Course::Wait))
+            ));
+            if has_secrets {
+                learn(script.protocol(), &session.log);
+            }
+            script.go_on();
+            let is_over = matches!(
+                script.told.last(),
+                Some(Told::Course(_, Course::RestOfBoth(None)))
+            );
+            assert_eq!(is_over, !has_secrets);
+            let [question, answered] = &inside.protocol().said;
+            assert_eq!(question == QUESTION && answered == b"answer", has_secrets);
+            assert_eq!(question.is_empty(), !has_secrets);
+            let mut commit = WorkerCommit::default();
+            inside.report(&mut commit);
+            let counts =
+                [Counter::TlsDecrypted, Counter::TlsUndecrypted].map(|one| commit.get(one));
+            assert_eq!(counts, if has_secrets { [1, 0] } else { [0, 1] });
+        }
     }
 }

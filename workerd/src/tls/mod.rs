@@ -19,7 +19,7 @@
 //! | [`stream`] | both directions of a TCP connection |
 //! | [`connection`] | who has said hello, and what may still be told |
 //! | [`describe`] | what is told of packets |
-//! | [`keylog`], [`secrets`] | secrets that peers write down |
+//! | [`secrets`] | secrets that peers write down ([`lc_daemon::key_log`]) |
 //! | [`schedule`], [`decrypt`] | from secrets to keys, and records that are decrypted |
 //! | [`inside`] | another protocol within TLS |
 //! | [`tracker`] | a connection as an exchange of [`session`](crate::session) |
@@ -38,7 +38,6 @@ pub mod handshake;
 pub mod held;
 pub mod hello;
 pub mod inside;
-pub mod keylog;
 pub mod opening;
 pub mod pieces;
 pub mod quic;

@@ -64,6 +64,16 @@ impl OldHello {
     }
 }
 
+/// Whether a stream of TLS may begin so.
+#[must_use]
+pub fn may_begin(bytes: &[u8]) -> bool {
+    match bytes {
+        [b'P', ..] => LINE.iter().zip(bytes).all(|(one, other)| one == other),
+        [b'\r' | 20..=24 | 0x80.., ..] => true,
+        _ => false,
+    }
+}
+
 impl Opening {
     /// Takes the opening off the front of `bytes`. What is left of them is records.
     ///

@@ -6,18 +6,19 @@
 //! | 25, 26, 27 | `tests/detection_vectors.rs` |
 //! | 28, 29, 31 | `tests/filters.rs` |
 //! | 32, 33 | the mode's expression in lc-capd |
-//! | 41, 42, 51 | `secrets.rs` |
+//! | 41, 42 | `secrets.rs` |
+//! | 51, 52 | `tests/tls.rs` of the whole node |
 //! | 43 | the secrets themselves come from key logs; what is derived from them, sessions of rustls prove in `decrypt_tests.rs` |
 //! | 44, 45, 49, 50 | the same: neither nonce, additional data, cipher nor padding may be wrong there |
 //! | 55 | `datagram_tests.rs` |
 
-use super::keylog::{Label, LineError, Lines, read_line};
 use super::record::{Content, NoRecord, Records};
 use super::{Extent, Tls};
 use crate::extract::tls::extract;
 use crate::flows::Direction::{self, Request, Response};
 use crate::matcher::{Fields, Kind, Kinds};
 use crate::session::script::{Script, Told};
+use lc_daemon::key_log::{Label, LineError, Lines, read_line};
 use lc_proto::data::PacketMetadata;
 use prost::Message;
 use std::collections::HashMap;
@@ -457,11 +458,15 @@ fn a_line_counts_when_its_end_has_come() {
     );
     for size in [1, 10, 10_000] {
         let mut lines = Lines::default();
-        let mut entries = 0;
+        let (mut entries, mut refused) = (0, Vec::new());
         for piece in log.as_bytes().chunks(size) {
-            lines.take(piece, |_| entries += 1);
+            lines.take(piece, |line| match line {
+                Ok(_) => entries += 1,
+                Err(error) => refused.push(error),
+            });
         }
-        assert_eq!((entries, lines.refused), (1, 2));
+        assert_eq!(entries, 1);
+        assert_eq!(refused, [LineError::Format, LineError::TooLong]);
         lines.take(
             format!("CLIENT_RANDOM {RANDOM} {MASTER}").as_bytes(),
             |_| entries += 1,

@@ -1,6 +1,6 @@
 //! The secrets of sessions, by the random of their ClientHello.
 
-use super::keylog::{Entry, Label, Secret};
+use lc_daemon::key_log::{Entry, Label, Secret};
 use std::collections::{BTreeMap, HashMap};
 
 /// Most sessions whose secrets are kept. Beyond it, those go that were not used for longest.
@@ -35,6 +35,21 @@ impl Secrets {
     }
 }
 
+/// What it takes to decrypt a session.
+#[derive(Debug, Clone)]
+pub struct SessionKeys {
+    /// Random of the ClientHello.
+    pub client_random: [u8; 32],
+    /// Random of the ServerHello.
+    pub server_random: [u8; 32],
+    /// The version.
+    pub version: u16,
+    /// The cipher suite.
+    pub cipher: u16,
+    /// All that is known.
+    pub secrets: Secrets,
+}
+
 /// Secrets of many sessions.
 #[derive(Debug, Default)]
 pub struct Store {
@@ -42,6 +57,7 @@ pub struct Store {
     /// Client randoms by when they were used last, the oldest first: a number that no other use has.
     uses: BTreeMap<u64, [u8; 32]>,
     next_use: u64,
+    now_ns: u64,
 }
 
 #[derive(Debug, Default)]
@@ -49,42 +65,35 @@ struct Session {
     secrets: Secrets,
     used: u64,
     used_ns: u64,
-    is_sent: bool,
 }
 
 impl Store {
-    /// Adds a secret at the time `now_ns`. False if it was known.
+    /// Adds a secret at the time `now_ns`, of a clock that does not go back. False if it was known.
     pub fn add(&mut self, entry: &Entry, now_ns: u64) -> bool {
-        self.use_at(&entry.client_random, now_ns);
+        self.now_ns = self.now_ns.max(now_ns);
+        self.touch(&entry.client_random);
         let session = self.sessions.entry(entry.client_random).or_default();
         let secret = &mut session.secrets.by_label[entry.label as usize];
-        let is_new = secret.replace(entry.secret) != Some(entry.secret);
-        self.forget(now_ns);
+        let is_new = secret.as_ref() != Some(&entry.secret);
+        *secret = Some(entry.secret.clone());
+        self.forget();
         is_new
     }
 
     /// The secrets of a session.
-    pub fn get(&mut self, client_random: &[u8; 32], now_ns: u64) -> Option<&Secrets> {
+    pub fn get(&mut self, client_random: &[u8; 32]) -> Option<&Secrets> {
         if self.sessions.contains_key(client_random) {
-            self.use_at(client_random, now_ns);
+            self.touch(client_random);
         }
         let session = self.sessions.get(client_random)?;
         Some(&session.secrets)
     }
 
-    /// The secrets of a session, if they are usable and nobody has asked so before.
-    pub fn take_unsent(&mut self, client_random: &[u8; 32]) -> Option<&Secrets> {
-        let session = self.sessions.get_mut(client_random)?;
-        let is_due = session.secrets.are_usable() && !session.is_sent;
-        session.is_sent |= is_due;
-        is_due.then_some(&session.secrets)
-    }
-
-    /// All secrets are to be sent once more: to another processor, or to one that has lost them.
-    pub fn reset(&mut self) {
-        for session in self.sessions.values_mut() {
-            session.is_sent = false;
-        }
+    /// Whether data of a session can be decrypted.
+    #[must_use]
+    pub fn has(&self, client_random: &[u8; 32]) -> bool {
+        let session = self.sessions.get(client_random);
+        session.is_some_and(|session| session.secrets.are_usable())
     }
 
     /// Sessions that secrets are known of.
@@ -99,23 +108,25 @@ impl Store {
         self.sessions.is_empty()
     }
 
-    fn use_at(&mut self, client_random: &[u8; 32], now_ns: u64) {
+    /// A session is used.
+    fn touch(&mut self, client_random: &[u8; 32]) {
         let session = self.sessions.entry(*client_random).or_default();
         self.uses.remove(&session.used);
         self.next_use += 1;
-        (session.used, session.used_ns) = (self.next_use, now_ns);
+        (session.used, session.used_ns) = (self.next_use, self.now_ns);
         self.uses.insert(session.used, *client_random);
     }
 
     /// Forgets what is too old or too much.
-    fn forget(&mut self, now_ns: u64) {
+    fn forget(&mut self) {
         while let Some(oldest) = self.uses.first_entry() {
             let random = *oldest.get();
             let used_ns = self
                 .sessions
                 .get(&random)
                 .map_or(0, |session| session.used_ns);
-            if self.sessions.len() <= MOST_SESSIONS && now_ns.saturating_sub(used_ns) <= LIFE_NS {
+            let is_old = self.now_ns.saturating_sub(used_ns) > LIFE_NS;
+            if self.sessions.len() <= MOST_SESSIONS && !is_old {
                 return;
             }
             oldest.remove();
@@ -138,52 +149,36 @@ mod tests {
         }
     }
 
-    /// Rows 41 and 42 of the reference, and row 51.
+    /// Rows 41 and 42 of the reference.
     #[test]
     fn a_session_is_usable_with_both_traffic_secrets_or_the_master_secret() {
         let mut store = Store::default();
         let one = entry(1, Label::ClientTraffic);
         assert!(store.add(&one, 0) && !store.add(&one, 0));
         assert_eq!(store.len(), 1);
-        assert!(!store.get(&one.client_random, 0).unwrap().are_usable());
-        assert!(store.take_unsent(&one.client_random).is_none());
+        assert!(!store.has(&one.client_random));
         assert!(store.add(&entry(1, Label::ServerTraffic), 0));
-        assert!(store.take_unsent(&one.client_random).is_some());
-        assert!(store.take_unsent(&one.client_random).is_none());
-        store.reset();
-        assert!(store.take_unsent(&one.client_random).is_some());
-        store.add(&entry(2, Label::ClientRandom), 0);
-        assert!(
-            store
-                .get(&entry(2, Label::ClientRandom).client_random, 0)
-                .unwrap()
-                .are_usable()
-        );
+        assert!(store.has(&one.client_random));
+        assert!(store.get(&one.client_random).unwrap().are_usable());
+        let master = entry(2, Label::ClientRandom);
+        store.add(&master, 0);
+        assert!(store.has(&master.client_random));
     }
 
     #[test]
     fn what_was_not_used_for_longest_goes_first() {
         let mut store = Store::default();
+        let of = |n| entry(n, Label::ClientRandom);
         let most = MOST_SESSIONS as u16;
-        (0..most).for_each(|n| assert!(store.add(&entry(n, Label::ClientRandom), 0)));
-        assert!(
-            store
-                .get(&entry(0, Label::ClientRandom).client_random, 1)
-                .is_some()
-        );
-        store.add(&entry(most, Label::ClientRandom), 2);
+        (0..most).for_each(|n| assert!(store.add(&of(n), 0)));
+        assert!(store.get(&of(0).client_random).is_some());
+        store.add(&of(most), 2);
         assert_eq!(store.len(), MOST_SESSIONS);
-        assert!(
-            store
-                .get(&entry(0, Label::ClientRandom).client_random, 3)
-                .is_some()
-        );
-        assert!(
-            store
-                .get(&entry(1, Label::ClientRandom).client_random, 3)
-                .is_none()
-        );
-        store.add(&entry(most, Label::ClientRandom), LIFE_NS + 3);
+        assert!(store.get(&of(0).client_random).is_some());
+        assert!(store.get(&of(1).client_random).is_none());
+        store.add(&of(most), LIFE_NS + 1);
         assert_eq!(store.len(), 2);
+        store.add(&of(most), LIFE_NS + 3);
+        assert_eq!(store.len(), 1);
     }
 }

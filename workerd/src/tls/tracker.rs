@@ -1,13 +1,18 @@
 //! TLS as sessions see it: a connection is an exchange.
+//!
+//! A stream may say something else before its ClientHello: what a proxy is asked for (CONNECT, SOCKS), or what leads to STARTTLS. That is of the connection too.
 
 use super::connection::Connection;
 use super::describe::Describe;
 use super::dtls::{self, Dtls};
+use super::handshake::kind;
 use super::held::Room;
+use super::opening::may_begin;
 use super::quic::{self, Quic};
 use super::stream::{Parts, Stream};
+use crate::flows::Direction;
 use crate::reassembly::Event;
-use crate::session::{At, Content, Course, Exchange, Protocol, Tell};
+use crate::session::{At, Content, Course, Exchange, Note, Protocol, Tell};
 
 /// How much of a connection is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -21,6 +26,9 @@ pub enum Extent {
 
 /// Bytes of hellos and certificates that are not whole, of all connections of a worker together.
 const ROOM: usize = 32 << 20;
+
+/// Bytes of a direction in which a hello is waited for.
+const MOST_BEFORE: u32 = 16 << 10;
 
 /// What a datagram is part of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,12 +58,23 @@ pub struct State {
     rest: Option<Exchange>,
 }
 
+/// What has come before the first record.
+#[derive(Debug, Default)]
+struct Before {
+    /// So many bytes that are something else, in either direction.
+    bytes: [u32; 2],
+    /// In which directions bytes are missing.
+    is_torn: [bool; 2],
+}
+
 /// How far reading has come.
 #[derive(Debug, Default)]
 enum Carrier {
-    /// Nothing was read.
+    /// Nothing has come.
     #[default]
     Unknown,
+    /// Nothing of TLS has come.
+    Before(Before),
     Stream(Box<Stream>),
     Dtls(Box<Dtls>),
     Quic(Box<Quic>),
@@ -118,7 +137,7 @@ impl Protocol for Tls {
             Carrier::Quic(quic) => {
                 quic.take(at, payload, connection, &mut self.scratch, &mut parts)
             }
-            Carrier::Unknown | Carrier::Stream(_) => return Course::Foreign,
+            Carrier::Unknown | Carrier::Before(_) | Carrier::Stream(_) => return Course::Foreign,
         };
         if is_bounded && nature == Nature::Data {
             return Course::Rest(Some(state.rest(tell)));
@@ -139,16 +158,56 @@ impl Protocol for Tls {
     ) -> Course {
         let is_bounded = self.is_bounded();
         if matches!(state.carrier, Carrier::Unknown) {
-            state.carrier = Carrier::Stream(Box::default());
+            state.carrier = Carrier::Before(Before::default());
+        }
+        let connection = &mut state.connection;
+        let mut is_behind = false;
+        if let Carrier::Before(before) = &mut state.carrier {
+            match event {
+                Event::Data { bytes, .. } if before.ends_with(at.direction, bytes) => {}
+                Event::Data { offset, bytes } => {
+                    let seen = &mut before.bytes[at.direction as usize];
+                    *seen = seen.saturating_add(bytes.len() as u32);
+                    tell.belongs(None, offset + bytes.len() as u64);
+                    return match *seen {
+                        0..=MOST_BEFORE => Course::Follow,
+                        _ => Course::Foreign,
+                    };
+                }
+                Event::Gap { .. } => {
+                    before.is_torn[at.direction as usize] = true;
+                    return Course::Follow;
+                }
+                Event::End { .. } => return Course::Follow,
+            }
+            is_behind = before.bytes != [0; 2];
+            let mut stream = Box::<Stream>::default();
+            for direction in [Direction::Request, Direction::Response] {
+                if before.is_torn[direction as usize] {
+                    stream.skip(direction, None, connection, tell);
+                    // Its hello was in what is missing, or in what could not be read.
+                    if before.bytes[direction as usize] > 0 && direction != at.direction {
+                        connection.was_lost(direction, tell);
+                    }
+                }
+            }
+            state.carrier = Carrier::Stream(stream);
         }
         let Carrier::Stream(stream) = &mut state.carrier else {
             return Course::Foreign;
         };
-        let connection = &mut state.connection;
         let mut end = None;
         match event {
             Event::Data { offset, bytes } => {
-                connection.exchange(is_bounded, tell);
+                let exchange = connection.exchange(is_bounded, tell);
+                if is_behind {
+                    let note = Note {
+                        protocol: "TLS",
+                        info: "TLS",
+                        ..Note::default()
+                    };
+                    tell.about(exchange, note);
+                }
                 let mut parts = Parts {
                     room: &self.room,
                     describe: &mut self.describe,
@@ -177,6 +236,20 @@ impl Protocol for Tls {
             true if data.is_some() || is_lost => Course::Rest(Some(state.rest(tell))),
             true => Course::Follow,
             false => state.connection.course(at.direction, exchange),
+        }
+    }
+}
+
+impl Before {
+    /// Whether TLS begins with the next `bytes` of a direction.
+    fn ends_with(&self, direction: Direction, bytes: &[u8]) -> bool {
+        match *bytes {
+            _ if self.bytes == [0; 2] && !self.is_torn[direction as usize] => may_begin(bytes),
+            // Where bytes are missing it need not be the first record.
+            [20..=23, 3, 0..=4, ..] if self.is_torn[direction as usize] => true,
+            // A handshake that begins with a hello.
+            [22, 3, _, _, _, kind::CLIENT_HELLO | kind::SERVER_HELLO, ..] => true,
+            _ => false,
         }
     }
 }

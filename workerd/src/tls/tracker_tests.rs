@@ -182,10 +182,17 @@ fn a_retried_hello_counts_twice() {
 fn what_is_no_tls_is_foreign() {
     let mut tls = Tls::new(Extent::Full);
     let mut script = Script::new(&mut tls, 443);
-    script.bytes(Request, b"GET / HTTP/1.1\r\n");
+    let no_tls = b"GET / HTTP/1.1\r\nHost: www.example\r\n\r\n".repeat(500);
+    script.pieces(Request, &no_tls, 1000);
     assert_eq!(
-        courses(&script.told),
-        [Told::Course(Request, Course::Foreign)]
+        courses(&script.told)[0],
+        Told::Course(Request, Course::Foreign)
+    );
+    assert!(
+        !script
+            .told
+            .iter()
+            .any(|told| matches!(told, Told::Begin(_)))
     );
 
     // A server that answers a hello in clear does not make the hello something else.
@@ -196,6 +203,38 @@ fn what_is_no_tls_is_foreign() {
     assert!(settled(&script.told));
     let rest = Course::Rest(Some(FIRST));
     assert_eq!(courses(&script.told), [Told::Course(Response, rest)]);
+}
+
+/// What a proxy is asked for, and what leads to STARTTLS.
+#[test]
+fn hellos_may_come_behind_something_else() {
+    for (asked, answered) in [
+        (
+            &b"CONNECT www.example:443 HTTP/1.1\r\n\r\n"[..],
+            &b"HTTP/1.1 200 OK\r\n\r\n"[..],
+        ),
+        (b"\x05\x01\x00", b"\x05\x00"),
+        (
+            b"<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>",
+            b"<proceed/>",
+        ),
+        (b"\0\0\0\x08\x04\xd2\x16\x2f", b"S"),
+    ] {
+        let mut tls = Tls::new(Extent::Full);
+        let mut script = Script::new(&mut tls, 443);
+        script.bytes(Request, asked).bytes(Response, answered);
+        assert!(
+            script
+                .told
+                .iter()
+                .all(|told| matches!(told, Told::Belongs(_, None, _)))
+        );
+        script
+            .bytes(Request, &bytes(CLIENT))
+            .bytes(Response, &bytes(SERVER));
+        assert_eq!(compared(&script.told, Kind::TlsSni), ["server"]);
+        assert!(settled(&script.told));
+    }
 }
 
 #[test]

@@ -740,6 +740,7 @@ impl CallDesk {
                 details: details.encoded(),
                 blocks: &self.blocks,
             },
+            tls_keys: &[],
         };
         let judged = Judged {
             ids: all.as_ref().unwrap_or(found.ids()).iter(),
@@ -784,6 +785,7 @@ impl CallDesk {
                 details: &[],
                 blocks: block,
             },
+            tls_keys: &[],
         };
         let judged = Judged {
             ids: found.ids().iter(),

@@ -1,0 +1,758 @@
+//! `lc-hunt http` with a TLS key log: what is said within TLS is followed as far as secrets are known, between peers made of rustls, and between curl, nginx and OpenSSL.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use lc_tests::capture::{self, Packet};
+use lc_tests::compare::Difference;
+use lc_tests::namespace::Namespace;
+use lc_tests::node::{Node, PATIENCE};
+use lc_tests::process::{self, Outcome, wait_for};
+use lc_tests::processor::{self, Processor, Told};
+use lc_tests::switch::{self, Switch};
+use rustls::crypto::ring::{cipher_suite, default_provider};
+use rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
+use rustls::{
+    ClientConfig, ClientConnection, Connection, RootCertStore, ServerConfig, ServerConnection,
+    SupportedCipherSuite,
+};
+use serde_json::Value;
+use tempfile::tempdir;
+
+/// A key log in memory.
+#[derive(Debug, Default)]
+struct Log(Mutex<String>);
+
+impl rustls::KeyLog for Log {
+    fn log(&self, label: &str, client_random: &[u8], secret: &[u8]) {
+        let hex =
+            |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
+        let line = format!("{label} {} {}\n", hex(client_random), hex(secret));
+        self.0.lock().unwrap().push_str(&line);
+    }
+}
+
+/// What two peers sent in turn, and the secrets that they wrote down.
+struct Session {
+    /// Whether the server sent it, and what.
+    flights: Vec<(bool, Vec<u8>)>,
+    log: String,
+}
+
+/// A client asks, and a server answers, each of `exchanges` in turn.
+fn talk(suite: SupportedCipherSuite, exchanges: &[(String, String)]) -> Session {
+    let certified = rcgen::generate_simple_self_signed(["peer.example".to_owned()]).unwrap();
+    let certificate = certified.cert.der().clone();
+    let key = PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der());
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.clone()).unwrap();
+    let mut provider = default_provider();
+    provider.cipher_suites = vec![suite];
+    let provider = Arc::new(provider);
+    let server = ServerConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key.into())
+        .unwrap();
+    let mut client = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let log = Arc::new(Log::default());
+    client.key_log = log.clone();
+    let name = ServerName::try_from("peer.example").unwrap();
+    let mut client = Connection::from(ClientConnection::new(Arc::new(client), name).unwrap());
+    let mut server = Connection::from(ServerConnection::new(Arc::new(server)).unwrap());
+    let mut flights = Vec::new();
+    send(&mut client, &mut server, &mut flights);
+    for (question, answer) in exchanges {
+        client.writer().write_all(question.as_bytes()).unwrap();
+        send(&mut client, &mut server, &mut flights);
+        server.writer().write_all(answer.as_bytes()).unwrap();
+        send(&mut client, &mut server, &mut flights);
+    }
+    client.send_close_notify();
+    server.send_close_notify();
+    send(&mut client, &mut server, &mut flights);
+    let log = log.0.lock().unwrap().clone();
+    Session { flights, log }
+}
+
+fn send(client: &mut Connection, server: &mut Connection, flights: &mut Vec<(bool, Vec<u8>)>) {
+    let mut unread = vec![0; 1 << 16];
+    while client.wants_write() || server.wants_write() {
+        for is_server in [false, true] {
+            let (from, to) = match is_server {
+                false => (&mut *client, &mut *server),
+                true => (&mut *server, &mut *client),
+            };
+            let mut bytes = Vec::new();
+            while from.wants_write() {
+                from.write_tls(&mut bytes).unwrap();
+            }
+            let mut rest = &bytes[..];
+            while !rest.is_empty() {
+                to.read_tls(&mut rest).unwrap();
+                to.process_new_packets().unwrap();
+                while to.reader().read(&mut unread).is_ok_and(|len| len > 0) {}
+            }
+            if !bytes.is_empty() {
+                flights.push((is_server, bytes));
+            }
+        }
+    }
+}
+
+/// An IPv4 packet between the client of a connection and the server.
+fn segment(
+    number: u32,
+    is_server: bool,
+    (seq, ack): (u32, u32),
+    flags: u8,
+    payload: &[u8],
+) -> Vec<u8> {
+    let client = (Ipv4Addr::from(0x0a00_0000 + number), 20_000 + number as u16);
+    let server = (Ipv4Addr::new(192, 0, 2, 80), 443);
+    let (from, to) = match is_server {
+        true => (server, client),
+        false => (client, server),
+    };
+    let mut packet = vec![0x45, 0];
+    packet.extend((40 + payload.len() as u16).to_be_bytes());
+    packet.extend([0, 0, 0, 0, 64, 6, 0, 0]);
+    packet.extend(from.0.octets());
+    packet.extend(to.0.octets());
+    packet.extend(from.1.to_be_bytes());
+    packet.extend(to.1.to_be_bytes());
+    packet.extend(seq.to_be_bytes());
+    packet.extend(ack.to_be_bytes());
+    packet.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+    packet.extend_from_slice(payload);
+    packet
+}
+
+/// The packets of a connection, from its SYN to its end.
+fn connection(number: u32, session: &Session) -> Vec<Vec<u8>> {
+    let mut next = [101, 501];
+    let mut packets = vec![
+        segment(number, false, (100, 0), 0x02, &[]),
+        segment(number, true, (500, 101), 0x12, &[]),
+        segment(number, false, (101, 501), 0x10, &[]),
+    ];
+    for (is_server, bytes) in &session.flights {
+        for piece in bytes.chunks(1200) {
+            let own = usize::from(*is_server);
+            packets.push(segment(
+                number,
+                *is_server,
+                (next[own], next[1 - own]),
+                0x18,
+                piece,
+            ));
+            next[own] += piece.len() as u32;
+        }
+    }
+    let [client, server] = next;
+    packets.push(segment(number, false, (client, server), 0x11, &[]));
+    packets.push(segment(number, true, (server, client + 1), 0x11, &[]));
+    packets.push(segment(number, false, (client + 1, server + 1), 0x10, &[]));
+    packets
+}
+
+const CONNECTIONS: u32 = 40;
+
+fn is_wanted(number: u32) -> bool {
+    number % 8 == 3
+}
+
+/// Connections of all suites, with two requests each; those that are wanted say so in each of their parts.
+fn sessions() -> Vec<Session> {
+    let suites = [
+        cipher_suite::TLS13_AES_128_GCM_SHA256,
+        cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+        cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
+        cipher_suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+        cipher_suite::TLS13_AES_256_GCM_SHA384,
+    ];
+    let session = |number: u32| {
+        let name = if is_wanted(number) { "wanted" } else { "other" };
+        let exchange = |path: &str| {
+            let body = format!("{}{name} body", "x".repeat(3000));
+            let question = format!(
+                "POST /{name}/{number}/{path} HTTP/1.1\r\nHost: www.{name}.example\r\nContent-Length: 5\r\n\r\nhello"
+            );
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            (question, answer)
+        };
+        talk(
+            suites[number as usize % suites.len()],
+            &[exchange("one"), exchange("two")],
+        )
+    };
+    (0..CONNECTIONS).map(session).collect()
+}
+
+/// A capture of sessions.
+struct Made {
+    file: PathBuf,
+    /// Packets of the wanted ones.
+    wanted: Vec<Packet>,
+}
+
+/// All of `sessions` at the same time, each packet of one some time behind the one before.
+fn make(folder: &Path, sessions: &[Session]) -> Made {
+    let mut timed: Vec<(i64, u32, Vec<u8>)> = Vec::new();
+    for (number, session) in (0..).zip(sessions) {
+        let start = i64::from(number) * 3_000_000;
+        let packets = (0..).zip(connection(number, session));
+        timed.extend(packets.map(|(step, packet)| (start + step * 7_000_000, number, packet)));
+    }
+    timed.sort();
+    let packet = |(after, number, bytes): (i64, u32, Vec<u8>)| {
+        let packet = Packet {
+            link_type: 101,
+            time_ns: 1_767_225_600_000_000_000 + after,
+            original_len: bytes.len() as u32,
+            bytes,
+        };
+        (number, packet)
+    };
+    let made: Vec<_> = timed.into_iter().map(packet).collect();
+    let all: Vec<_> = made.iter().map(|(_, packet)| packet.clone()).collect();
+    let file = folder.join("made.pcap");
+    capture::write(&file, &all).unwrap();
+    let wanted = made.into_iter().filter(|(number, _)| is_wanted(*number));
+    let wanted = wanted.map(|(_, packet)| packet).collect();
+    Made { file, wanted }
+}
+
+fn own(text: &str) -> Vec<OsString> {
+    text.split(' ').map(OsString::from).collect()
+}
+
+/// `POST www.wanted.example /wanted/3/one`, and `200`.
+fn message(told: &Told) -> Option<String> {
+    let details = &told.metadata.as_ref()?.details;
+    let get = |key: &str| details.get(key).map_or("", String::as_str);
+    Some(match get("http.type") {
+        "request" => format!(
+            "{} {} {}",
+            get("http.method"),
+            get("http.host"),
+            get("http.path")
+        ),
+        "response" => get("http.status").to_owned(),
+        _ => return None,
+    })
+}
+
+#[test]
+fn exactly_the_connections_that_match_within_arrive_and_nothing_without_secrets() {
+    let folder = tempdir().unwrap();
+    let sessions = sessions();
+    let Made { file, wanted } = make(folder.path(), &sessions);
+    let keys = folder.path().join("keys.log");
+    let log: String = sessions.iter().map(|session| &session.log[..]).collect();
+    fs::write(&keys, &log).unwrap();
+    let filters = folder.path().join("filters.toml");
+    let text = "[[filters]]\nid = \"h\"\ntype = \"http_host\"\npattern = \"*.wanted.example\"\nenabled = true\n";
+    fs::write(&filters, text).unwrap();
+    let pushed: Vec<OsString> = vec!["--filters".into(), filters.into()];
+    for (name, arguments, ids) in [
+        ("pushed", pushed, vec!["h"]),
+        ("host", own("--host *.wanted.*"), vec![]),
+        (
+            "path",
+            own("--path /wanted/* --status 200 --method post"),
+            vec![],
+        ),
+        (
+            "body",
+            [own("--capture-body --keywords"), vec!["wanted body".into()]].concat(),
+            vec![],
+        ),
+    ] {
+        for workers in ["1", "4"] {
+            let sink = folder.path().join(format!("{name}{workers}"));
+            let key_log: Vec<OsString> = vec!["--tls-keylog".into(), keys.clone().into()];
+            let more = [arguments.clone(), key_log].concat();
+            let told = processor::told_of_files("http", &[&file], workers, &sink, &more).unwrap();
+            let arrived = capture::read(&sink.join("packets.pcapng")).unwrap().packets;
+            let difference = Difference::between(&wanted, &arrived);
+            assert!(
+                difference.is_none(),
+                "{name}, {workers} workers: {difference}"
+            );
+            assert!(
+                told.iter().all(|told| told.matched_filter_ids == ids),
+                "{name}"
+            );
+            let messages: Vec<String> = told.iter().filter_map(message).collect();
+            let count = |text: &str| messages.iter().filter(|one| *one == text).count();
+            assert_eq!(count("200"), 10, "{messages:?}");
+            for number in (0..CONNECTIONS).filter(|number| is_wanted(*number)) {
+                for part in ["one", "two"] {
+                    let request = format!("POST www.wanted.example /wanted/{number}/{part}");
+                    assert_eq!(count(&request), 1, "{request}");
+                }
+            }
+        }
+    }
+    // Without secrets, with those of half of them, and with spoilt ones.
+    let (none, half, spoilt) = (
+        String::new(),
+        BTreeSet::from([3, 19, 35]),
+        log.replace('a', "b"),
+    );
+    let of_half: String = half
+        .iter()
+        .map(|number| &sessions[*number].log[..])
+        .collect();
+    for (name, log, connections) in [
+        ("none", none, 0),
+        ("half", of_half, 3),
+        ("spoilt", spoilt, 0),
+    ] {
+        fs::write(&keys, log).unwrap();
+        let sink = folder.path().join(name);
+        let more: Vec<OsString> = vec![
+            "--tls-keylog".into(),
+            keys.clone().into(),
+            "--host".into(),
+            "*.wanted.*".into(),
+        ];
+        let told = processor::told_of_files("http", &[&file], "2", &sink, &more).unwrap();
+        let requests = told
+            .iter()
+            .filter_map(message)
+            .filter(|one| one.starts_with("POST"));
+        assert_eq!(requests.count(), 2 * connections, "{name}");
+        let ends: BTreeSet<_> = told
+            .iter()
+            .filter_map(|told| told.metadata.as_ref())
+            .collect::<Vec<_>>()
+            .iter()
+            .map(|one| one.src_port.max(one.dst_port))
+            .collect();
+        assert_eq!(ends.len(), connections, "{name}");
+    }
+}
+
+/// The names that the processor's message has for the labels of a key log.
+const FIELDS: [(&str, &str); 6] = [
+    ("CLIENT_RANDOM", "pre_master_secret"),
+    (
+        "CLIENT_HANDSHAKE_TRAFFIC_SECRET",
+        "client_handshake_traffic_secret",
+    ),
+    (
+        "SERVER_HANDSHAKE_TRAFFIC_SECRET",
+        "server_handshake_traffic_secret",
+    ),
+    ("CLIENT_TRAFFIC_SECRET_0", "client_traffic_secret_0"),
+    ("SERVER_TRAFFIC_SECRET_0", "server_traffic_secret_0"),
+    ("EXPORTER_SECRET", "exporter_secret"),
+];
+
+/// The lines that a processor would write, by client random.
+fn told_keys(told: &[Told]) -> Vec<(String, BTreeSet<String>)> {
+    let hex = |text: &str| -> String {
+        let bytes = BASE64_STANDARD.decode(text).unwrap();
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    let lines = |keys: &processor::TlsKeys| {
+        let random = hex(&keys.client_random);
+        let secrets = FIELDS.iter().filter_map(|(label, field)| {
+            let secret = keys.more.get(*field)?.as_str()?;
+            Some(format!("{label} {random} {}", hex(secret)))
+        });
+        (random.clone(), secrets.collect())
+    };
+    told.iter()
+        .filter_map(|told| told.tls_keys.as_ref())
+        .map(lines)
+        .collect()
+}
+
+/// Rows 51 and 52 of the reference.
+#[test]
+fn secrets_of_a_session_reach_the_processor_once_and_all_together() {
+    let folder = tempdir().unwrap();
+    let sessions = sessions();
+    let Made { file, .. } = make(folder.path(), &sessions);
+    let keys = folder.path().join("keys.log");
+    let log: String = sessions.iter().map(|session| &session.log[..]).collect();
+    fs::write(&keys, &log).unwrap();
+    let json = folder.path().join("packets.jsonl");
+    let arguments: Vec<OsString> = vec!["--json".into(), json.into(), "--json-data".into()];
+    let sink = Processor::start(folder.path(), 0, arguments).unwrap();
+    let arguments: Vec<OsString> = vec![
+        "http".into(),
+        "--processor".into(),
+        sink.address().into(),
+        "--insecure".into(),
+        "--read-file".into(),
+        file.into(),
+        "--tls-keylog".into(),
+        keys.into(),
+        "--host".into(),
+        "*.wanted.*".into(),
+        "--workers".into(),
+        "2".into(),
+    ];
+    let outcome = Node::start(arguments).unwrap().finish(PATIENCE).unwrap();
+    assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+    sink.terminate().unwrap();
+    let told = processor::told(folder.path()).unwrap();
+    let mut expected: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (number, session) in (0..).zip(&sessions) {
+        for line in session.log.lines().filter(|_| is_wanted(number)) {
+            let random = line.split(' ').nth(1).unwrap();
+            expected
+                .entry(random.to_owned())
+                .or_default()
+                .insert(line.to_owned());
+        }
+    }
+    let found = told_keys(&told);
+    assert_eq!(found.len(), expected.len(), "once for each session");
+    assert_eq!(found.into_iter().collect::<BTreeMap<_, _>>(), expected);
+    for told in &told {
+        if let (Some(keys), Some(metadata)) = (&told.tls_keys, &told.metadata) {
+            assert_eq!(keys.src_ip, metadata.src_ip);
+            let version = keys.more["tls_version"].as_u64().unwrap();
+            assert!([0x0303, 0x0304].contains(&version));
+        }
+    }
+}
+
+const SERVER: usize = 1;
+const CLIENT: usize = 2;
+
+/// nginx with TLS of either version and HTTP/1 and HTTP/2: 8443 has TLS 1.2, 8444 TLS 1.3; 8445 has suites of block ciphers.
+fn nginx(folder: &Path) -> String {
+    let root = folder.display();
+    let server = |port: u16, more: &str| {
+        format!(
+            "server {{ listen {port} ssl http2; root {root}/www; ssl_certificate {root}/cert.pem; ssl_certificate_key {root}/key.pem; {more} }}\n"
+        )
+    };
+    format!(
+        "daemon off; master_process off; pid {root}/pid; error_log {root}/error.log;\n\
+         events {{}}\n\
+         http {{\n\
+           log_format plain '$request_method $http_host $uri $status';\n\
+           access_log {root}/access.log plain;\n\
+           client_body_temp_path {root}/b; proxy_temp_path {root}/p; fastcgi_temp_path {root}/f; uwsgi_temp_path {root}/u; scgi_temp_path {root}/s;\n\
+           {}{}{}\
+         }}\n",
+        server(8443, "ssl_protocols TLSv1.2;"),
+        server(8444, "ssl_protocols TLSv1.3;"),
+        server(
+            8445,
+            "ssl_protocols TLSv1.2; ssl_ciphers ECDHE-ECDSA-AES128-SHA256:ECDHE-ECDSA-AES256-SHA384:ECDHE-ECDSA-AES256-SHA;"
+        ),
+    )
+}
+
+/// Whether the programs are there; else says that the test is skipped.
+fn are_installed(programs: &[(&str, &str)]) -> bool {
+    for (name, asks) in programs {
+        if process::run(Path::new(name), [*asks], PATIENCE).is_err() {
+            lc_tests::skipped!("{name} is not installed");
+            return false;
+        }
+    }
+    true
+}
+
+fn certify(folder: &Path) {
+    let certified = rcgen::generate_simple_self_signed(["peer.example".to_owned()]).unwrap();
+    fs::write(
+        folder.join("key.pem"),
+        certified.signing_key.serialize_pem(),
+    )
+    .unwrap();
+    fs::write(folder.join("cert.pem"), certified.cert.pem()).unwrap();
+}
+
+/// A node that captures on `interface`, once it does.
+fn capturing(namespace: &str, interface: &str, sink: &Path, more: &[OsString]) -> Node {
+    let mut arguments: Vec<OsString> = vec!["http".into(), "--interface".into(), interface.into()];
+    arguments.extend(["--sink".into(), sink.into(), "--workers".into(), "2".into()]);
+    arguments.extend_from_slice(more);
+    let node = Node::start_in(namespace, arguments).unwrap();
+    let is_ready = |status: &Value| {
+        status["captures"][0]["state"] == "running"
+            && status["processor"]["connection"] == "streaming"
+    };
+    assert!(node.wait_until(is_ready).is_some(), "no capture began");
+    node
+}
+
+/// Runs a client with a key log.
+fn client(namespace: &str, keys: &Path, command: &[&str]) -> Outcome {
+    let mut log = OsString::from("SSLKEYLOGFILE=");
+    log.push(keys);
+    let mut arguments: Vec<OsString> = vec![log];
+    arguments.extend(command.iter().map(OsString::from));
+    process::start_in(namespace, Path::new("env"), arguments)
+        .unwrap()
+        .finish(PATIENCE)
+        .unwrap()
+}
+
+/// The node has decrypted so many sessions.
+fn decrypted(node: &Node, sessions: u64) -> Value {
+    let has = |status: &Value| {
+        status["counters"]["worker_tls_decrypted_sessions_total"].as_u64() >= Some(sessions)
+    };
+    node.wait_until(has)
+        .unwrap_or_else(|| panic!("not decrypted: {:#?}", node.status()))
+}
+
+#[test]
+fn what_curl_has_asked_of_nginx_within_tls_is_told() {
+    if !are_installed(&[("curl", "-V"), ("nginx", "-V")]) {
+        return;
+    }
+    let Some(switch) = Switch::new("https", 2) else {
+        lc_tests::skipped!("no network namespaces on this machine");
+        return;
+    };
+    for is_pipe in [false, true] {
+        let folder = tempdir().unwrap();
+        let www = folder.path().join("www");
+        fs::create_dir(&www).unwrap();
+        fs::write(www.join("small.txt"), "small").unwrap();
+        let large = "needle in a haystack\n".repeat(20_000);
+        fs::write(www.join("large.txt"), &large).unwrap();
+        certify(folder.path());
+        let configuration = folder.path().join("nginx.conf");
+        fs::write(&configuration, nginx(folder.path())).unwrap();
+        let arguments = [Path::new("-c"), &configuration];
+        let server = process::start_in(switch.host(SERVER), Path::new("nginx"), arguments).unwrap();
+        let (sink, keys) = (folder.path().join("sink"), folder.path().join("keys"));
+        if is_pipe {
+            nix::unistd::mkfifo(&keys, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        }
+        let flag = if is_pipe {
+            "--tls-keylog-pipe"
+        } else {
+            "--tls-keylog"
+        };
+        let node = capturing(
+            switch.name(),
+            switch::INTERFACE,
+            &sink,
+            &[flag.into(), keys.clone().into()],
+        );
+        let address = switch::address(SERVER);
+        let received = folder.path().join("received");
+        let mut requests = 0;
+        for (port, version) in [
+            (8443, "--http1.1"),
+            (8443, "--http2"),
+            (8444, "--http1.1"),
+            (8444, "--http2"),
+            (8445, "--http1.1"),
+        ] {
+            for (file, expected) in [("large.txt", &large[..]), ("small.txt", "small")] {
+                let url = format!("https://{address}:{port}/{file}");
+                let output = received.to_str().unwrap();
+                let command = [
+                    "curl",
+                    "-ksS",
+                    "--retry-connrefused",
+                    "--retry",
+                    "5",
+                    version,
+                    "-o",
+                    output,
+                    &url,
+                ];
+                let outcome = client(switch.host(CLIENT), &keys, &command);
+                assert_eq!(outcome.code(), 0, "{port} {version}: {}", outcome.stderr);
+                assert!(fs::read(&received).unwrap() == expected.as_bytes());
+                requests += 1;
+            }
+        }
+        let status = decrypted(&node, requests);
+        assert_eq!(status["key_log"]["state"], "read");
+        let log = folder.path().join("access.log");
+        let logged = wait_for(PATIENCE, || {
+            let text = fs::read_to_string(&log).ok()?;
+            (text.lines().count() as u64 >= requests).then_some(text)
+        });
+        let logged = logged.expect("a line for each request");
+        let mut logged: Vec<String> = logged.lines().map(str::to_owned).collect();
+        let outcome = node.terminate().unwrap();
+        assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+        drop(server);
+        let mut found = Vec::new();
+        for told in processor::told(&sink).unwrap() {
+            let details = told.metadata.unwrap_or_default().details;
+            let get = |key: &str| details.get(key).cloned().unwrap_or_default();
+            if get("http.type") == "response" {
+                let parts = ["http.method", "http.host", "http.path", "http.status"].map(get);
+                found.push(parts.join(" "));
+            }
+        }
+        logged.sort();
+        found.sort();
+        assert_eq!(found, logged);
+    }
+}
+
+/// By what is said within TLS, one of curl's connections to nginx is wanted; of one whose secrets nobody wrote down nothing is told.
+#[test]
+fn filters_see_within_tls() {
+    if !are_installed(&[("curl", "-V"), ("nginx", "-V")]) {
+        return;
+    }
+    let Some(switch) = Switch::new("https-filters", 2) else {
+        lc_tests::skipped!("no network namespaces on this machine");
+        return;
+    };
+    let folder = tempdir().unwrap();
+    fs::create_dir(folder.path().join("www")).unwrap();
+    fs::write(folder.path().join("www/wanted.txt"), "the needle\n").unwrap();
+    fs::write(folder.path().join("www/other.txt"), "hay\n").unwrap();
+    certify(folder.path());
+    let configuration = folder.path().join("nginx.conf");
+    fs::write(&configuration, nginx(folder.path())).unwrap();
+    let arguments = [Path::new("-c"), &configuration];
+    let _server = process::start_in(switch.host(SERVER), Path::new("nginx"), arguments).unwrap();
+    let (sink, keys) = (folder.path().join("sink"), folder.path().join("keys"));
+    let more: Vec<OsString> = vec![
+        "--tls-keylog".into(),
+        keys.clone().into(),
+        "--capture-body".into(),
+        "--keywords".into(),
+        "needle".into(),
+    ];
+    let node = capturing(switch.name(), switch::INTERFACE, &sink, &more);
+    let nowhere = folder.path().join("unread");
+    let address = switch::address(SERVER);
+    let mut known = 0;
+    for (port, version) in [(8443, "--http1.1"), (8444, "--http2")] {
+        for (file, keys) in [
+            ("wanted.txt", &keys),
+            ("other.txt", &keys),
+            ("wanted.txt", &nowhere),
+        ] {
+            let url = format!("https://{address}:{port}/{file}");
+            let command = [
+                "curl",
+                "-ksS",
+                "--retry-connrefused",
+                "--retry",
+                "5",
+                version,
+                "-o",
+                "/dev/null",
+                &url,
+            ];
+            let outcome = client(switch.host(CLIENT), keys, &command);
+            assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+            known += u64::from(keys != &nowhere);
+        }
+    }
+    decrypted(&node, known);
+    let outcome = node.terminate().unwrap();
+    assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+    let told = processor::told(&sink).unwrap();
+    let requests: Vec<String> = told
+        .iter()
+        .filter_map(message)
+        .filter(|one| one.starts_with("GET"))
+        .collect();
+    let expected = ["8443", "8444"].map(|port| format!("GET {address}:{port} /wanted.txt"));
+    assert_eq!(requests, expected);
+    let clients: BTreeSet<u32> = told
+        .iter()
+        .filter_map(|told| told.metadata.as_ref())
+        .map(|one| match one.src_port {
+            8443 | 8444 => one.dst_port,
+            port => port,
+        })
+        .collect();
+    assert_eq!(
+        clients.len(),
+        2,
+        "two connections, and no packet of another"
+    );
+}
+
+/// OpenSSL's own client and server, as each has written down what it sent.
+#[test]
+fn what_openssl_says_within_tls_is_told() {
+    if !are_installed(&[("openssl", "version")]) {
+        return;
+    }
+    let Some(namespace) = Namespace::new("openssl-keys") else {
+        lc_tests::skipped!("network namespaces can't be made here (root is needed)");
+        return;
+    };
+    let folder = tempdir().unwrap();
+    certify(folder.path());
+    let (sink, keys) = (folder.path().join("sink"), folder.path().join("keys"));
+    let node = capturing(
+        namespace.name(),
+        "lo",
+        &sink,
+        &["--tls-keylog".into(), keys.clone().into()],
+    );
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let arguments = [
+        "s_server",
+        "-accept",
+        "4433",
+        "-quiet",
+        "-www",
+        "-key",
+        &path("key.pem"),
+        "-cert",
+        &path("cert.pem"),
+    ];
+    let mut server = process::start_in(namespace.name(), Path::new("openssl"), arguments).unwrap();
+    for version in ["-tls1_2", "-tls1_3"] {
+        let ask = format!(
+            "printf 'GET /{version} HTTP/1.0\\r\\nHost: peer.example\\r\\n\\r\\n' | openssl s_client -connect 127.0.0.1:4433 -quiet -ign_eof {version} -keylogfile '{}'",
+            keys.display()
+        );
+        let answered = wait_for(PATIENCE, || {
+            let asked = process::start_in(namespace.name(), Path::new("sh"), ["-c", &ask]).unwrap();
+            let outcome = asked.finish(PATIENCE).unwrap();
+            outcome.stdout.contains("HTTP/1.0 200 ok").then_some(())
+        });
+        answered.expect("the server answers");
+    }
+    assert!(server.ended().unwrap().is_none());
+    decrypted(&node, 2);
+    let outcome = node.terminate().unwrap();
+    assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+    let told = processor::told(&sink).unwrap();
+    let messages: Vec<String> = told.iter().filter_map(message).collect();
+    let expected = [
+        "GET peer.example /-tls1_2",
+        "200",
+        "GET peer.example /-tls1_3",
+        "200",
+    ];
+    assert_eq!(messages, expected);
+}
