@@ -213,6 +213,9 @@ struct Modes {
     #[arg(long, value_name = "COUNT", default_value_t = 1_000,
         value_parser = clap::value_parser!(u32).range(1..=65_536))]
     filters: u32,
+    /// Only these modes, together
+    #[arg(long, value_name = "MODE", value_delimiter = ',')]
+    only: Vec<String>,
     /// Worker processes
     #[arg(long, default_value_t = 1)]
     workers: usize,
@@ -559,9 +562,17 @@ fn measure_modes(flags: &Modes) -> Result<(), Box<dyn std::error::Error>> {
         "{:>23} {:>8} {:>8} {:>8} {:>8}  ns a packet by process",
         "modes", "Gbit/s", "Mpkt/s", "acked/s", "dropped"
     );
-    for modes in modes::MODES {
+    let only: Vec<&str> = flags.only.iter().map(String::as_str).collect();
+    let all = match only.as_slice() {
+        [] => modes::MODES.as_slice(),
+        only => &[only],
+    };
+    for modes in all {
         let measured = modes::measure(&plan, modes, flags.packets, &signals)?;
         println!("{:>23} {}", modes.join(","), rates(&measured));
+    }
+    if !only.is_empty() {
+        return Ok(());
     }
     let compared = modes::compare(&plan.programs, flags.packets)?;
     let rate = |time: Duration| compared.packets as f64 / time.as_secs_f64() / 1e3;
