@@ -28,6 +28,7 @@
 //! | `waiting`, `notes`, `early` | packets that wait, what is told of them, and what has come before it is known what a connection carries |
 //! | `journal` | what a successor has to know |
 //! | `desk` | holds, sends and counts |
+//! | `script` | plays sessions to a protocol, and keeps what it tells: for tests and checks |
 
 pub mod desk;
 mod early;
@@ -38,6 +39,7 @@ mod notes;
 mod pool;
 pub mod protocols;
 pub mod roster;
+pub mod script;
 pub mod sessions;
 mod side;
 pub mod tracker;
@@ -45,8 +47,6 @@ pub mod waiting;
 
 #[cfg(test)]
 mod desk_tests;
-#[cfg(test)]
-pub mod script;
 #[cfg(test)]
 mod toy;
 

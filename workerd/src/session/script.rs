@@ -1,4 +1,4 @@
-//! For tests of protocols: plays what was said, and keeps what is told.
+//! For tests and checks of protocols, of this crate and those that use it: [`Script`] plays what was said, [`Recorder`] keeps what is told.
 
 use super::tracker::{At, Content, Course, Ends, Exchange, Note, Protocol, Tell};
 use crate::decode::Addr;
@@ -53,6 +53,16 @@ pub enum Told {
     Course(Direction, Course),
 }
 
+/// Wants to be told everything, and keeps it in order, without bounds.
+#[derive(Debug)]
+pub struct Recorder {
+    /// The direction at hand, which the caller sets.
+    pub direction: Direction,
+    /// All that was told.
+    pub told: Vec<Told>,
+    begun: u64,
+}
+
 /// Plays one session.
 pub struct Script<'p, P: Protocol> {
     protocol: &'p mut P,
@@ -90,6 +100,21 @@ impl<'p, P: Protocol> Script<'p, P> {
     /// What the protocol remembers of the session.
     pub fn into_state(self) -> P::State {
         self.state
+    }
+
+    /// The same, while it goes on.
+    pub fn state(&self) -> &P::State {
+        &self.state
+    }
+
+    /// The protocol.
+    pub fn protocol(&self) -> &P {
+        self.protocol
+    }
+
+    /// How much has come of a direction, in bytes; what was missing counts.
+    pub fn come(&self, direction: Direction) -> u64 {
+        self.offsets[direction as usize]
     }
 
     /// `milliseconds` later.
@@ -142,32 +167,45 @@ impl<'p, P: Protocol> Script<'p, P> {
     fn play(
         &mut self,
         direction: Direction,
-        play: impl FnOnce(&mut P, &At, &mut P::State, &mut Recorder<'_>) -> Course,
+        play: impl FnOnce(&mut P, &At, &mut P::State, &mut Recorder) -> Course,
     ) -> &mut Self {
         self.at.direction = direction;
         let mut recorder = Recorder {
             direction,
-            begun: &mut self.begun,
-            told: &mut self.told,
+            told: std::mem::take(&mut self.told),
+            begun: self.begun,
         };
         let course = play(self.protocol, &self.at, &mut self.state, &mut recorder);
-        if course != Course::Follow {
-            self.told.push(Told::Course(direction, course));
-        }
+        recorder.course(course);
+        (self.told, self.begun) = (recorder.told, recorder.begun);
         self
     }
 }
 
-struct Recorder<'s> {
-    direction: Direction,
-    begun: &'s mut u64,
-    told: &'s mut Vec<Told>,
+impl Default for Recorder {
+    /// Nothing was told.
+    fn default() -> Self {
+        Self {
+            direction: Direction::Request,
+            told: Vec::new(),
+            begun: 0,
+        }
+    }
 }
 
-impl Tell for Recorder<'_> {
+impl Recorder {
+    /// Keeps how a session goes on, unless it is as before.
+    pub fn course(&mut self, course: Course) {
+        if course != Course::Follow {
+            self.told.push(Told::Course(self.direction, course));
+        }
+    }
+}
+
+impl Tell for Recorder {
     fn begin(&mut self) -> Exchange {
-        let exchange = Exchange(*self.begun);
-        *self.begun += 1;
+        let exchange = Exchange(self.begun);
+        self.begun += 1;
         self.told.push(Told::Begin(exchange));
         exchange
     }

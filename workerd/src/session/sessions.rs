@@ -531,7 +531,7 @@ impl<R: Roster> Sessions<R> {
         &self.floor.exchanges
     }
 
-    /// Describes a packet of a session. The name of what it carries.
+    /// Describes a packet of a session, as far as its protocol does not do so itself. The name of what it carries.
     pub fn describe(
         &mut self,
         id: SessionRef,
@@ -548,6 +548,10 @@ impl<R: Roster> Sessions<R> {
         let (Some(context), Some(verdict)) = (context, session.detection.verdict()) else {
             return "";
         };
+        if is_told_with_care(verdict.protocol) {
+            details.set_info(verdict.protocol.name());
+            return verdict.protocol.name();
+        }
         self.floor
             .detector
             .describe(&context, &mut session.detection, details);
@@ -917,4 +921,10 @@ fn comes_from_server(decoded: &Decoded) -> bool {
 fn may_turn(protocol: detect::Protocol) -> bool {
     use detect::Protocol::{Rtcp, Rtp, Srtp, Stun, Turn};
     matches!(protocol, Stun | Turn | Rtp | Srtp | Rtcp)
+}
+
+/// What a packet says by itself may be a password here that looks like a command: what may be told, only the protocol knows.
+fn is_told_with_care(protocol: detect::Protocol) -> bool {
+    use detect::Protocol::{Imap, Pop3, Smtp};
+    matches!(protocol, Smtp | Imap | Pop3)
 }

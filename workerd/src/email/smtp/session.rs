@@ -1,12 +1,11 @@
 //! Follows SMTP sessions.
 
-use lc_daemon::config::Email;
-
 use super::command::Command;
 use super::pairing::Pairing;
 use super::reply::Reply;
 use super::telling::Said;
 use crate::email::dots::Dots;
+use crate::email::follow::{Conversation, Follower, HANDSHAKE};
 use crate::email::letter::Letter;
 use crate::email::lines::Lines;
 use crate::email::means::{Judged, Means};
@@ -14,16 +13,10 @@ use crate::email::reading::Reading;
 use crate::email::sides::Sides;
 use crate::flows::Direction;
 use crate::reassembly::Event;
-use crate::session::{At, Course, Exchange, Protocol, Tell};
-
-/// First byte of a TLS record that carries a handshake (RFC 8446 section 5.1).
-const HANDSHAKE: u8 = 0x16;
+use crate::session::{At, Course, Exchange, Tell};
 
 /// SMTP, as one worker follows it.
-#[derive(Debug)]
-pub struct Smtp {
-    pub(super) means: Means,
-}
+pub type Smtp = Follower<Session>;
 
 /// A connection.
 #[derive(Debug)]
@@ -103,38 +96,28 @@ pub(super) enum Stage {
     Over,
 }
 
-impl Smtp {
-    /// As the operator wants it.
-    #[must_use]
-    pub fn new(settings: &Email) -> Self {
+impl Conversation for Session {
+    fn begin(exchange: Exchange) -> Self {
         Self {
-            means: Means::new(settings),
+            sides: Sides::default(),
+            phase: Phase::Commands,
+            pairing: Pairing::default(),
+            is_lmtp: false,
+            known: Known::default(),
+            deal: Deal::new(exchange),
         }
     }
-}
 
-impl Protocol for Smtp {
-    type State = Option<Box<Session>>;
-
-    fn has_content_filter(&self) -> bool {
-        !self.means.content.is_empty()
-    }
-
-    fn datagram(&mut self, _: &At, _: &mut Self::State, _: &[u8], _: &mut impl Tell) -> Course {
-        Course::Foreign
-    }
-
-    fn stream(
+    fn hear(
         &mut self,
         at: &At,
-        state: &mut Self::State,
         event: Event<'_>,
+        means: &mut Means,
         tell: &mut impl Tell,
     ) -> Course {
-        let session = state.get_or_insert_with(|| Box::new(Session::new(tell.begin())));
         let mut talk = Talk {
-            means: &mut self.means,
-            session,
+            means,
+            session: self,
             tell,
             direction: at.direction,
             said: Said::default(),
@@ -143,19 +126,6 @@ impl Protocol for Smtp {
             Event::Data { offset, bytes } => talk.data(offset, bytes),
             Event::Gap { offset, len } => talk.gap(offset, len),
             Event::End { offset, .. } => talk.end(offset),
-        }
-    }
-}
-
-impl Session {
-    fn new(exchange: Exchange) -> Self {
-        Self {
-            sides: Sides::default(),
-            phase: Phase::Commands,
-            pairing: Pairing::default(),
-            is_lmtp: false,
-            known: Known::default(),
-            deal: Deal::new(exchange),
         }
     }
 }
