@@ -66,7 +66,7 @@ impl Postfix {
         for folder in ["postfix", "queue", "data"] {
             fs::create_dir(root.join(folder)).unwrap();
         }
-        let owned = ["postfix".as_ref(), root.join("data").into_os_string()];
+        let owned = ["postfix".into(), root.join("data").into_os_string()];
         let outcome = process::run(Path::new("chown"), owned, PATIENCE).unwrap();
         assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
         let main = format!(
@@ -133,7 +133,7 @@ impl Drop for Postfix {
 fn start_dovecot(namespace: &str, root: &Path) -> Running {
     let at = root.display();
     fs::create_dir(root.join("mail")).unwrap();
-    let owned = ["nobody".as_ref(), root.join("mail").into_os_string()];
+    let owned = ["nobody".into(), root.join("mail").into_os_string()];
     let outcome = process::run(Path::new("chown"), owned, PATIENCE).unwrap();
     assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
     let configuration = format!(
