@@ -25,6 +25,9 @@ const WINDOW: usize = 500;
 /// Most bytes of the tag of a line that is known on any port.
 const MOST_TAG: usize = 16;
 
+/// Bytes of the announcement of a literal: brackets, a number of 32 bits, a plus sign.
+const MOST_LITERAL: usize = 13;
+
 /// The first line of a payload.
 #[derive(Clone, Copy)]
 enum Line<'a> {
@@ -139,7 +142,8 @@ fn authenticates(payload: &[u8]) -> bool {
 /// Whether `payload` is a line behind which a literal comes: maybe of a LOGIN that was missed.
 fn announces(payload: &[u8]) -> bool {
     let line = payload.trim_ascii_end();
-    literal(line).is_some() && !line.contains(&b'\n')
+    let end = &line[line.len().saturating_sub(MOST_LITERAL)..];
+    literal(end).is_some() && !line.contains(&b'\n')
 }
 
 impl Signature for Imap {
@@ -157,16 +161,16 @@ impl Signature for Imap {
             // A command may be none: the server's answer decides.
             return None;
         }
-        if Line::of(payload).is_none() {
-            // The client goes on with a literal, or with a response to what the server asks.
-            if announces(payload) {
-                notes.scratch.note_secret(context.forward, true, false);
-            } else if context.on(PORTS) && payload.starts_with(b"+ ") {
-                notes.scratch.note_secret(!context.forward, true, false);
-            }
+        // The client goes on with a literal, or with a response to what the server asks.
+        if announces(payload) && Line::of(payload).is_none() {
+            notes.scratch.note_secret(context.forward, true, false);
             return None;
         }
         if context.on(PORTS) {
+            if payload.starts_with(b"+ ") {
+                notes.scratch.note_secret(!context.forward, true, false);
+                return None;
+            }
             let line = Line::of(payload)?;
             let is_response = !matches!(line, Line::Command(..));
             let is_greeting = is_response && greets(first_line(payload));
