@@ -15,6 +15,13 @@ use tempfile::tempdir;
 /// Facts that are not those of the protocol, and why: capture, beginning of the fact.
 const OTHERS: &[(&str, &str, &str)] = &[
     (
+        "socks5-smtp-503.pcap",
+        "command EHLO",
+        "begins as SOCKS, which is not SMTP",
+    ),
+    ("bad-list-retr-crafted.pcap", "subject", "TShark cuts it"),
+    ("rfc3030-bdat-example1.pcap", "subject", "TShark cuts it"),
+    (
         "smtp-nested-mail.pcap",
         "sender bob@",
         "the server refuses it while another mail is open",
@@ -63,6 +70,9 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ),
     ("ppp-smtp.pcap", "command", "responses to AUTH"),
 ];
+
+/// Captures in which several mails pass in one packet, which tells of the last one: of the others nothing needs to be told.
+const CROWDED: [&str; 1] = ["ark-imap.pcap"];
 
 /// What encoded subjects say, by how they begin; runs of blanks as one.
 const ENCODED: &[(&str, &str)] = &[
@@ -259,14 +269,14 @@ fn differences(capture: &Capture, found: &Facts) -> Vec<String> {
         others.any(|(_, start, _)| fact.starts_with(start))
     };
     let count = |facts: &Facts, fact: &str| facts.get(fact).copied().unwrap_or(0);
+    let may_lack = |fact: &str| fact.starts_with("subject ") && CROWDED.contains(&capture.name());
     let all: BTreeSet<_> = capture.facts.keys().chain(found.keys()).collect();
-    let differ = all
+    let counts = all
         .into_iter()
-        .filter(|fact| !is_other(fact) && count(&capture.facts, fact) != count(found, fact));
-    differ
-        .map(|fact| {
-            let (is, should) = (count(found, fact), count(&capture.facts, fact));
-            format!("{is} instead of {should}: {fact:.150}")
-        })
+        .map(|fact| (fact, count(found, fact), count(&capture.facts, fact)));
+    counts
+        .filter(|(fact, is, should)| is != should && !is_other(fact))
+        .filter(|(fact, is, _)| !(*is == 0 && may_lack(fact)))
+        .map(|(fact, is, should)| format!("{is} instead of {should}: {fact:.150}"))
         .collect()
 }

@@ -28,7 +28,7 @@ const ENCODED: [&str; 3] = ["czNjcmV0LXdvcmQ", "AHMzY3JldC13b3Jk", "BzM2NyZXQtd2
 /// Mails that are sent, one of them encrypted.
 const MAILS: usize = 9;
 /// Commands of IMAP and POP3 that the client says in clear, and how often.
-const FETCHING: [(&str, usize); 23] = [
+const FETCHING: [(&str, usize); 24] = [
     ("IMAP CAPABILITY", 3),
     ("IMAP LOGIN", 1),
     ("IMAP APPEND", 3),
@@ -51,6 +51,7 @@ const FETCHING: [(&str, usize); 23] = [
     ("POP3 DELE", 1),
     ("POP3 QUIT", 2),
     ("POP3 APOP", 1),
+    ("POP3 CAPA", 1),
     ("POP3 STLS", 1),
 ];
 
@@ -66,9 +67,7 @@ impl Postfix {
         for folder in ["postfix", "queue", "data"] {
             fs::create_dir(root.join(folder)).unwrap();
         }
-        let owned = ["postfix".into(), root.join("data").into_os_string()];
-        let outcome = process::run(Path::new("chown"), owned, PATIENCE).unwrap();
-        assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+        give("postfix", &root.join("data"));
         let main = format!(
             "compatibility_level = 3.6\n\
              queue_directory = {at}/queue\n\
@@ -83,6 +82,7 @@ impl Postfix {
              default_transport = discard:\n\
              relay_transport = discard:\n\
              alias_maps =\n\
+             local_recipient_maps =\n\
              smtpd_peername_lookup = no\n\
              smtpd_relay_restrictions = check_recipient_access inline:{{refused@refused.example=REJECT}}, permit_mynetworks, reject\n\
              smtpd_tls_security_level = may\n\
@@ -129,13 +129,18 @@ impl Drop for Postfix {
     }
 }
 
+/// Makes `user` the owner of a folder.
+fn give(user: &str, folder: &Path) {
+    let arguments = [user.as_ref(), folder.as_os_str()];
+    let outcome = process::run(Path::new("chown"), arguments, PATIENCE).unwrap();
+    assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+}
+
 /// Dovecot, with IMAP on port 1143 and POP3 on 1110. It knows every user by the same password, and authenticates those of Postfix too.
 fn start_dovecot(namespace: &str, root: &Path) -> Running {
     let at = root.display();
     fs::create_dir(root.join("mail")).unwrap();
-    let owned = ["nobody".into(), root.join("mail").into_os_string()];
-    let outcome = process::run(Path::new("chown"), owned, PATIENCE).unwrap();
-    assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
+    give("nobody", &root.join("mail"));
     let configuration = format!(
         "base_dir = {at}/run\n\
          state_dir = {at}/run\n\
@@ -346,7 +351,7 @@ fn what_clients_and_servers_of_mail_say_is_told() {
     let arguments = ["-c", SCRIPT, &address, PASSWORD];
     let client = process::start_in(switch.host(CLIENT), Path::new("python3"), arguments).unwrap();
     let client = client.finish(PATIENCE).unwrap();
-    assert_eq!(client.code(), 0, "{}{}", client.stdout, client.stderr);
+    assert_eq!(client.code(), 0, "{}{}", client.stderr, postfix.log());
     let is_delivered = || {
         let log = postfix.log();
         (log.matches(": removed").count() == MAILS).then_some(log)

@@ -113,7 +113,6 @@ fn fits(verb: &str, arguments: &[u8]) -> bool {
     };
     let is_set = first[0].is_ascii_digit() || matches!(first[0], b'*' | b'$');
     match verb {
-        "LOGIN" => first[0] == b'{' || second.is_some() && third.is_none(),
         "AUTHENTICATE" => sasl::is_mechanism(first) && third.is_none(),
         "SELECT" | "EXAMINE" => second.is_none() || matches!(first[0], b'"' | b'{'),
         "LIST" | "LSUB" => first[0] == b'"' && second.is_some(),
@@ -140,7 +139,7 @@ fn authenticates(payload: &[u8]) -> bool {
 /// Whether `payload` is a line behind which a literal comes: maybe of a LOGIN that was missed.
 fn announces(payload: &[u8]) -> bool {
     let line = payload.trim_ascii_end();
-    !line.contains(&b'\n') && literal(line).is_some()
+    literal(line).is_some() && !line.contains(&b'\n')
 }
 
 impl Signature for Imap {
@@ -154,6 +153,19 @@ impl Signature for Imap {
 
     fn judge(&self, context: &Context<'_>, notes: &mut Notes<'_>) -> Option<Verdict> {
         let payload = context.payload;
+        if notes.scratch.authenticates(context.forward) {
+            // A command may be none: the server's answer decides.
+            return None;
+        }
+        if Line::of(payload).is_none() {
+            // The client goes on with a literal, or with a response to what the server asks.
+            if announces(payload) {
+                notes.scratch.note_secret(context.forward, true, false);
+            } else if context.on(PORTS) && payload.starts_with(b"+ ") {
+                notes.scratch.note_secret(!context.forward, true, false);
+            }
+            return None;
+        }
         if context.on(PORTS) {
             let line = Line::of(payload)?;
             let is_response = !matches!(line, Line::Command(..));
@@ -260,21 +272,20 @@ mod tests {
             ("a001 OK LOGIN completed\r\n", true),
             ("7 OK [READ-WRITE] done\r\n", true),
             ("A1 capability\r\n", true),
-            ("a1 LOGIN alice secret\r\n", true),
-            ("a1 LOGIN {5}\r\n", true),
             ("a1 AUTHENTICATE PLAIN\r\n", true),
             ("4 SELECT \"Sent Items\"\r\n", true),
             ("x.5 uid fetch 1:* (FLAGS)\r\n", true),
             ("A3 FETCH 1 BODY[]\r\n", true),
             ("A4 APPEND INBOX {310}\r\n", true),
             ("a1 CAPABILITY", false),
-            ("login LOGIN alice secret\r\n", false),
+            // Other protocols log in so, too.
+            ("a1 LOGIN alice secret\r\n", false),
             ("* OK then\r\n", false),
             ("* 5 EXISTS in this list\r\n", false),
             ("* one item of a list\r\n", false),
             ("200 OK completed\r\n", false),
             ("1 SELECT a FROM b\r\n", false),
-            ("user1 LOGIN from somewhere else\r\n", false),
+            ("select SELECT INBOX\r\n", false),
             ("node2 STATUS fine\r\n", false),
             ("3 FETCH the water\r\n", false),
         ] {
@@ -287,6 +298,7 @@ mod tests {
     fn a_greeting_and_a_command_make_imap() {
         for (first, second, expected) in [
             ("* OK Dovecot ready.\r\n", "tag NOOP\r\n", Some("IMAP")),
+            ("* OK ready\r\n", "a1 LOGIN alice secret\r\n", Some("IMAP")),
             ("* PREAUTH hello\r\n", ". list \"\" *\r\n", Some("IMAP")),
             ("* OK Dovecot ready.\r\n", "tag other\r\n", None),
             ("hello\r\n there", "tag NOOP\r\n", None),

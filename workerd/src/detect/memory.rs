@@ -70,7 +70,7 @@ pub enum MediaKind {
 
 impl Scratch {
     /// The first bytes of a connection up to and with `segment`, as far as they came in short segments from
-    /// the end that sent the first of them; `None` for a segment of the other end.
+    /// the end that sent the first of them; `None` for a segment of the other end, and where something else is remembered.
     pub fn join(&mut self, forward: bool, segment: &[u8]) -> Option<Short<START_BYTES>> {
         let joined = match self {
             Self::Start {
@@ -87,6 +87,7 @@ impl Scratch {
                 joined[known.len()..len].copy_from_slice(more);
                 Short::new(&joined[..len])
             }
+            Self::Greeted { .. } | Self::Secret { .. } => return None,
             _ => Short::new(segment),
         };
         *self = Self::Start {
@@ -126,6 +127,12 @@ impl Scratch {
             }
             _ => {}
         }
+    }
+
+    /// Whether this end authenticates itself.
+    #[must_use]
+    pub fn authenticates(&self, forward: bool) -> bool {
+        matches!(self, Self::Secret { forward: client, .. } if *client == forward)
     }
 
     /// Whether what this end says now may be a secret. The packet that begins an authentication is described.
