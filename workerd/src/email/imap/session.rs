@@ -274,7 +274,9 @@ impl<T: Tell> Talk<'_, T> {
         match filling {
             Filling::Mail(reading) => {
                 reading.push(bytes, self.means);
-                *is_news |= reading.read(letter, judged, self.means, self.tell);
+                let has_news = reading.read(letter, judged, self.means, self.tell);
+                *is_news |= has_news;
+                self.heard.has_mail |= has_news;
             }
             Filling::Word(word) => word.extend_from_slice(bytes),
             Filling::Other => {}
@@ -373,6 +375,7 @@ impl<T: Tell> Talk<'_, T> {
     }
 
     fn begin_letter(&mut self, text: &[u8], is_client: bool) {
+        self.heard.put_passed(&self.session.letter);
         self.session.letter = Letter::default();
         self.session.known.message = None;
         self.session.known.uid = None;
@@ -528,6 +531,8 @@ impl<T: Tell> Talk<'_, T> {
         take_addresses(&head, &mut letter, judged, self.means, self.tell);
         letter.set_head(head);
         if !has_mail {
+            self.heard.put_passed(&self.session.letter);
+            self.heard.has_mail = true;
             self.session.letter = letter;
             self.session.known.message = response.message;
             self.session.known.uid = response.uid;
@@ -587,6 +592,7 @@ impl<T: Tell> Talk<'_, T> {
             self.tell,
         );
         session.is_news = true;
+        self.heard.has_mail = true;
     }
 
     fn close(&mut self) {

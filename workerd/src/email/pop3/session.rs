@@ -428,6 +428,7 @@ impl<T: Tell> Talk<'_, T> {
             known.uid.clear();
         }
         known.message = message;
+        self.heard.put_passed(&self.session.letter);
         self.session.letter = Letter::default();
         self.session.is_news = true;
         let reading = Box::new(Reading::bare(self.means));
@@ -456,7 +457,9 @@ impl<T: Tell> Talk<'_, T> {
         let behind = dots.take(rest, |bytes| reading.push(bytes, self.means));
         let has_ended = behind.is_some();
         *rest = behind.unwrap_or_default();
-        *is_news |= reading.read(letter, judged, self.means, self.tell);
+        let has_news = reading.read(letter, judged, self.means, self.tell);
+        *is_news |= has_news;
+        self.heard.has_mail |= has_news;
         if has_ended {
             self.mail_ends(place(rest));
         }
@@ -480,6 +483,7 @@ impl<T: Tell> Talk<'_, T> {
                 self.tell,
             );
             session.is_news = true;
+            self.heard.has_mail = true;
         }
     }
 
