@@ -25,7 +25,7 @@ macro_rules! verbs {
         }
 
         impl Verb {
-            const ALL: &[Self] = &[$(Self::$verb,)*];
+            pub(super) const ALL: &[Self] = &[$(Self::$verb,)*];
 
             /// In upper case.
             #[must_use]

@@ -4,6 +4,7 @@ use lc_daemon::config::Email;
 
 use super::command::Command;
 use super::pairing::Pairing;
+use super::place;
 use super::reply::Reply;
 use super::telling::Said;
 use crate::email::dots::Dots;
@@ -14,7 +15,7 @@ use crate::email::reading::Reading;
 use crate::email::sides::Sides;
 use crate::flows::Direction;
 use crate::reassembly::Event;
-use crate::session::{At, Course, Exchange, Protocol, Tell};
+use crate::session::{At, Cited, Course, Exchange, Place, Protocol, Tell};
 
 /// First byte of a TLS record that carries a handshake (RFC 8446 section 5.1).
 const HANDSHAKE: u8 = 0x16;
@@ -34,6 +35,8 @@ pub struct Session {
     pub(super) is_lmtp: bool,
     pub(super) known: Known,
     pub(super) deal: Deal,
+    /// Changes with every line, and in a text where it stands otherwise than before.
+    pub(super) steps: u64,
 }
 
 /// What the client says next.
@@ -141,9 +144,27 @@ impl Protocol for Smtp {
         };
         match event {
             Event::Data { offset, bytes } => talk.data(offset, bytes),
-            Event::Gap { offset, len } => talk.gap(offset, len),
-            Event::End { offset, .. } => talk.end(offset),
+            Event::Gap { offset, len } => {
+                talk.session.steps += 1;
+                talk.gap(offset, len)
+            }
+            Event::End { offset, .. } => {
+                talk.session.steps += 1;
+                talk.end(offset)
+            }
         }
+    }
+
+    fn place(&self, state: &Self::State, cited: &mut Cited) -> Option<Place> {
+        place::place(state.as_ref()?, cited)
+    }
+
+    fn steps(&self, state: &Self::State) -> u64 {
+        state.as_ref().map_or(0, |session| session.steps)
+    }
+
+    fn resume(&self, place: &[u8], cited: &Cited) -> Self::State {
+        place::resume(place, cited).map(Box::new)
     }
 }
 
@@ -156,6 +177,7 @@ impl Session {
             is_lmtp: false,
             known: Known::default(),
             deal: Deal::new(exchange),
+            steps: 0,
         }
     }
 }
@@ -235,6 +257,7 @@ impl<T: Tell> Talk<'_, T> {
 
     /// A line; `end` is behind it.
     fn line(&mut self, line: &[u8], end: u64) -> Course {
+        self.session.steps += 1;
         let says_client = Command::of(line).is_some();
         let says_server = Reply::of(line).is_some();
         let sides = &mut self.session.sides;
