@@ -334,7 +334,9 @@ impl Connection {
         Self {
             requests: messages(Direction::Request),
             responses: messages(Direction::Response),
-            pairs: pairs.filter_map(|pair| Pair::resumed(pair, cited)).collect(),
+            pairs: pairs
+                .filter_map(|pair| Pair::resumed(pair, cited))
+                .collect(),
             beyond: told.beyond,
             current: [current(0), current(1)],
             has_ended: [has_ended(0), has_ended(1)],

@@ -287,6 +287,12 @@ impl<S: Default> Streams<S> {
             false => Phase::Open,
             true => Phase::Ended,
         };
+        // What only repeats bytes from before is not noted.
+        let mut ledger = Ledger {
+            notes: &mut self.notes,
+            chain: &mut half.notes,
+        };
+        ledger.forget(spot.offset, |_| {});
         self.age(slot);
     }
 

@@ -178,7 +178,10 @@ impl<R: Roster> SessionDesk<R> {
             } = hand.header;
             let is_ours = matches!(found, Found::Ours(_));
             if let Some(position) = position
-                && !(is_ours && self.sessions.see_again(position, captured_len, timestamp_ns))
+                && !(is_ours
+                    && self
+                        .sessions
+                        .see_again(position, captured_len, timestamp_ns))
             {
                 self.done.push(position);
             }

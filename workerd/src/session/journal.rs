@@ -24,6 +24,9 @@ use crate::desk::verdict::{Ids, Standing};
 use crate::detect;
 use crate::reassembly::Spot;
 
+/// Most bytes of a stream that are believed.
+const MOST_BYTES: u64 = 1 << 60;
+
 /// What is told of a session.
 #[derive(Clone, PartialEq, Message)]
 struct Told {
@@ -103,7 +106,7 @@ impl Place {
     fn spot(&self) -> Option<Spot> {
         Some(Spot {
             next: self.next?,
-            offset: self.offset,
+            offset: self.offset.min(MOST_BYTES),
             has_ended: self.has_ended,
         })
     }
@@ -177,7 +180,7 @@ impl Told {
         Some((ends, carrier))
     }
 
-    /// None if it tells of a session of which nothing had left but what is seen again.
+    /// None if nothing was known of the session but what is seen again.
     fn heirloom(&self, client: (Addr, u16), position: u64) -> Option<Heirloom> {
         let mut protocols = detect::Protocol::ALL.iter();
         let mut point = Point::decode(&*self.point).ok()?;
@@ -185,14 +188,16 @@ impl Told {
             point.passive.clear();
         }
         let place = |way: usize| self.places.get(way);
-        (!self.point.is_empty()).then(|| Heirloom {
+        let spots = [0, 1].map(|way| place(way)?.spot());
+        let is_new = self.point.is_empty() && spots == [None; 2];
+        (!is_new).then(|| Heirloom {
             client,
             protocol: protocols
                 .find(|protocol| protocol.name() == self.protocol)
                 .copied(),
             point,
-            spots: [0, 1].map(|way| place(way)?.spot()),
-            claimed: [0, 1].map(|way| place(way).map_or(0, |place| place.claimed)),
+            spots,
+            claimed: [0, 1].map(|way| place(way).map_or(0, |it| it.claimed.min(MOST_BYTES))),
             exchanges: self.exchanges.iter().map(Exchange::inherited).collect(),
             told_at: Some(position),
         })

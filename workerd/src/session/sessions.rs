@@ -399,7 +399,9 @@ impl<R: Roster> Sessions<R> {
                 session.connection = memory.connection;
             }
             // What it carries may be told first when the time of another packet has come.
-            let stream = memory.connection.and_then(|id| streams.stream(id, direction));
+            let stream = memory
+                .connection
+                .and_then(|id| streams.stream(id, direction));
             if let Some(Stream { state, .. }) = stream
                 && state.0 == SessionRef::default()
             {
@@ -767,8 +769,16 @@ impl<R: Roster> Sessions<R> {
         self.streams.counts()
     }
 
-    /// Once per batch: has flows forgotten that have been silent for too long.
+    /// Once per batch: has flows forgotten that have been silent for too long, and packets that have left where nothing waits any more.
     pub fn tidy(&mut self, commit: &mut WorkerCommit) {
+        let floor = &mut self.floor;
+        while let Some(id) = floor.room.next_emptied() {
+            if let Some(session) = floor.sessions.get_mut(id)
+                && session.queue.is_empty()
+            {
+                floor.room.forget_seen(&mut session.queue);
+            }
+        }
         self.flows.prepare(&[]);
         self.flows.report(commit);
     }
@@ -833,7 +843,7 @@ impl<R: Roster> Sessions<R> {
         let waypoint = waypoint.or_else(|| floor.lost(id))?;
         let session = floor.sessions.get(id)?;
         let seen: Vec<Position> = floor.room.seen(&session.queue).collect();
-        if waypoint.stand.point.is_empty() && seen.is_empty() {
+        if waypoint.is_start() && seen.is_empty() {
             return None;
         }
         let cited = waypoint.stand.cited.all().iter();
@@ -886,10 +896,7 @@ impl<R: Roster> Sessions<R> {
 }
 
 /// Where both directions of a connection stand, if nothing of it waits for bytes that are missing.
-fn spots(
-    streams: &Streams<Link>,
-    connection: Option<ConnectionId>,
-) -> Option<[Option<Spot>; 2]> {
+fn spots(streams: &Streams<Link>, connection: Option<ConnectionId>) -> Option<[Option<Spot>; 2]> {
     let both = [Direction::Request, Direction::Response];
     let Some(connection) = connection else {
         return Some([None; 2]);

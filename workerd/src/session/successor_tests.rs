@@ -1,6 +1,7 @@
 //! Workers that die while they follow HTTP and SMTP: their successors forward what they would have.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use lc_daemon::config::{
     Email, EmailContent, Http as HttpSettings, HttpContent, MailProtocols, NoFilterPolicy,
@@ -10,10 +11,13 @@ use proptest::prelude::*;
 use super::desk::SessionDesk;
 use super::desk_tests::Connection;
 use super::protocols::{Mode, Protocols};
+use super::script::Script;
 use super::sessions::Sessions;
+use super::tracker::{Cited, Exchange, Protocol};
 use crate::desk::Desk;
 use crate::desk::hand::SharedEsp;
 use crate::email::smtp::Smtp;
+use crate::flows::Direction;
 use crate::http::Http;
 use crate::reassembly::Limits;
 use crate::voip::harness::{Death, Harness, Memory, Setup};
@@ -64,7 +68,14 @@ fn desk(_: &Setup, _: usize) -> Desk<Protocols> {
 }
 
 /// What one side says.
-type Turn = (usize, Vec<u8>);
+#[derive(Clone)]
+struct Turn(usize, Vec<u8>);
+
+impl fmt::Debug for Turn {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}: {:?}", self.0, String::from_utf8_lossy(&self.1))
+    }
+}
 
 /// Some exchanges of HTTP, each as one turn of the client and one of the server; those that are `joined` with the one before are asked at the same time.
 fn http() -> impl Strategy<Value = Vec<Turn>> {
@@ -97,7 +108,7 @@ fn http() -> impl Strategy<Value = Vec<Turn>> {
                     turns[before].1.extend(request.bytes());
                     turns[before + 1].1.extend(response.bytes());
                 }
-                _ => turns.extend([(0, request.into_bytes()), (1, response.into_bytes())]),
+                _ => turns.extend([Turn(0, request.into_bytes()), Turn(1, response.into_bytes())]),
             }
         }
         turns
@@ -109,9 +120,9 @@ fn smtp() -> impl Strategy<Value = Vec<Turn>> {
     let mail = (any::<bool>(), any::<bool>(), 0..6usize);
     prop::collection::vec(mail, 1..4).prop_map(|mails| {
         let mut turns: Vec<Turn> = vec![
-            (1, b"220 mail.example ESMTP\r\n".to_vec()),
-            (0, b"EHLO client.example\r\n".to_vec()),
-            (1, b"250-mail.example\r\n250 PIPELINING\r\n".to_vec()),
+            Turn(1, b"220 mail.example ESMTP\r\n".to_vec()),
+            Turn(0, b"EHLO client.example\r\n".to_vec()),
+            Turn(1, b"250-mail.example\r\n250 PIPELINING\r\n".to_vec()),
         ];
         for (is_wanted, is_pipelined, lines) in mails {
             let sender = if is_wanted { "wanted" } else { "other" };
@@ -124,21 +135,27 @@ fn smtp() -> impl Strategy<Value = Vec<Turn>> {
                 b"354 End data with <CR><LF>.<CR><LF>\r\n",
             ];
             match is_pipelined {
-                true => turns.extend([(0, [from, to, data].concat()), (1, replies.concat())]),
+                true => turns.extend([
+                    Turn(0, [from, to, data].concat()),
+                    Turn(1, replies.concat()),
+                ]),
                 false => {
                     for (command, reply) in [from, to, data].into_iter().zip(replies) {
-                        turns.extend([(0, command), (1, reply.to_vec())]);
+                        turns.extend([Turn(0, command), Turn(1, reply.to_vec())]);
                     }
                 }
             }
             let text = "..A line of a mail.\r\n".repeat(lines);
             let mail = format!("Subject: x\r\n\r\n{text}.\r\n");
             turns.extend([
-                (0, mail.into_bytes()),
-                (1, b"250 2.0.0 Ok: queued\r\n".to_vec()),
+                Turn(0, mail.into_bytes()),
+                Turn(1, b"250 2.0.0 Ok: queued\r\n".to_vec()),
             ]);
         }
-        turns.extend([(0, b"QUIT\r\n".to_vec()), (1, b"221 Bye\r\n".to_vec())]);
+        turns.extend([
+            Turn(0, b"QUIT\r\n".to_vec()),
+            Turn(1, b"221 Bye\r\n".to_vec()),
+        ]);
         turns
     })
 }
@@ -169,7 +186,7 @@ fn packets(conversations: &[(Vec<Turn>, Carriage)]) -> Vec<Vec<u8>> {
         let mut connection = Connection::from((1, 40_000 + number as u16));
         let mut packets: Vec<Vec<u8>> = connection.open().into();
         let mut count = 0;
-        for (side, bytes) in turns {
+        for Turn(side, bytes) in turns {
             for piece in bytes.chunks(carriage.size) {
                 count += 1;
                 let packet = connection.packet(*side, ACK, piece);
@@ -225,8 +242,19 @@ fn deaths() -> impl Strategy<Value = Vec<(usize, usize)>> {
     prop::collection::vec((0..40usize, 0..3usize), 1..8)
 }
 
+/// A session that goes on in `state`.
+fn play<P: Protocol>(protocol: &mut P, state: P::State, offset: u64, text: &[u8]) {
+    let mut script = Script::of(protocol, 80, state);
+    for direction in [Direction::Request, Direction::Response] {
+        script.at(direction, offset).bytes(direction, text);
+        script.gap(direction, Some(7)).bytes(direction, text);
+    }
+    let state = script.into_state();
+    let _ = protocol.place(&state, &mut Cited::default());
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn of_http_nothing_is_lost(
@@ -238,6 +266,22 @@ proptest! {
         let (expected, _) = outcome(&packets, batch, &[]);
         let (found, deaths) = outcome(&packets, batch, &deaths);
         prop_assert_eq!(found, expected, "after {} deaths", deaths);
+    }
+
+    /// Whatever a log says of places, sessions go on.
+    #[test]
+    fn hostile_places_do_no_harm(
+        place in prop::collection::vec(any::<u8>(), 0..60),
+        text in "[ -~\r\n]{0,60}",
+        offset in 0..u64::MAX / 2,
+    ) {
+        let cited = Cited::of(vec![Exchange(1), Exchange(2)]);
+        let http = &mut Http::new(&HttpSettings::default());
+        let state = http.resume(&place, &cited);
+        play(http, state, offset, text.as_bytes());
+        let smtp = &mut Smtp::new(&Email::default());
+        let state = smtp.resume(&place, &cited);
+        play(smtp, state, offset, text.as_bytes());
     }
 
     #[test]

@@ -186,6 +186,8 @@ pub struct WaitingRoom {
     ready: BinaryHeap<Reverse<(Position, SessionRef)>>,
     /// Packets that are somebody else's.
     foreign: Vec<Position>,
+    /// Sessions of which no packet waited at some time.
+    emptied: Vec<SessionRef>,
     tally: Tally,
 }
 
@@ -202,7 +204,8 @@ impl WaitingRoom {
             .exchanges()
             .iter()
             .for_each(|exchange| exchanges.wait(*exchange, true));
-        if queue.chain.is_empty() && queue.seen.is_empty() {
+        if queue.is_empty() && (queue.seen.is_empty() || packet.waypoint.is_some()) {
+            self.forget_seen(queue);
             queue.base = packet.waypoint.clone();
         }
         self.packets.insert(waiting.position, packet);
@@ -216,7 +219,7 @@ impl WaitingRoom {
         waiting: Waiting<SessionRef>,
         waypoint: Option<Waypoint>,
     ) {
-        if queue.chain.is_empty() && queue.seen.is_empty() {
+        if queue.is_empty() && queue.seen.is_empty() {
             queue.base = waypoint;
         }
         self.held.push(&mut queue.seen, waiting);
@@ -303,14 +306,22 @@ impl WaitingRoom {
             of.for_each(|exchange| exchanges.wait(*exchange, false));
         }
         self.held.shift(&mut queue.chain, &mut queue.seen);
-        let next = self.first(queue);
-        let next = next.and_then(|next| self.packets.get(&next.position));
+        let Some(next) = self.first(queue) else {
+            // The packet at hand may come to wait, and need them.
+            self.emptied.push(first.owner);
+            return;
+        };
+        let next = self.packets.get(&next.position);
         let waypoint = next.and_then(|next| next.waypoint.clone());
-        let is_full = queue.seen.packets() > MOST_SEEN;
-        if next.is_none() || waypoint.is_some() || is_full {
+        if waypoint.is_some() || queue.seen.packets() > MOST_SEEN {
             self.forget_seen(queue);
             queue.base = waypoint;
         }
+    }
+
+    /// A session of which no packet waited at some time, since the last call.
+    pub fn next_emptied(&mut self) -> Option<SessionRef> {
+        self.emptied.pop()
     }
 
     /// Packets that have left are of no use any more, though a successor will miss them.
@@ -348,6 +359,7 @@ impl WaitingRoom {
             self.pop(queue, exchanges);
             self.tally.dropped += 1;
         }
+        self.forget_seen(queue);
     }
 
     /// All packets that wait are somebody else's.

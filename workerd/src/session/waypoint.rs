@@ -92,6 +92,14 @@ pub enum Progress {
     Over = 3,
 }
 
+impl Waypoint {
+    /// Whether nothing is known of the session.
+    #[must_use]
+    pub fn is_start(&self) -> bool {
+        self.stand.point.is_empty() && self.spots == [None; 2]
+    }
+}
+
 impl Stand {
     /// With the place in the protocol, if that is asked of a `roster`.
     pub(super) fn of<R: Roster>(session: &Session<R::State>, roster: Option<&R>) -> Self {
