@@ -6,7 +6,7 @@ use lc_daemon::config::Email;
 
 use super::means::Means;
 use crate::reassembly::Event;
-use crate::session::{At, Course, Exchange, Protocol, Tell};
+use crate::session::{At, Cited, Course, Exchange, Place, Protocol, Tell};
 
 /// First byte of a TLS record that carries a handshake (RFC 8446 section 5.1): how a client goes on once it has asked for TLS.
 pub const HANDSHAKE: u8 = 0x16;
@@ -19,7 +19,7 @@ pub struct Follower<C> {
 }
 
 /// A connection.
-pub trait Conversation {
+pub trait Conversation: Sized {
     /// It begins, with its first exchange.
     fn begin(exchange: Exchange) -> Self;
 
@@ -31,6 +31,21 @@ pub trait Conversation {
         means: &mut Means,
         tell: &mut impl Tell,
     ) -> Course;
+
+    /// See [`Protocol::place`].
+    fn place(&self, _cited: &mut Cited) -> Option<Place> {
+        None
+    }
+
+    /// See [`Protocol::steps`].
+    fn steps(&self) -> u64 {
+        0
+    }
+
+    /// See [`Protocol::resume`]; none if the place is none.
+    fn resume(_place: &[u8], _cited: &Cited) -> Option<Self> {
+        None
+    }
 }
 
 impl<C> Follower<C> {
@@ -65,5 +80,16 @@ impl<C: Conversation> Protocol for Follower<C> {
     ) -> Course {
         let conversation = state.get_or_insert_with(|| Box::new(C::begin(tell.begin())));
         conversation.hear(at, event, &mut self.means, tell)
+    }
+    fn place(&self, state: &Self::State, cited: &mut Cited) -> Option<Place> {
+        state.as_ref()?.place(cited)
+    }
+
+    fn steps(&self, state: &Self::State) -> u64 {
+        state.as_deref().map_or(0, C::steps)
+    }
+
+    fn resume(&self, place: &[u8], cited: &Cited) -> Self::State {
+        C::resume(place, cited).map(Box::new)
     }
 }

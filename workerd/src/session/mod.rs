@@ -16,7 +16,6 @@
 //! | TLS, DTLS, QUIC | a connection | `tls` |
 //! | SMTP | a mail, with what leads to it | `email` |
 //! | IMAP, POP3 | a connection | `email` |
-
 //!
 //! | module | what it does |
 //! |---|---|
@@ -26,7 +25,7 @@
 //! | `exchanges` | the board: which exchanges are wanted, and why |
 //! | `side` | whose which bytes are |
 //! | `waiting`, `notes`, `early` | packets that wait, what is told of them, and what has come before it is known what a connection carries |
-//! | `journal` | what a successor has to know |
+//! | `waypoint`, `journal` | where a session is, and what a successor has to know of it |
 //! | `desk` | holds, sends and counts |
 //! | `script` | plays sessions to a protocol, and keeps what it tells: for tests and checks |
 
@@ -44,10 +43,15 @@ pub mod sessions;
 mod side;
 pub mod tracker;
 pub mod waiting;
+pub mod waypoint;
 
 #[cfg(test)]
 mod desk_tests;
 #[cfg(test)]
+mod successor_tests;
+#[cfg(test)]
 mod toy;
 
-pub use tracker::{At, Content, Course, Ends, Exchange, Note, Protocol, Tell};
+pub use tracker::{
+    At, Cited, Content, Course, Ends, Exchange, MOST_PLACE, Note, Place, Protocol, Tell,
+};

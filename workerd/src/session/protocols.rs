@@ -3,7 +3,7 @@
 use lc_daemon::config::{self, Config, NoFilterPolicy, TlsFlow};
 
 use super::roster::{Carrier, Roster, Terms};
-use super::tracker::{At, Course, Protocol, Tell};
+use super::tracker::{At, Cited, Course, Place, Protocol, Tell};
 use crate::detect;
 use crate::dns::Dns;
 use crate::email::imap::Imap;
@@ -107,6 +107,31 @@ macro_rules! protocols {
                     _ => Course::Foreign,
                 }
             }
+
+            fn place(&self, state: &State, cited: &mut Cited) -> Option<Place> {
+                match state {
+                    $(State::$protocol(state) => {
+                        self.$field.as_ref()?.protocol.place(state, cited)
+                    })*
+                }
+            }
+
+            fn steps(&self, state: &State) -> u64 {
+                let steps = match state {
+                    $(State::$protocol(state) => {
+                        self.$field.as_ref().map(|mode| mode.protocol.steps(state))
+                    })*
+                };
+                steps.unwrap_or(0)
+            }
+
+            fn resume(&self, state: &mut State, place: &[u8], cited: &Cited) {
+                match state {
+                    $(State::$protocol(state) => if let Some(mode) = &self.$field {
+                        *state = mode.protocol.resume(place, cited);
+                    })*
+                }
+            }
         }
     };
 }
@@ -114,8 +139,8 @@ macro_rules! protocols {
 protocols! {
     /// DNS, mDNS, LLMNR.
     dns: Dns, Dns;
-    /// HTTP/1 and HTTP/2.
-    http: Http, Http | Http2 | Grpc;
+    /// HTTP/1, with what leads to WebSocket, and HTTP/2.
+    http: Http, Http | Http2 | Grpc | WebSocket;
     /// TLS, DTLS, QUIC.
     tls: Tls, Tls | Dtls | Quic;
     /// SMTP.

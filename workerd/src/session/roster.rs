@@ -2,7 +2,7 @@
 
 use lc_daemon::config::NoFilterPolicy;
 
-use super::tracker::{At, Course, Tell};
+use super::tracker::{At, Cited, Course, Place, Tell};
 use crate::detect;
 use crate::reassembly::Event;
 
@@ -55,4 +55,13 @@ pub trait Roster {
         event: Event<'_>,
         tell: &mut impl Tell,
     ) -> Course;
+
+    /// See [`Protocol::place`](super::Protocol::place).
+    fn place(&self, state: &Self::State, cited: &mut Cited) -> Option<Place>;
+
+    /// See [`Protocol::steps`](super::Protocol::steps).
+    fn steps(&self, state: &Self::State) -> u64;
+
+    /// Has a session that [has begun](Roster::begin) go on at a place that was kept.
+    fn resume(&self, state: &mut Self::State, place: &[u8], cited: &Cited);
 }

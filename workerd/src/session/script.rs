@@ -77,6 +77,11 @@ pub struct Script<'p, P: Protocol> {
 impl<'p, P: Protocol> Script<'p, P> {
     /// A session of `protocol` between 192.0.2.1 and `server_port` of 192.0.2.2.
     pub fn new(protocol: &'p mut P, server_port: u16) -> Self {
+        Self::of(protocol, server_port, P::State::default())
+    }
+
+    /// The same, of a session that goes on in `state`.
+    pub fn of(protocol: &'p mut P, server_port: u16, state: P::State) -> Self {
         let address = |last| Addr::V4(u32::from_be_bytes([192, 0, 2, last]));
         let ends = Ends {
             client: (address(1), 40_000),
@@ -89,7 +94,7 @@ impl<'p, P: Protocol> Script<'p, P> {
         };
         Self {
             protocol,
-            state: P::State::default(),
+            state,
             at,
             offsets: [0; 2],
             begun: 0,
@@ -120,6 +125,12 @@ impl<'p, P: Protocol> Script<'p, P> {
     /// `milliseconds` later.
     pub fn later(&mut self, milliseconds: u64) -> &mut Self {
         self.at.time_ns += milliseconds * 1_000_000;
+        self
+    }
+
+    /// The next bytes of a direction have this offset.
+    pub fn at(&mut self, direction: Direction, offset: u64) -> &mut Self {
+        self.offsets[direction as usize] = offset;
         self
     }
 

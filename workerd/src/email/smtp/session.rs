@@ -2,6 +2,7 @@
 
 use super::command::Command;
 use super::pairing::Pairing;
+use super::place;
 use super::reply::Reply;
 use super::telling::Said;
 use crate::email::dots::Dots;
@@ -13,7 +14,7 @@ use crate::email::reading::Reading;
 use crate::email::sides::Sides;
 use crate::flows::Direction;
 use crate::reassembly::Event;
-use crate::session::{At, Course, Exchange, Tell};
+use crate::session::{At, Cited, Course, Exchange, Place, Tell};
 
 /// SMTP, as one worker follows it.
 pub type Smtp = Follower<Session>;
@@ -27,6 +28,8 @@ pub struct Session {
     pub(super) is_lmtp: bool,
     pub(super) known: Known,
     pub(super) deal: Deal,
+    /// Changes with every line, and in a text where it stands otherwise than before.
+    pub(super) steps: u64,
 }
 
 /// What the client says next.
@@ -105,6 +108,7 @@ impl Conversation for Session {
             is_lmtp: false,
             known: Known::default(),
             deal: Deal::new(exchange),
+            steps: 0,
         }
     }
 
@@ -124,9 +128,27 @@ impl Conversation for Session {
         };
         match event {
             Event::Data { offset, bytes } => talk.data(offset, bytes),
-            Event::Gap { offset, len } => talk.gap(offset, len),
-            Event::End { offset, .. } => talk.end(offset),
+            Event::Gap { offset, len } => {
+                talk.session.steps += 1;
+                talk.gap(offset, len)
+            }
+            Event::End { offset, .. } => {
+                talk.session.steps += 1;
+                talk.end(offset)
+            }
         }
+    }
+
+    fn place(&self, cited: &mut Cited) -> Option<Place> {
+        place::place(self, cited)
+    }
+
+    fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    fn resume(place: &[u8], cited: &Cited) -> Option<Self> {
+        place::resume(place, cited)
     }
 }
 
@@ -205,6 +227,7 @@ impl<T: Tell> Talk<'_, T> {
 
     /// A line; `end` is behind it.
     fn line(&mut self, line: &[u8], end: u64) -> Course {
+        self.session.steps += 1;
         let says_client = Command::of(line).is_some();
         let says_server = Reply::of(line).is_some();
         let sides = &mut self.session.sides;
