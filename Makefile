@@ -107,6 +107,7 @@ bench: build
 	target/release/lc-bench throughput
 	target/release/lc-bench throughput --allow
 	target/release/lc-bench calls
+	target/release/lc-bench modes
 
 # SECONDS_EACH of fuzzing per target. Needs the sanitizers of the compiler, hence RUSTC_BOOTSTRAP. Inputs that add to the coverage
 # are kept in target/fuzz; those of fuzz/corpus, which `make test` replays, are only read.

@@ -13,6 +13,7 @@ use lc_bench::generate::{
     Flood, FloodSettings, FrameSize, Length, Mix, Order, Settings, Traffic, TrunkSettings,
     write_pcap,
 };
+use lc_bench::modes;
 use lc_bench::reload;
 use lc_bench::ring;
 use lc_bench::throughput::{self, Cell, Load, Measured};
@@ -41,6 +42,18 @@ enum Command {
     Reload(Reload),
     /// Many calls at the same time, through all phases of their lives: memory of a call, time of a packet
     Calls(Calls),
+    /// The same mixed traffic in each mode: time of a packet; and beside tshark, where that is installed
+    Modes(Modes),
+    /// The capture daemon of `modes`
+    #[command(hide = true)]
+    ModesCapture {
+        /// Configuration of the daemons
+        #[arg(long)]
+        config: PathBuf,
+        /// Packets that are repeated
+        #[arg(long)]
+        packets: u64,
+    },
     /// The capture daemon of `calls`
     #[command(hide = true)]
     CallsCapture {
@@ -191,6 +204,29 @@ struct Calls {
     set: Vec<String>,
 }
 
+#[derive(Args)]
+struct Modes {
+    /// Packets that are made, and repeated
+    #[arg(long, default_value_t = 400_000, value_parser = clap::value_parser!(u64).range(100_000..=10_000_000))]
+    packets: u64,
+    /// Filters in force, none of which matches
+    #[arg(long, value_name = "COUNT", default_value_t = 1_000,
+        value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    filters: u32,
+    /// Only these modes, together
+    #[arg(long, value_name = "MODE", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Worker processes
+    #[arg(long, default_value_t = 1)]
+    workers: usize,
+    /// Measured seconds of each mode
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    seconds: u64,
+    /// A further line of the daemons' configuration; repeatable
+    #[arg(long, value_name = "LINE")]
+    set: Vec<String>,
+}
+
 /// A size of a ring.
 fn ring_mib(text: &str) -> Result<u64, String> {
     text.parse()
@@ -253,6 +289,8 @@ fn main() -> ExitCode {
         Command::Detect(flags) => measure_detection(&flags).map(done),
         Command::Reload(flags) => reload_filters(&flags).map(done),
         Command::Calls(flags) => measure_calls(&flags).map(done),
+        Command::Modes(flags) => measure_modes(&flags).map(done),
+        Command::ModesCapture { config, packets } => modes::capture(&config, packets),
         Command::CallsCapture {
             config,
             calls: count,
@@ -363,8 +401,9 @@ fn measure_throughput(flags: &Throughput) -> Result<(), Box<dyn std::error::Erro
     );
     for &size in &flags.sizes {
         for &flows in &flags.flows {
-            let measured = throughput::measure(&plan, Cell { size, flows }, &signals)?;
-            print_cell(size, flows, &measured);
+            let cell = Cell { size, flows };
+            let measured = throughput::measure(&plan, &cell.capture(), &signals)?;
+            println!("{size:>5} {flows:>8} {}", rates(&measured));
         }
     }
     Ok(())
@@ -491,20 +530,67 @@ fn times(times: &[Duration]) -> String {
     }
 }
 
-fn print_cell(size: u16, flows: usize, measured: &Measured) {
+/// As the columns of `throughput` and `modes` want it.
+fn rates(measured: &Measured) -> String {
     let stages: Vec<String> = measured
         .stages
         .iter()
         .map(|(name, time)| format!("{name} {time:.0}"))
         .collect();
-    println!(
-        "{size:>5} {flows:>8} {:>8.2} {:>8.3} {:>8.0} {:>8}  {}",
+    format!(
+        "{:>8.2} {:>8.3} {:>8.0} {:>8}  {}",
         measured.gbit_per_second,
         measured.packets_per_second / 1e6,
         measured.acked_per_second,
         measured.dropped,
         stages.join(", ")
+    )
+}
+
+fn measure_modes(flags: &Modes) -> Result<(), Box<dyn std::error::Error>> {
+    let own_program = std::env::current_exe()?;
+    let plan = throughput::Plan {
+        programs: own_program.parent().map(PathBuf::from).unwrap_or_default(),
+        own_program,
+        load: Load::Names(flags.filters as usize),
+        workers: flags.workers,
+        time: Duration::from_secs(flags.seconds),
+        settings: flags.set.clone(),
+    };
+    let signals = Signals::install()?;
+    println!(
+        "{:>23} {:>8} {:>8} {:>8} {:>8}  ns a packet by process",
+        "modes", "Gbit/s", "Mpkt/s", "acked/s", "dropped"
     );
+    let only: Vec<&str> = flags.only.iter().map(String::as_str).collect();
+    let all = match only.as_slice() {
+        [] => modes::MODES.as_slice(),
+        only => &[only],
+    };
+    for modes in all {
+        let measured = modes::measure(&plan, modes, flags.packets, &signals)?;
+        println!("{:>23} {}", modes.join(","), rates(&measured));
+    }
+    if !only.is_empty() {
+        return Ok(());
+    }
+    let compared = modes::compare(&plan.programs, flags.packets)?;
+    let rate = |time: Duration| compared.packets as f64 / time.as_secs_f64() / 1e3;
+    println!(
+        "a file of {} packets, modes dns,http,tls,email, all forwarded: {:.2?}, {:.0} thousand packets/s",
+        compared.packets,
+        compared.ours,
+        rate(compared.ours)
+    );
+    match compared.tshark {
+        Some(theirs) => println!(
+            "tshark -T fields: {theirs:.2?}, {:.0} thousand packets/s; {:.1} times as long",
+            rate(theirs),
+            theirs.as_secs_f64() / compared.ours.as_secs_f64()
+        ),
+        None => println!("tshark is not installed, so there is nothing to compare with"),
+    }
+    Ok(())
 }
 
 fn measure_detection(flags: &Detect) -> Result<(), Box<dyn std::error::Error>> {

@@ -1,4 +1,4 @@
-//! A capture source that reads frames out of memory, again and again, at any speed the rings take.
+//! A capture source that reads frames out of memory, again and again, at any speed the rings take. Each time they are later: what they say happens anew.
 
 use std::ops::ControlFlow;
 
@@ -10,13 +10,19 @@ use lc_capd::source::{
 use crate::generate::Memory;
 
 const ETHERNET: u16 = 1;
+/// From the last packet to the first that comes again.
+const PAUSE_NS: u64 = 1_000_000;
 
 /// Endless packets from a [`Memory`]. A full ring waits, so what comes out at the other end is the
 /// rate that the slowest stage can keep up.
 pub struct MemorySource {
     memory: Memory,
+    /// How much later its packets are each time, in nanoseconds.
+    period_ns: u64,
     interface: u16,
     position: usize,
+    /// How much later they are this time.
+    later_ns: u64,
     sequence: u64,
     verdict: Verdict,
     delivered: u64,
@@ -31,10 +37,15 @@ impl MemorySource {
     ///
     /// Where libpcap can't compile the empty expression.
     pub fn new(memory: Memory, interfaces: &Interfaces) -> Result<Self, FilterError> {
+        let last = memory.len().checked_sub(1);
+        let time_ns = |position| Some(memory.packet(position)?.time_ns);
+        let span_ns = last.and_then(|last| time_ns(last)?.checked_sub(time_ns(0)?));
         Ok(Self {
             memory,
+            period_ns: span_ns.unwrap_or_default() + PAUSE_NS,
             interface: interfaces.register("memory", ETHERNET),
             position: 0,
+            later_ns: 0,
             sequence: 0,
             verdict: Expression::new("", &[]).compile(ETHERNET)?,
             delivered: 0,
@@ -54,8 +65,10 @@ impl Source for MemorySource {
     }
 
     fn resume(&mut self, from: &Predecessor) -> bool {
+        let len = self.memory.len().max(1) as u64;
         self.sequence = from.next;
-        self.position = (from.next % self.memory.len().max(1) as u64) as usize;
+        self.position = (from.next % len) as usize;
+        self.later_ns = from.next / len * self.period_ns;
         false
     }
 
@@ -74,7 +87,7 @@ impl Source for MemorySource {
             if self.verdict.passes(frame.bytes) {
                 let packet = Packet {
                     sequence: self.sequence,
-                    timestamp_ns: frame.time_ns,
+                    timestamp_ns: frame.time_ns + self.later_ns,
                     original_length: frame.bytes.len() as u32,
                     link_type: ETHERNET,
                     interface: self.interface,
@@ -91,6 +104,7 @@ impl Source for MemorySource {
             self.position += 1;
             if self.position == self.memory.len() {
                 self.position = 0;
+                self.later_ns += self.period_ns;
             }
         }
         Ok(Poll::More)

@@ -1,6 +1,6 @@
 //! The whole packet path as real processes, fed from memory: how fast, and where the time goes.
 //!
-//! One *cell* is one frame size with one number of flows. For it a discarding `lc-sink`, this
+//! One *cell* is one frame size with one number of flows; [`crate::modes`] measures other traffic in the same way. For it a discarding `lc-sink`, this
 //! program as capture daemon with a [`crate::memory_source`], the real `lc-workerd`s and the real
 //! `lc-fwdd` are started. After a warm-up, counters in shared memory and processor time of each
 //! process are read twice; everything reported is the difference.
@@ -56,6 +56,8 @@ pub enum Load {
     Allow,
     /// This many address and prefix filters, none of which matches: nothing goes.
     Filters(usize),
+    /// This many filters by what is asked for (users, names, hosts, addresses of mail), none of which matches: nothing goes.
+    Names(usize),
 }
 
 /// One frame size with one number of flows.
@@ -65,6 +67,21 @@ pub struct Cell {
     pub size: u16,
     /// Flows, one after the other.
     pub flows: usize,
+}
+
+impl Cell {
+    /// The capture daemon's command and flags, as [`measure`] wants them.
+    #[must_use]
+    pub fn capture(self) -> Vec<OsString> {
+        let flags = [
+            "capture",
+            "--size",
+            &self.size.to_string(),
+            "--flows",
+            &self.flows.to_string(),
+        ];
+        flags.map(OsString::from).to_vec()
+    }
 }
 
 /// What was measured in a cell.
@@ -114,16 +131,25 @@ pub enum ThroughputError {
 const START: Duration = Duration::from_secs(60);
 const WARM_UP: Duration = Duration::from_secs(2);
 
-/// Measures one cell.
+/// Measures the packets of this program's capture daemon, which `capture` starts: its command and flags.
 ///
 /// # Errors
 ///
 /// [`ThroughputError`]
-pub fn measure(plan: &Plan, cell: Cell, signals: &Signals) -> Result<Measured, ThroughputError> {
+pub fn measure(
+    plan: &Plan,
+    capture: &[OsString],
+    signals: &Signals,
+) -> Result<Measured, ThroughputError> {
     let folder = RunFolder::new()?;
     let filters = match plan.load {
         Load::Allow => None,
-        Load::Filters(count) => Some(folder.write("filters.toml", &filter_file(count))?),
+        Load::Filters(count) => Some(filter_file(addresses(count))),
+        Load::Names(count) => Some(filter_file(names(count))),
+    };
+    let filters = match filters {
+        Some(text) => Some(folder.write("filters.toml", &text)?),
+        None => None,
     };
     let sink = Sink::start(
         &plan.programs,
@@ -137,20 +163,13 @@ pub fn measure(plan: &Plan, cell: Cell, signals: &Signals) -> Result<Measured, T
         workers: plan.workers,
         policy: match plan.load {
             Load::Allow => "allow",
-            Load::Filters(_) => "deny",
+            Load::Filters(_) | Load::Names(_) => "deny",
         },
         settings: &plan.settings,
     };
     let config = folder.write("config.toml", &processes.configuration(&folder, sink.port))?;
-    let capture = [
-        "capture".into(),
-        "--size".into(),
-        cell.size.to_string().into(),
-        "--flows".into(),
-        cell.flows.to_string().into(),
-    ];
     let mut supervisor = Supervisor::new(SupervisorConfig {
-        children: processes.children(&capture, &config),
+        children: processes.children(capture, &config),
         notify_socket: folder.path.join("notify.sock"),
         shutdown_timeout: Duration::from_secs(10),
     })?;
@@ -219,11 +238,20 @@ impl Processes<'_> {
     }
 }
 
-/// Filters in blocks that the generated traffic never uses: addresses and prefixes, one in eight
-/// for IPv6.
-fn filter_file(count: usize) -> String {
+/// A file of filters: type and pattern of each.
+fn filter_file(filters: impl Iterator<Item = (&'static str, String)>) -> String {
     let mut text = String::new();
-    for number in 0..count as u32 {
+    for (number, (kind, pattern)) in filters.enumerate() {
+        text.push_str(&format!(
+            "[[filters]]\nid = \"f{number}\"\ntype = \"{kind}\"\npattern = \"{pattern}\"\nenabled = true\n\n"
+        ));
+    }
+    text
+}
+
+/// Addresses and prefixes in blocks that the generated traffic never uses, one in eight for IPv6.
+fn addresses(count: usize) -> impl Iterator<Item = (&'static str, String)> {
+    (0..count as u32).map(|number| {
         let pattern = match number % 8 {
             7 => format!(
                 "{}",
@@ -232,11 +260,19 @@ fn filter_file(count: usize) -> String {
             even if even % 2 == 0 => format!("{}", Ipv4Addr::from_bits(0x6440_0000 + number)),
             _ => format!("{}/24", Ipv4Addr::from_bits(0x6500_0000 + (number << 8))),
         };
-        text.push_str(&format!(
-            "[[filters]]\nid = \"f{number}\"\ntype = \"ip_address\"\npattern = \"{pattern}\"\nenabled = true\n\n"
-        ));
-    }
-    text
+        ("ip_address", pattern)
+    })
+}
+
+/// What nobody asks for in the generated traffic, of each kind by turns.
+fn names(count: usize) -> impl Iterator<Item = (&'static str, String)> {
+    (0..count).map(|number| match number % 5 {
+        0 => ("sip_user", format!("+88160{number:06}")),
+        1 => ("dns_domain", format!("*.domain{number}.invalid")),
+        2 => ("http_host", format!("host{number}.invalid")),
+        3 => ("tls_sni", format!("*.server{number}.invalid")),
+        _ => ("email_address", format!("user{number}@mail.invalid")),
+    })
 }
 
 /// Follows the daemons until enough was seen.

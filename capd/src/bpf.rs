@@ -21,6 +21,7 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
+use lc_daemon::config::{Config, Mode};
 use pcap::{BpfProgram, Capture, Dead, Linktype};
 
 /// Longest base or pushed expression, in bytes.
@@ -91,6 +92,24 @@ impl Expression {
             exclude: exclude.to_vec(),
             pushed: Vec::new(),
         }
+    }
+
+    /// What the operator asks to capture, in the node's modes.
+    pub fn of(config: &Config) -> Self {
+        let expression = Self::new(&config.bpf_filter, &[]);
+        if config.modes.has(Mode::Hunt) {
+            return expression;
+        }
+        let limits: Vec<String> = config
+            .modes
+            .iter()
+            .map(|mode| limit(config, mode))
+            .collect();
+        expression.following(&match &limits[..] {
+            limits if limits.iter().any(String::is_empty) => String::new(),
+            [only] => only.clone(),
+            limits => format!("({})", limits.join(") or (")),
+        })
     }
 
     /// The same for a node that follows calls or sessions, as far as `limit` lets it, an expression or nothing: see [`for_following`].
@@ -184,6 +203,29 @@ impl Expression {
             Some(text) if text.is_empty() => Ok(Verdict::Everything),
             Some(text) => compile_offline(&text, link_type).map(Verdict::Program),
         }
+    }
+}
+
+/// What the operator has limited a mode to; empty: nothing.
+fn limit(config: &Config, mode: Mode) -> String {
+    let on = |transport: &str, ports: &[u16]| {
+        let ports: Vec<_> = ports.iter().map(|port| format!("port {port}")).collect();
+        match ports.is_empty() {
+            true => String::new(),
+            false => format!("{transport} and ({})", ports.join(" or ")),
+        }
+    };
+    match mode {
+        Mode::Voip if config.voip.udp_only => "not tcp".to_owned(),
+        Mode::Dns if config.dns.udp_only => match on("udp", &config.dns.ports) {
+            limit if limit.is_empty() => "not tcp".to_owned(),
+            limit => limit,
+        },
+        Mode::Dns => on("(udp or tcp)", &config.dns.ports),
+        Mode::Http => on("tcp", &config.http.ports),
+        Mode::Tls => on("(tcp or udp)", &config.tls.ports),
+        Mode::Email => on("tcp", &config.email.ports),
+        Mode::Hunt | Mode::Voip => String::new(),
     }
 }
 

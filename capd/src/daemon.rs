@@ -85,7 +85,7 @@ pub fn open_sources(
                 timeout: live.read_timeout,
                 backend: live.backend,
             };
-            let expression = base_expression(config);
+            let expression = Expression::of(config);
             let open = |(queue, device): (u16, &String)| -> Result<Box<dyn Source>, SourceError> {
                 Ok(Box::new(Live::open_after(
                     device,
@@ -97,47 +97,6 @@ pub fn open_sources(
             };
             (0..).zip(&live.interfaces).map(open).collect()
         }
-    }
-}
-
-/// What the operator asks to capture, in the node's modes.
-fn base_expression(config: &Config) -> Expression {
-    let expression = Expression::new(&config.bpf_filter, &[]);
-    if config.modes.has(Mode::Hunt) {
-        return expression;
-    }
-    let limits: Vec<String> = config
-        .modes
-        .iter()
-        .map(|mode| limit(config, mode))
-        .collect();
-    expression.following(&match &limits[..] {
-        limits if limits.iter().any(String::is_empty) => String::new(),
-        [only] => only.clone(),
-        limits => format!("({})", limits.join(") or (")),
-    })
-}
-
-/// What the operator has limited a mode to; empty: nothing.
-fn limit(config: &Config, mode: Mode) -> String {
-    let on = |transport: &str, ports: &[u16]| {
-        let ports: Vec<_> = ports.iter().map(|port| format!("port {port}")).collect();
-        match ports.is_empty() {
-            true => String::new(),
-            false => format!("{transport} and ({})", ports.join(" or ")),
-        }
-    };
-    match mode {
-        Mode::Voip if config.voip.udp_only => "not tcp".to_owned(),
-        Mode::Dns if config.dns.udp_only => match on("udp", &config.dns.ports) {
-            limit if limit.is_empty() => "not tcp".to_owned(),
-            limit => limit,
-        },
-        Mode::Dns => on("(udp or tcp)", &config.dns.ports),
-        Mode::Http => on("tcp", &config.http.ports),
-        Mode::Tls => on("(tcp or udp)", &config.tls.ports),
-        Mode::Email => on("tcp", &config.email.ports),
-        Mode::Hunt | Mode::Voip => String::new(),
     }
 }
 
@@ -159,7 +118,7 @@ pub fn run(
     let interfaces = Interfaces::of_predecessor(inherited.interfaces());
     let mut sources = open(&interfaces, &mut passed)?;
     Left::drop_rest(&mut passed);
-    let expression = base_expression(config);
+    let expression = Expression::of(config);
     for source in &mut sources {
         source.set_filter(&expression)?;
     }
@@ -215,7 +174,7 @@ pub fn run(
         !config.waits_for_filters(),
     ));
     let mut filters = PushedFilters {
-        base: base_expression(config),
+        base: Expression::of(config),
         exclude_endpoints: matches!(config.source, config::Source::Live(_)),
         interfaces,
         forwarder: regions.forwarder()?,

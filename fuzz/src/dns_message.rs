@@ -4,14 +4,12 @@ use std::cell::RefCell;
 
 use lc_daemon::config;
 use lc_proto::data::PacketMetadata;
-use lc_workerd::decode::Addr;
 use lc_workerd::dns::Dns;
 use lc_workerd::dns::message::Message;
 use lc_workerd::dns::name::{LONGEST, Name};
-use lc_workerd::dns::tracker::State;
 use lc_workerd::flows::Direction;
-use lc_workerd::matcher::{Kind, Kinds};
-use lc_workerd::session::{At, Content, Course, Ends, Exchange, Note, Protocol, Tell};
+use lc_workerd::session::Course;
+use lc_workerd::session::script::{Script, Told};
 use prost::Message as _;
 
 thread_local! {
@@ -24,24 +22,36 @@ thread_local! {
 
 /// `bytes`: the message.
 pub fn check(bytes: &[u8]) {
-    let at = At {
-        direction: Direction::Request,
-        ends: Ends {
-            client: (Addr::V4(1), 40_000),
-            server: (Addr::V6(2), 53),
-        },
-        time_ns: 1_767_225_600_000_000_000,
-    };
-    let mut teller = Teller::default();
-    let course =
-        DNS.with_borrow_mut(|dns| dns.datagram(&at, &mut State::default(), bytes, &mut teller));
+    let told = DNS.with_borrow_mut(|dns| {
+        let mut script = Script::new(dns, 53);
+        script.datagram(Direction::Request, bytes);
+        script.told
+    });
     let Some(message) = Message::parse(bytes) else {
-        assert_eq!(course, Course::Foreign);
+        let foreign = Told::Course(Direction::Request, Course::Foreign);
+        assert!(told.contains(&foreign));
         return;
     };
-    assert_eq!(course, Course::Follow);
-    assert_eq!((teller.begun, teller.settled), (1, 1));
-    let dns = teller.dns.expect("a message is told of");
+    let (mut begun, mut settled, mut dns) = (0, 0, None);
+    for told in told {
+        match told {
+            Told::Begin(_) => begun += 1,
+            Told::Settle(_) => settled += 1,
+            Told::Compare(_, _, text) => assert!(!text.is_empty()),
+            Told::Note {
+                details, blocks, ..
+            } => {
+                let metadata = [details, blocks].concat();
+                let metadata =
+                    PacketMetadata::decode(&metadata[..]).expect("what is told can be read");
+                dns = metadata.dns;
+            }
+            Told::Course(..) => panic!("a message is of DNS"),
+            _ => {}
+        }
+    }
+    assert_eq!((begun, settled), (1, 1));
+    let dns = dns.expect("a message is told of");
     assert!(dns.answers.len() <= usize::from(message.header.answers));
     assert!((0.0..=1.0).contains(&dns.tunneling_score) && dns.entropy_score >= 0.0);
     let mut walk = message.walk();
@@ -71,43 +81,5 @@ fn look(name: Name<'_>) {
     assert!(std::str::from_utf8(&text).is_ok());
     if let Some(number) = name.e164() {
         assert!(number.as_bytes().len() >= 2);
-    }
-}
-
-#[derive(Default)]
-struct Teller {
-    begun: u64,
-    settled: u64,
-    dns: Option<lc_proto::data::DnsMetadata>,
-}
-
-impl Tell for Teller {
-    fn begin(&mut self) -> Exchange {
-        self.begun += 1;
-        Exchange(self.begun)
-    }
-
-    fn belongs(&mut self, _: Option<Exchange>, _: u64) {}
-
-    fn wanted(&self) -> Kinds {
-        Kinds::ALL
-    }
-
-    fn compare(&mut self, _: Exchange, _: Kind, text: &[u8]) {
-        assert!(!text.is_empty());
-    }
-
-    fn content(&mut self, _: Exchange, _: Content) {}
-
-    fn note(&mut self, _: Exchange, _: u64, note: Note<'_>) {
-        let metadata = [note.details, note.blocks].concat();
-        let metadata = PacketMetadata::decode(&metadata[..]).expect("what is told can be read");
-        self.dns = metadata.dns;
-    }
-
-    fn about(&mut self, _: Exchange, _: Note<'_>) {}
-
-    fn settle(&mut self, _: Exchange) {
-        self.settled += 1;
     }
 }

@@ -1,14 +1,12 @@
 //! A connection of HTTP, whole and cut into chunks.
 
 use lc_daemon::config::{self, HttpContent};
-use lc_workerd::decode::Addr;
 use lc_workerd::flows::Direction;
 use lc_workerd::http::Http;
 use lc_workerd::http::messages::is_in;
-use lc_workerd::http::tracker::Session;
-use lc_workerd::matcher::{Kind, Kinds};
-use lc_workerd::reassembly::{End, Event};
-use lc_workerd::session::{At, Content, Course, Ends, Exchange, Note, Protocol, Tell};
+use lc_workerd::reassembly::End;
+use lc_workerd::session::Course;
+use lc_workerd::session::script::{Script, Told};
 
 use crate::Input;
 
@@ -63,7 +61,7 @@ pub fn check(first: &[u8], bytes: &[u8]) {
     }
 }
 
-fn play(steps: &[Step<'_>], has_filter: bool, size: usize) -> Listener {
+fn play(steps: &[Step<'_>], has_filter: bool, size: usize) -> Heard {
     let content = match has_filter {
         true => HttpContent {
             hosts: vec!["*.example".into(), "a*".into()],
@@ -78,114 +76,89 @@ fn play(steps: &[Step<'_>], has_filter: bool, size: usize) -> Listener {
         body: Some(BODY),
         ..config::Http::default()
     });
-    let (mut session, mut listener) = (Session::default(), Listener::default());
-    let mut offsets = [0; 2];
+    let (mut script, mut heard) = (Script::new(&mut http, 80), Heard::default());
     for step in steps {
-        let side = step.direction as usize;
         if let Some(len) = step.gap {
-            let offset = offsets[side];
-            offsets[side] += len.unwrap_or(0);
-            let gap = Event::Gap { offset, len };
-            listener.take(&mut http, &mut session, step.direction, gap);
+            heard.listen(&mut script, step.direction, |script| {
+                script.gap(step.direction, len);
+            });
         }
         for bytes in step.bytes.chunks(size) {
-            let offset = offsets[side];
-            offsets[side] += bytes.len() as u64;
-            let data = Event::Data { offset, bytes };
-            listener.take(&mut http, &mut session, step.direction, data);
-            assert!(session.held() <= MOST, "{} bytes", session.held());
+            heard.listen(&mut script, step.direction, |script| {
+                script.bytes(step.direction, bytes);
+            });
+            let held = script.state().held();
+            assert!(held <= MOST, "{held} bytes");
         }
     }
     for direction in [Direction::Request, Direction::Response] {
-        let end = Event::End {
-            offset: offsets[direction as usize],
-            reason: End::Finished,
-        };
-        listener.take(&mut http, &mut session, direction, end);
+        heard.listen(&mut script, direction, |script| {
+            script.end(direction, End::Finished);
+        });
     }
-    if !listener.has_left {
-        assert_eq!(
-            listener.settled, listener.begun,
-            "exchanges are not settled"
-        );
+    if !heard.has_left {
+        assert_eq!(heard.settled, heard.begun, "exchanges are not settled");
     }
-    listener
+    heard
 }
 
 /// What was told, but for how claims are cut.
 #[derive(Default)]
-struct Listener {
+struct Heard {
     told: Vec<String>,
-    claimed: u64,
     begun: u64,
     settled: u64,
     rest: [bool; 2],
     has_left: bool,
 }
 
-impl Listener {
-    fn take(
+impl Heard {
+    /// Has something happen in a direction, unless nothing more is to be learnt there.
+    fn listen<'p>(
         &mut self,
-        http: &mut Http,
-        session: &mut Session,
+        script: &mut Script<'p, Http>,
         direction: Direction,
-        event: Event<'_>,
+        play: impl FnOnce(&mut Script<'p, Http>),
     ) {
-        let end = (Addr::V4(0), 0);
-        let at = At {
-            direction,
-            ends: Ends {
-                client: end,
-                server: end,
-            },
-            time_ns: 1_767_225_600_000_000_000,
-        };
         if self.rest[direction as usize] {
             return;
         }
-        match http.stream(&at, session, event, self) {
-            Course::Follow | Course::Wait => {}
-            Course::Rest(_) => self.rest[direction as usize] = true,
-            Course::RestOfBoth(_) | Course::Becomes(..) | Course::Foreign => self.rest = [true; 2],
+        play(script);
+        for told in std::mem::take(&mut script.told) {
+            self.take(told);
         }
         self.has_left = self.rest != [false; 2];
     }
-}
 
-impl Tell for Listener {
-    fn begin(&mut self) -> Exchange {
-        self.begun += 1;
-        Exchange(self.begun)
-    }
-
-    fn belongs(&mut self, _: Option<Exchange>, end: u64) {
-        self.claimed = self.claimed.max(end);
-    }
-
-    fn wanted(&self) -> Kinds {
-        Kinds::ALL
-    }
-
-    fn compare(&mut self, exchange: Exchange, kind: Kind, text: &[u8]) {
-        self.told
-            .push(format!("{exchange:?} {kind:?} {}", text.escape_ascii()));
-    }
-
-    fn content(&mut self, exchange: Exchange, content: Content) {
-        self.told.push(format!("{exchange:?} {content:?}"));
-    }
-
-    fn note(&mut self, exchange: Exchange, offset: u64, note: Note<'_>) {
-        self.told.push(format!(
-            "{exchange:?} at {offset}: {} {:?}",
-            note.info, note.details
-        ));
-    }
-
-    fn about(&mut self, _: Exchange, _: Note<'_>) {}
-
-    fn settle(&mut self, exchange: Exchange) {
-        self.settled += 1;
-        self.told.push(format!("{exchange:?} settled"));
+    fn take(&mut self, told: Told) {
+        let told = match told {
+            Told::Begin(_) => {
+                self.begun += 1;
+                return;
+            }
+            Told::Course(direction, Course::Rest(_)) => {
+                self.rest[direction as usize] = true;
+                return;
+            }
+            Told::Course(..) => {
+                self.rest = [true; 2];
+                return;
+            }
+            Told::Belongs(..) | Told::About { .. } => return,
+            Told::Compare(exchange, kind, text) => format!("{exchange:?} {kind:?} {text}"),
+            Told::Content(exchange, content) => format!("{exchange:?} {content:?}"),
+            Told::Note {
+                exchange,
+                offset,
+                info,
+                details,
+                ..
+            } => format!("{exchange:?} at {offset}: {info} {details:?}"),
+            Told::Settle(exchange) => {
+                self.settled += 1;
+                format!("{exchange:?} settled")
+            }
+        };
+        self.told.push(told);
     }
 }

@@ -1,15 +1,15 @@
 //! Sessions of mail, whole and in pieces, with gaps; and mails.
 
 use lc_daemon::config::{Email, EmailContent};
-use lc_workerd::decode::Addr;
 use lc_workerd::email::imap::Imap;
 use lc_workerd::email::mime;
 use lc_workerd::email::pop3::Pop3;
 use lc_workerd::email::smtp::Smtp;
 use lc_workerd::flows::Direction;
-use lc_workerd::matcher::{Kind, Kinds};
-use lc_workerd::reassembly::{End, Event};
-use lc_workerd::session::{At, Content, Course, Ends, Exchange, Note, Protocol, Tell};
+use lc_workerd::matcher::Kind;
+use lc_workerd::reassembly::End;
+use lc_workerd::session::script::{Script, Told};
+use lc_workerd::session::{Content, Course, Protocol};
 
 use crate::Input;
 
@@ -66,141 +66,80 @@ fn sessions<P: Protocol>(new: impl Fn(&Email) -> P, bytes: &[u8]) {
     assert_eq!(pieces, whole, "pieces make a difference");
 }
 
-fn play(protocol: &mut impl Protocol, is_joined: bool, mut input: Input<'_>, size: usize) -> Told {
-    let (mut told, mut state, mut offsets) = (Told::default(), Default::default(), [0; 2]);
+fn play(protocol: &mut impl Protocol, is_joined: bool, mut input: Input<'_>, size: usize) -> Gist {
+    let (mut script, mut gist) = (Script::new(protocol, 25), Gist::default());
+    let both = [Direction::Request, Direction::Response];
     if is_joined {
-        for direction in [Direction::Request, Direction::Response] {
-            told.direction = direction;
-            let gap = Event::Gap {
-                offset: 0,
-                len: None,
-            };
-            let _ = protocol.stream(&at(direction), &mut state, gap, &mut told);
-        }
+        both.iter().for_each(|direction| {
+            script.gap(*direction, None);
+        });
     }
     while !input.is_empty() {
         let (flags, text) = (input.u8(), input.text());
-        let direction = if flags & 1 == 0 {
-            Direction::Request
-        } else {
-            Direction::Response
-        };
-        told.direction = direction;
-        let offset = &mut offsets[direction as usize];
+        let direction = both[usize::from(flags & 1)];
         if flags & 2 != 0 {
-            let gap = Event::Gap {
-                offset: *offset,
-                len: Some(flags.into()),
-            };
-            *offset += u64::from(flags);
-            let _ = protocol.stream(&at(direction), &mut state, gap, &mut told);
+            script.gap(direction, Some(flags.into()));
         }
         for bytes in text.chunks(size) {
-            let data = Event::Data {
-                offset: *offset,
-                bytes,
-            };
-            *offset += bytes.len() as u64;
-            told.end = *offset;
-            let course = protocol.stream(&at(direction), &mut state, data, &mut told);
-            if course != Course::Follow {
-                told.course = Some((direction, course));
-                return told;
+            script.bytes(direction, bytes);
+            gist.take(&mut script);
+            if gist.course.is_some() {
+                return gist;
             }
         }
     }
-    for direction in [Direction::Request, Direction::Response] {
-        let offset = offsets[direction as usize];
-        (told.direction, told.end) = (direction, offset);
-        let end = Event::End {
-            offset,
-            reason: End::Finished,
-        };
-        let _ = protocol.stream(&at(direction), &mut state, end, &mut told);
+    for direction in both {
+        script.end(direction, End::Finished);
+        gist.take(&mut script);
     }
-    told
-}
-
-fn at(direction: Direction) -> At {
-    let ends = Ends {
-        client: (Addr::V4(1), 40_000),
-        server: (Addr::V4(2), 25),
-    };
-    At {
-        direction,
-        ends,
-        time_ns: 1,
-    }
+    gist
 }
 
 /// What was told, but for how it is cut up.
-#[derive(Debug, PartialEq, Eq)]
-struct Told {
-    direction: Direction,
-    /// Behind what has come of it.
-    end: u64,
-    begun: u64,
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Gist {
     owners: [Vec<(u64, u64)>; 2],
-    compared: Vec<(u64, Kind, Vec<u8>)>,
+    compared: Vec<(u64, Kind, String)>,
     contents: Vec<(u64, Content)>,
     settled: Vec<u64>,
     course: Option<(Direction, Course)>,
 }
 
-impl Default for Told {
-    fn default() -> Self {
-        Self {
-            direction: Direction::Request,
-            end: 0,
-            begun: 0,
-            owners: Default::default(),
-            compared: vec![],
-            contents: vec![],
-            settled: vec![],
-            course: None,
+impl Gist {
+    /// Takes over what was told of what has come so far.
+    fn take<P: Protocol>(&mut self, script: &mut Script<'_, P>) {
+        for told in std::mem::take(&mut script.told) {
+            match told {
+                Told::Begin(_) => {}
+                Told::Belongs(direction, exchange, end) => {
+                    assert!(end <= script.come(direction), "bytes that have not come");
+                    let owner = exchange.map_or(u64::MAX, |exchange| exchange.0);
+                    let owners = &mut self.owners[direction as usize];
+                    match owners.last_mut() {
+                        Some(last) if last.0 == owner => last.1 = last.1.max(end),
+                        _ => owners.push((owner, end)),
+                    }
+                }
+                Told::Compare(exchange, kind, text) => {
+                    assert!(!self.settled.contains(&exchange.0), "settled too early");
+                    self.compared.push((exchange.0, kind, text));
+                }
+                Told::Content(exchange, content) => self.contents.push((exchange.0, content)),
+                Told::Note {
+                    direction, offset, ..
+                } => {
+                    let come = script.come(direction).max(1);
+                    assert!(offset < come, "of bytes that have not come");
+                }
+                Told::About {
+                    details, blocks, ..
+                } => assert!(details.len() + blocks.len() < 200_000),
+                Told::Settle(exchange) => {
+                    assert!(!self.settled.contains(&exchange.0), "settled twice");
+                    self.settled.push(exchange.0);
+                }
+                Told::Course(direction, course) => self.course = Some((direction, course)),
+            }
         }
-    }
-}
-
-impl Tell for Told {
-    fn begin(&mut self) -> Exchange {
-        self.begun += 1;
-        Exchange(self.begun - 1)
-    }
-
-    fn belongs(&mut self, exchange: Option<Exchange>, end: u64) {
-        assert!(end <= self.end, "bytes that have not come");
-        let owner = exchange.map_or(u64::MAX, |exchange| exchange.0);
-        let owners = &mut self.owners[self.direction as usize];
-        match owners.last_mut() {
-            Some(last) if last.0 == owner => last.1 = last.1.max(end),
-            _ => owners.push((owner, end)),
-        }
-    }
-
-    fn wanted(&self) -> Kinds {
-        Kinds::ALL
-    }
-
-    fn compare(&mut self, exchange: Exchange, kind: Kind, text: &[u8]) {
-        assert!(!self.settled.contains(&exchange.0), "settled too early");
-        self.compared.push((exchange.0, kind, text.to_vec()));
-    }
-
-    fn content(&mut self, exchange: Exchange, content: Content) {
-        self.contents.push((exchange.0, content));
-    }
-
-    fn note(&mut self, _: Exchange, offset: u64, _: Note<'_>) {
-        assert!(offset < self.end.max(1), "of bytes that have not come");
-    }
-
-    fn about(&mut self, _: Exchange, note: Note<'_>) {
-        assert!(note.details.len() + note.blocks.len() < 200_000);
-    }
-
-    fn settle(&mut self, exchange: Exchange) {
-        assert!(!self.settled.contains(&exchange.0), "settled twice");
-        self.settled.push(exchange.0);
     }
 }

@@ -1,10 +1,9 @@
 //! TLS, DTLS and QUIC: what the tracker tells of connections.
 
-use lc_workerd::decode::Addr;
 use lc_workerd::flows::Direction;
-use lc_workerd::matcher::{Kind, Kinds};
-use lc_workerd::reassembly::{End, Event};
-use lc_workerd::session::{At, Content, Course, Ends, Exchange, Note, Protocol, Tell};
+use lc_workerd::reassembly::End;
+use lc_workerd::session::Course;
+use lc_workerd::session::script::{Script, Told};
 use lc_workerd::tls::{Extent, Tls};
 
 use crate::Input;
@@ -48,59 +47,40 @@ fn extent(flags: u8) -> Extent {
     }
 }
 
-fn at(direction: Direction) -> At {
-    let end = |port| (Addr::V4(0x7f00_0001), port);
-    At {
-        direction,
-        ends: Ends {
-            client: end(40_000),
-            server: end(443),
-        },
-        time_ns: 1,
-    }
-}
-
 /// What is told of a connection whose bytes come in pieces.
 fn stream(flags: u8, client: &[u8], server: &[u8], size: usize) -> Vec<(u64, Vec<u8>)> {
     let mut tls = Tls::new(extent(flags));
-    let mut state = <Tls as Protocol>::State::default();
-    let mut told = Told::default();
-    let sides = [(Direction::Request, client), (Direction::Response, server)];
-    for (direction, bytes) in sides {
-        let mut offset = 0;
+    let mut script = Script::new(&mut tls, 443);
+    for (direction, bytes) in [(Direction::Request, client), (Direction::Response, server)] {
         for piece in bytes.chunks(size) {
-            let event = Event::Data {
-                offset,
-                bytes: piece,
-            };
-            offset += piece.len() as u64;
-            let course = tls.stream(&at(direction), &mut state, event, &mut told);
-            assert!(tls.waiting_bytes() <= MOST_WAITING);
-            if course != Course::Follow {
+            script.bytes(direction, piece);
+            assert!(script.protocol().waiting_bytes() <= MOST_WAITING);
+            if is_over(&script.told, direction) {
                 break;
             }
         }
     }
-    for (direction, bytes) in sides {
-        let offset = bytes.len() as u64;
-        let reason = End::Finished;
-        let _ = tls.stream(
-            &at(direction),
-            &mut state,
-            Event::End { offset, reason },
-            &mut told,
-        );
+    for direction in [Direction::Request, Direction::Response] {
+        if !is_over(&script.told, direction) {
+            script.end(direction, End::Finished);
+        }
     }
-    drop(state);
+    let notes = notes(&script.told);
+    drop(script);
     assert_eq!(tls.waiting_bytes(), 0, "what waits is given back");
-    told.notes
+    notes
+}
+
+/// Whether nothing more is to be learnt in a direction.
+fn is_over(told: &[Told], direction: Direction) -> bool {
+    let ends = |told: &Told| matches!(told, Told::Course(of, _) if *of == direction);
+    told.iter().any(ends)
 }
 
 fn datagrams(bytes: &[u8], is_read: impl Fn(&[u8]) -> bool) {
     let mut input = Input::new(bytes);
     let mut tls = Tls::new(extent(input.u8()));
-    let mut state = <Tls as Protocol>::State::default();
-    let mut told = Told::default();
+    let mut script = Script::new(&mut tls, 443);
     while !input.is_empty() {
         let direction = match input.u8() & 1 {
             0 => Direction::Request,
@@ -108,59 +88,46 @@ fn datagrams(bytes: &[u8], is_read: impl Fn(&[u8]) -> bool) {
         };
         let payload = input.packet();
         if is_read(payload) {
-            let course = tls.datagram(&at(direction), &mut state, payload, &mut told);
-            assert!(tls.waiting_bytes() <= MOST_WAITING);
-            if matches!(course, Course::RestOfBoth(_)) {
+            script.datagram(direction, payload);
+            assert!(script.protocol().waiting_bytes() <= MOST_WAITING);
+            if let Some(Told::Course(_, Course::RestOfBoth(_))) = script.told.last() {
                 break;
             }
         }
     }
-    drop(state);
+    notes(&script.told);
+    drop(script);
     assert_eq!(tls.waiting_bytes(), 0, "what waits is given back");
 }
 
-/// Keeps notes, and looks at what is told beside them.
-#[derive(Default)]
-struct Told {
-    begun: u64,
-    settled: Vec<Exchange>,
-    notes: Vec<(u64, Vec<u8>)>,
-}
-
-impl Tell for Told {
-    fn begin(&mut self) -> Exchange {
-        self.begun += 1;
-        assert!(
-            self.begun <= 2,
-            "a connection is an exchange, and its data may be another"
-        );
-        Exchange(self.begun)
+/// The notes of a connection: of which packet, and details. What is told beside them is looked at.
+fn notes(told: &[Told]) -> Vec<(u64, Vec<u8>)> {
+    let (mut begun, mut settled, mut notes) = (0, Vec::new(), Vec::new());
+    for told in told {
+        match told {
+            Told::Begin(_) => begun += 1,
+            Told::Compare(exchange, ..) => {
+                assert!(!settled.contains(exchange), "compared although settled");
+            }
+            Told::Note {
+                offset,
+                info,
+                details,
+                ..
+            } => {
+                assert!(details.len() < 16 << 10 && info.len() < 2 << 10);
+                notes.push((*offset, details.clone()));
+            }
+            Told::Settle(exchange) => {
+                assert!(!settled.contains(exchange));
+                settled.push(*exchange);
+            }
+            _ => {}
+        }
     }
-
-    fn belongs(&mut self, _: Option<Exchange>, _: u64) {}
-
-    fn wanted(&self) -> Kinds {
-        Kinds::ALL
-    }
-
-    fn compare(&mut self, exchange: Exchange, _: Kind, _: &[u8]) {
-        assert!(
-            !self.settled.contains(&exchange),
-            "compared although settled"
-        );
-    }
-
-    fn content(&mut self, _: Exchange, _: Content) {}
-
-    fn note(&mut self, _: Exchange, offset: u64, note: Note<'_>) {
-        assert!(note.details.len() < 16 << 10 && note.info.len() < 2 << 10);
-        self.notes.push((offset, note.details.to_vec()));
-    }
-
-    fn about(&mut self, _: Exchange, _: Note<'_>) {}
-
-    fn settle(&mut self, exchange: Exchange) {
-        assert!(!self.settled.contains(&exchange));
-        self.settled.push(exchange);
-    }
+    assert!(
+        begun <= 2,
+        "a connection is an exchange, and its data may be another"
+    );
+    notes
 }

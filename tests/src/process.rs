@@ -153,6 +153,12 @@ pub fn run<A: AsRef<OsStr>>(
     start(program, arguments)?.finish(limit)
 }
 
+/// Whether there is a program of this name.
+pub fn is_installed(program: &str) -> bool {
+    let found = ["-c".to_owned(), format!("command -v {program}")];
+    run(Path::new("sh"), found, Duration::from_secs(10)).is_ok_and(|outcome| outcome.code() == 0)
+}
+
 /// Waits until `condition` gives something, at most for `limit`.
 pub fn wait_for<T>(limit: Duration, mut condition: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + limit;

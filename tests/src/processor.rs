@@ -105,6 +105,8 @@ pub struct Metadata {
     pub dst_port: u32,
     /// Transport protocol.
     pub transport: String,
+    /// What the flow carries.
+    pub protocol: String,
     /// What else is told, by its key.
     pub details: BTreeMap<String, String>,
     /// What is told of SIP, and of all packets of calls.
@@ -113,6 +115,24 @@ pub struct Metadata {
     pub rtp: Option<serde_json::Value>,
     /// What is told of DNS.
     pub dns: Option<Dns>,
+    /// What is told of mail.
+    pub email: Option<Email>,
+}
+
+/// The part of a packet that is told of mail.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Email {
+    /// Sender.
+    pub mail_from: String,
+    /// Recipients.
+    pub rcpt_to: Vec<String>,
+    /// Subject.
+    pub subject: String,
+    /// Without brackets.
+    pub message_id: String,
+    /// How the body begins.
+    pub body_preview: String,
 }
 
 /// The part of a packet that is told of DNS.

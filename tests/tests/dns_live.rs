@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use lc_tests::node::{Node, PATIENCE};
-use lc_tests::process::{self, wait_for};
+use lc_tests::process::{self, is_installed, wait_for};
 use lc_tests::processor;
 use lc_tests::switch::{self, Switch};
 use serde_json::Value;
@@ -24,11 +24,6 @@ const QUESTIONS: [(&str, &str); 6] = [
     ("www.other.example", "A"),
     ("_sip._udp.wanted.example", "SRV"),
 ];
-
-fn is_missing(program: &str) -> bool {
-    let found = ["-c".to_owned(), format!("command -v {program}")];
-    process::run(Path::new("sh"), found, PATIENCE).is_ok_and(|outcome| outcome.code() != 0)
-}
 
 /// Asks for `name`, and gives the data of the answers, as dig writes them.
 fn dig(switch: &Switch, name: &str, kind: &str, more: &[&str]) -> Vec<String> {
@@ -52,7 +47,7 @@ fn dig(switch: &Switch, name: &str, kind: &str, more: &[&str]) -> Vec<String> {
 #[test]
 fn what_dig_and_dnsmasq_say_arrives_if_it_is_wanted() {
     for program in ["dig", "dnsmasq", "ip"] {
-        if is_missing(program) {
+        if !is_installed(program) {
             lc_tests::skipped!(
                 "{program} is not installed (Debian: bind9-dnsutils, dnsmasq-base, iproute2)"
             );

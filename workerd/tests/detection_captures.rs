@@ -134,12 +134,6 @@ const MISSED: &[(&str, &str, usize, &str)] = &[
         "the middle of a session of RDP over UDP",
     ),
     ("socks5-http-302-frag.pcap", "http", 1, "fragments"),
-    (
-        "socks5-smtp-503.pcap",
-        "smtp",
-        1,
-        "behind SOCKS, on its port; the reference finds SMTP on its own ports only",
-    ),
     ("teamviewer.pcap", "wg", 1, "TeamViewer's own protocol"),
 ];
 

@@ -10,9 +10,9 @@ use lc_proto::data::{DnsMetadata, PacketMetadata};
 use lc_workerd::decode::{Addr, Decoded, Transport, decode};
 use lc_workerd::dns::{Dns, codes, tracker};
 use lc_workerd::flows::Direction;
-use lc_workerd::matcher::{Kind, Kinds};
 use lc_workerd::reassembly::{ConnectionId, Consumer, Interest, Limits, Segment, Stream, Streams};
-use lc_workerd::session::{At, Content, Ends, Exchange, Note, Protocol, Tell};
+use lc_workerd::session::script::{Recorder, Told};
+use lc_workerd::session::{At, Ends, Protocol};
 use prost::Message as _;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -65,44 +65,19 @@ impl Tally {
     }
 }
 
-/// Hears what the tracker tells.
-#[derive(Default)]
-struct Hearing {
-    exchanges: u64,
-    told: Vec<DnsMetadata>,
-}
-
-impl Tell for Hearing {
-    fn begin(&mut self) -> Exchange {
-        self.exchanges += 1;
-        Exchange(self.exchanges)
-    }
-
-    fn belongs(&mut self, _: Option<Exchange>, _: u64) {}
-
-    fn wanted(&self) -> Kinds {
-        Kinds::ALL
-    }
-
-    fn compare(&mut self, _: Exchange, _: Kind, _: &[u8]) {}
-
-    fn content(&mut self, _: Exchange, _: Content) {}
-
-    fn note(&mut self, _: Exchange, _: u64, note: Note<'_>) {
-        let metadata = PacketMetadata::decode(note.blocks).unwrap();
-        self.told.extend(metadata.dns);
-    }
-
-    fn about(&mut self, _: Exchange, _: Note<'_>) {}
-
-    fn settle(&mut self, _: Exchange) {}
+/// The messages among what was told.
+fn messages(told: &mut Vec<Told>) -> impl Iterator<Item = DnsMetadata> {
+    told.drain(..).filter_map(|told| match told {
+        Told::Note { blocks, .. } => PacketMetadata::decode(&blocks[..]).unwrap().dns,
+        _ => None,
+    })
 }
 
 /// All sessions of a capture.
 struct Node {
     dns: Dns,
     at: At,
-    hearing: Hearing,
+    recorder: Recorder,
 }
 
 impl Consumer for Node {
@@ -117,7 +92,9 @@ impl Consumer for Node {
             direction: stream.direction,
             ..self.at
         };
-        let _ = self.dns.stream(&at, stream.state, event, &mut self.hearing);
+        let _ = self
+            .dns
+            .stream(&at, stream.state, event, &mut self.recorder);
         Interest::Follow
     }
 }
@@ -304,7 +281,7 @@ fn observe(capture: &Path) -> BTreeMap<&'static str, Tally> {
             },
             time_ns: 0,
         },
-        hearing: Hearing::default(),
+        recorder: Recorder::default(),
     };
     let mut streams = Streams::new(&Limits::default()).unwrap();
     let mut connections: BTreeMap<String, (Option<ConnectionId>, Ends)> = BTreeMap::new();
@@ -342,7 +319,7 @@ fn observe(capture: &Path) -> BTreeMap<&'static str, Tally> {
                 let state = sessions.entry(key).or_default();
                 let _ = node
                     .dns
-                    .datagram(&node.at.clone(), state, payload, &mut node.hearing);
+                    .datagram(&node.at.clone(), state, payload, &mut node.recorder);
             }
             Some(Transport::Tcp) => {
                 let header = &packet.bytes[decoded.header..];
@@ -355,12 +332,12 @@ fn observe(capture: &Path) -> BTreeMap<&'static str, Tally> {
         }
         let over_tcp = decoded.transport == Some(Transport::Tcp);
         let tally = tallies.entry(section).or_default();
-        for dns in node.hearing.told.drain(..) {
+        for dns in messages(&mut node.recorder.told) {
             tally.add(&dns, over_tcp);
         }
     }
     streams.close_all(&mut node);
-    for dns in node.hearing.told.drain(..) {
+    for dns in messages(&mut node.recorder.told) {
         tallies.entry("dns").or_default().add(&dns, true);
     }
     tallies

@@ -5,20 +5,15 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod connections;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use lc_daemon::config;
 use lc_proto::data::PacketMetadata;
-use lc_workerd::decode::{Addr, Decoded, Transport, decode};
-use lc_workerd::flows::{FlowTable, Seed, Signal, Timeouts, Zone};
 use lc_workerd::http::Http;
-use lc_workerd::http::tracker::Session;
-use lc_workerd::matcher::{Kind, Kinds};
-use lc_workerd::reassembly::{
-    ConnectionId, Consumer, Event, Interest, Limits, Segment, Stream, Streams,
-};
-use lc_workerd::session::{At, Content, Course, Ends, Exchange, Note, Protocol, Tell};
+use lc_workerd::session::script::Told;
 use prost::Message;
 use serde_json::Value;
 
@@ -69,7 +64,7 @@ const OUT_OF_REACH: &[(&str, &str)] = &[
 ];
 
 /// How often each was told: `GET host target` and `200`, with `2:` in front for HTTP/2.
-type Told = BTreeMap<String, usize>;
+type Messages = BTreeMap<String, usize>;
 
 #[test]
 fn captures_hold_the_requests_and_responses_that_are_found_in_them() {
@@ -117,8 +112,8 @@ fn captures_hold_the_requests_and_responses_that_are_found_in_them() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-fn differences(told: &Told, known: &Told) -> Vec<String> {
-    let count = |of: &Told, what: &str| of.get(what).copied().unwrap_or(0);
+fn differences(told: &Messages, known: &Messages) -> Vec<String> {
+    let count = |of: &Messages, what: &str| of.get(what).copied().unwrap_or(0);
     let mut all: Vec<_> = told.keys().chain(known.keys()).collect();
     all.sort();
     all.dedup();
@@ -133,8 +128,8 @@ fn differences(told: &Told, known: &Told) -> Vec<String> {
     all.iter().map(difference).collect()
 }
 
-fn known(facts: &Value) -> Told {
-    let mut known = Told::new();
+fn known(facts: &Value) -> Messages {
+    let mut known = Messages::new();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     for (section, mark, host, path) in [
         ("http", "", "host", "uri"),
@@ -158,133 +153,34 @@ fn known(facts: &Value) -> Told {
     known
 }
 
-/// The tracker, and what it tells.
-struct Reader {
-    http: Http,
-    told: Told,
-    exchanges: u64,
-    time_ns: u64,
-}
-
-/// A session, and the directions that are of no interest any more.
-#[derive(Default)]
-struct State {
-    session: Session,
-    rest: [bool; 2],
-}
-
-impl Consumer for Reader {
-    type State = State;
-
-    fn take(&mut self, stream: Stream<'_, State>, event: Event<'_>) -> Interest {
-        let end = (Addr::V4(0), 0);
-        let at = At {
-            direction: stream.direction,
-            ends: Ends {
-                client: end,
-                server: end,
-            },
-            time_ns: self.time_ns,
-        };
-        let state = stream.state;
-        if state.rest[stream.direction as usize] {
-            return Interest::Follow;
-        }
-        let mut listener = Listener {
-            told: &mut self.told,
-            exchanges: &mut self.exchanges,
-        };
-        match self
-            .http
-            .stream(&at, &mut state.session, event, &mut listener)
+fn told(capture: &Path) -> Messages {
+    let mut messages = Messages::new();
+    for told in connections::told(Http::new(&config::Http::default()), capture) {
+        if let Told::Note {
+            protocol, details, ..
+        } = told
         {
-            Course::Follow | Course::Wait => {}
-            Course::Rest(_) => state.rest[stream.direction as usize] = true,
-            Course::RestOfBoth(_) | Course::Becomes(..) | Course::Foreign => state.rest = [true; 2],
+            *messages.entry(message(protocol, &details)).or_default() += 1;
         }
-        Interest::Follow
     }
+    messages
 }
 
-struct Listener<'r> {
-    told: &'r mut Told,
-    exchanges: &'r mut u64,
-}
-
-impl Tell for Listener<'_> {
-    fn begin(&mut self) -> Exchange {
-        *self.exchanges += 1;
-        Exchange(*self.exchanges)
-    }
-
-    fn belongs(&mut self, _: Option<Exchange>, _: u64) {}
-
-    fn wanted(&self) -> Kinds {
-        Kinds::NONE
-    }
-
-    fn compare(&mut self, _: Exchange, _: Kind, _: &[u8]) {}
-
-    fn content(&mut self, _: Exchange, _: Content) {}
-
-    fn note(&mut self, _: Exchange, _: u64, note: Note<'_>) {
-        let details = PacketMetadata::decode(note.details).unwrap().details;
-        let get = |key: &str| details.get(key).cloned().unwrap_or_default();
-        let mark = match note.protocol {
-            "HTTP" => "",
-            _ => "2:",
-        };
-        let what = match details.get("http.status") {
-            Some(status) => status.clone(),
-            None => {
-                let query = get("http.query");
-                let query = match query.is_empty() {
-                    true => query,
-                    false => format!("?{query}"),
-                };
-                let (method, host, path) = (get("http.method"), get("http.host"), get("http.path"));
-                format!("{method} {host} {path}{query}")
-            }
-        };
-        *self.told.entry(format!("{mark}{what}")).or_default() += 1;
-    }
-
-    fn about(&mut self, _: Exchange, _: Note<'_>) {}
-
-    fn settle(&mut self, _: Exchange) {}
-}
-
-fn told(capture: &Path) -> Told {
-    let mut flows =
-        FlowTable::<Option<ConnectionId>>::new(1 << 20, Seed::known(1), &Timeouts::default())
-            .unwrap();
-    let mut streams = Streams::new(&Limits::default()).unwrap();
-    let mut reader = Reader {
-        http: Http::new(&config::Http::default()),
-        told: Told::new(),
-        exchanges: 0,
-        time_ns: 0,
+/// The message that is told with these details.
+fn message(protocol: &str, details: &[u8]) -> String {
+    let details = PacketMetadata::decode(details).unwrap().details;
+    let get = |key: &str| details.get(key).cloned().unwrap_or_default();
+    let mark = match protocol {
+        "HTTP" => "",
+        _ => "2:",
     };
-    let packets =
-        lc_tests::capture::read(capture).map_or_else(|_| Vec::new(), |capture| capture.packets);
-    for packet in &packets {
-        let decoded: Decoded = decode(packet.link_type as u16, &packet.bytes);
-        if decoded.transport != Some(Transport::Tcp) || decoded.fault.is_some() {
-            continue;
-        }
-        let Some(probe) = flows.probe(&decoded, Zone::NONE) else {
-            continue;
-        };
-        let (header, payload) = (
-            &packet.bytes[decoded.header..],
-            decoded.payload_of(&packet.bytes),
-        );
-        reader.time_ns = packet.time_ns as u64;
-        let flow = flows.observe(&probe, reader.time_ns, Signal::of_tcp_flags(header[13]));
-        let segment = Segment::read(header, payload, flow.direction, reader.time_ns, None).unwrap();
-        streams.segment(flow.memory, &segment, &mut reader);
-        streams.advance(&mut reader);
+    if let Some(status) = details.get("http.status") {
+        return format!("{mark}{status}");
     }
-    streams.close_all(&mut reader);
-    reader.told
+    let query = match get("http.query") {
+        query if query.is_empty() => query,
+        query => format!("?{query}"),
+    };
+    let (method, host, path) = (get("http.method"), get("http.host"), get("http.path"));
+    format!("{mark}{method} {host} {path}{query}")
 }

@@ -5,28 +5,25 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod connections;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use lc_daemon::config::Email;
 use lc_proto::data::{EmailMetadata, PacketMetadata};
-use lc_workerd::decode::{Addr, Decoded, Transport, decode};
 use lc_workerd::email::imap::Imap;
 use lc_workerd::email::mime;
 use lc_workerd::email::pop3::Pop3;
 use lc_workerd::email::smtp::Smtp;
 use lc_workerd::email::smtp::command::Command;
-use lc_workerd::flows::{FlowTable, Seed, Signal, Timeouts, Zone};
-use lc_workerd::matcher::{Kind, Kinds};
-use lc_workerd::reassembly::{
-    ConnectionId, Consumer, Event, Interest, Limits, Segment, Stream, Streams,
-};
-use lc_workerd::session::{At, Content, Course, Ends, Exchange, Note, Protocol, Tell};
+use lc_workerd::matcher::Kind;
+use lc_workerd::session::script::Told;
 use prost::Message;
 use serde_json::Value;
 
 /// How often each was told: `command MAIL`, `sender a@b`, `recipient a@b`; and which users and subjects.
-type Told = BTreeMap<String, usize>;
+type Facts = BTreeMap<String, usize>;
 
 /// Facts that are not those of the protocol, and why: capture, beginning of the fact.
 const OTHERS: &[(&str, &str, &str)] = &[
@@ -117,9 +114,9 @@ fn captures_hold_the_mail_that_is_found_in_them() {
                 continue;
             }
             let mut told = match section {
-                "smtp" => told(Smtp::new(&settings), capture),
-                "imap" => told(Imap::new(&settings), capture),
-                _ => told(Pop3::new(&settings), capture),
+                "smtp" => told(connections::told(Smtp::new(&settings), capture)),
+                "imap" => told(connections::told(Imap::new(&settings), capture)),
+                _ => told(connections::told(Pop3::new(&settings), capture)),
             };
             let mut known = known(&facts, section);
             let is_other = |fact: &str| {
@@ -138,8 +135,8 @@ fn captures_hold_the_mail_that_is_found_in_them() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-fn differences(told: &Told, known: &Told) -> Vec<String> {
-    let count = |of: &Told, what: &str| of.get(what).copied().unwrap_or(0);
+fn differences(told: &Facts, known: &Facts) -> Vec<String> {
+    let count = |of: &Facts, what: &str| of.get(what).copied().unwrap_or(0);
     let all: BTreeSet<_> = told.keys().chain(known.keys()).collect();
     let differ = all
         .into_iter()
@@ -154,8 +151,8 @@ fn differences(told: &Told, known: &Told) -> Vec<String> {
     differ.map(difference).collect()
 }
 
-fn known(facts: &Value, section: &str) -> Told {
-    let mut known = Told::new();
+fn known(facts: &Value, section: &str) -> Facts {
+    let mut known = Facts::new();
     let facts_of = &facts[section];
     for (name, count) in facts_of["commands"].as_object().into_iter().flatten() {
         // TShark cuts them at four letters in SMTP, and takes what is said in an authentication for commands.
@@ -207,178 +204,46 @@ fn known(facts: &Value, section: &str) -> Told {
     known
 }
 
-fn told(protocol: impl Protocol, capture: &Path) -> Told {
-    let mut flows =
-        FlowTable::<Option<ConnectionId>>::new(1 << 20, Seed::known(1), &Timeouts::default())
-            .unwrap();
-    let mut streams = Streams::new(&Limits::default()).unwrap();
-    let mut reader = Reader {
-        protocol,
-        heard: Heard::default(),
-        time_ns: 0,
-    };
-    let packets =
-        lc_tests::capture::read(capture).map_or_else(|_| Vec::new(), |capture| capture.packets);
-    for packet in &packets {
-        let decoded: Decoded = decode(packet.link_type as u16, &packet.bytes);
-        if decoded.transport != Some(Transport::Tcp) || decoded.fault.is_some() {
-            continue;
-        }
-        let Some(probe) = flows.probe(&decoded, Zone::NONE) else {
-            continue;
-        };
-        let (header, payload) = (
-            &packet.bytes[decoded.header..],
-            decoded.payload_of(&packet.bytes),
-        );
-        reader.time_ns = packet.time_ns as u64;
-        let flow = flows.observe(&probe, reader.time_ns, Signal::of_tcp_flags(header[13]));
-        let segment = Segment::read(header, payload, flow.direction, reader.time_ns, None).unwrap();
-        streams.segment(flow.memory, &segment, &mut reader);
-        streams.advance(&mut reader);
-    }
-    streams.close_all(&mut reader);
-    reader.heard.told()
-}
-
-/// The tracker, and what it tells.
-struct Reader<P> {
-    protocol: P,
-    heard: Heard,
-    time_ns: u64,
-}
-
-/// A session, and the directions that are of no interest any more.
-struct State<S> {
-    session: S,
-    rest: [bool; 2],
-}
-
-impl<S: Default> Default for State<S> {
-    fn default() -> Self {
-        Self {
-            session: S::default(),
-            rest: [false; 2],
-        }
-    }
-}
-
-impl<P: Protocol> Consumer for Reader<P> {
-    type State = State<P::State>;
-
-    fn take(&mut self, stream: Stream<'_, Self::State>, event: Event<'_>) -> Interest {
-        let end = (Addr::V4(0), 0);
-        let at = At {
-            direction: stream.direction,
-            ends: Ends {
-                client: end,
-                server: end,
-            },
-            time_ns: self.time_ns,
-        };
-        let state = stream.state;
-        if state.rest[stream.direction as usize] {
-            return Interest::Follow;
-        }
-        match self
-            .protocol
-            .stream(&at, &mut state.session, event, &mut self.heard)
-        {
-            Course::Follow | Course::Wait => {}
-            Course::Rest(_) => state.rest[stream.direction as usize] = true,
-            Course::RestOfBoth(_) | Course::Becomes(..) | Course::Foreign => state.rest = [true; 2],
-        }
-        Interest::Follow
-    }
-}
-
-/// What was told.
-#[derive(Default)]
-struct Heard {
-    exchanges: u64,
-    commands: Told,
-    blocks: BTreeMap<Exchange, EmailMetadata>,
-    subjects: BTreeSet<String>,
-    users: BTreeSet<String>,
-}
-
-impl Heard {
-    fn told(self) -> Told {
-        let mut told = self.commands;
-        for email in self
-            .blocks
-            .into_values()
-            .filter(|email| !email.mail_from.is_empty() || !email.rcpt_to.is_empty())
-        {
-            for (mark, address) in email
-                .rcpt_to
-                .iter()
-                .map(|to| ("recipient", to))
-                .chain([("sender", &email.mail_from)])
-            {
-                *told.entry(format!("{mark} {address}")).or_default() += 1;
+fn told(all: Vec<Told>) -> Facts {
+    let mut told = Facts::new();
+    let mut blocks: BTreeMap<u64, EmailMetadata> = BTreeMap::new();
+    for one in all {
+        match one {
+            Told::Compare(_, Kind::EmailSubject, subject) => {
+                told.insert(format!("subject {subject}"), 1);
             }
-        }
-        told.remove("sender ");
-        told.extend(
-            self.subjects
-                .into_iter()
-                .map(|subject| (format!("subject {subject}"), 1)),
-        );
-        told.extend(
-            self.users
-                .into_iter()
-                .map(|user| (format!("user {user}"), 1)),
-        );
-        told
-    }
-}
-
-impl Tell for Heard {
-    fn begin(&mut self) -> Exchange {
-        self.exchanges += 1;
-        Exchange(self.exchanges)
-    }
-
-    fn belongs(&mut self, _: Option<Exchange>, _: u64) {}
-
-    fn wanted(&self) -> Kinds {
-        Kinds::ALL
-    }
-
-    fn compare(&mut self, _: Exchange, kind: Kind, text: &[u8]) {
-        if kind == Kind::EmailSubject {
-            let subject = String::from_utf8_lossy(text).into_owned();
-            self.subjects.insert(subject);
+            Told::Note { details, .. } => {
+                let details = PacketMetadata::decode(&details[..]).unwrap().details;
+                let commands = details.get("email.command").into_iter();
+                for command in commands.flat_map(|list| list.split(',')) {
+                    *told.entry(format!("command {command}")).or_default() += 1;
+                }
+            }
+            Told::About {
+                exchange,
+                protocol,
+                details,
+                blocks: block,
+                ..
+            } => {
+                if protocol == "SMTP" {
+                    let email = PacketMetadata::decode(&block[..]).unwrap().email;
+                    blocks.extend(email.map(|email| (exchange.0, email)));
+                } else {
+                    let details = PacketMetadata::decode(&details[..]).unwrap().details;
+                    let user = details.get("email.auth_user");
+                    told.extend(user.map(|user| (format!("user {user}"), 1)));
+                }
+            }
+            _ => {}
         }
     }
-
-    fn content(&mut self, _: Exchange, _: Content) {}
-
-    fn note(&mut self, _: Exchange, _: u64, note: Note<'_>) {
-        let details = PacketMetadata::decode(note.details).unwrap().details;
-        for command in details
-            .get("email.command")
-            .into_iter()
-            .flat_map(|list| list.split(','))
-        {
-            *self
-                .commands
-                .entry(format!("command {command}"))
-                .or_default() += 1;
+    for email in blocks.into_values() {
+        let recipients = email.rcpt_to.iter().map(|to| ("recipient", to));
+        let sender = Some(("sender", &email.mail_from)).filter(|_| !email.mail_from.is_empty());
+        for (mark, address) in recipients.chain(sender) {
+            *told.entry(format!("{mark} {address}")).or_default() += 1;
         }
     }
-
-    fn about(&mut self, exchange: Exchange, note: Note<'_>) {
-        let details = PacketMetadata::decode(note.details).unwrap().details;
-        let is_smtp = note.protocol == "SMTP";
-        self.users
-            .extend(details.get("email.auth_user").cloned().filter(|_| !is_smtp));
-        let email = PacketMetadata::decode(note.blocks).unwrap().email;
-        if let Some(email) = email.filter(|_| is_smtp) {
-            self.blocks.insert(exchange, email);
-        }
-    }
-
-    fn settle(&mut self, _: Exchange) {}
+    told
 }

@@ -11,11 +11,11 @@ use lc_proto::data::PacketMetadata;
 use lc_workerd::decode::{Addr, Transport, decode};
 use lc_workerd::extract::tls::may_begin;
 use lc_workerd::flows::{Direction, FlowTable, Seed, Signal, Timeouts, Zone};
-use lc_workerd::matcher::{Kind, Kinds};
 use lc_workerd::reassembly::{
     ConnectionId, Consumer, Event, Interest, Limits, Segment, Stream, Streams,
 };
-use lc_workerd::session::{At, Content, Course, Ends, Exchange, Note, Protocol, Tell};
+use lc_workerd::session::script::{Recorder, Told};
+use lc_workerd::session::{At, Course, Ends, Protocol};
 use lc_workerd::tls::{Extent, Tls};
 use prost::Message;
 use serde_json::Value;
@@ -145,7 +145,7 @@ impl Session {
 
 struct Reader {
     tls: Tls,
-    hellos: Teller,
+    recorder: Recorder,
     at: At,
 }
 
@@ -163,7 +163,7 @@ impl Consumer for Reader {
             self.at.direction = stream.direction;
             let course = self
                 .tls
-                .stream(&self.at, &mut session.state, event, &mut self.hellos);
+                .stream(&self.at, &mut session.state, event, &mut self.recorder);
             session.follow(stream.direction, course);
         }
         Interest::Follow
@@ -181,7 +181,7 @@ fn tell(capture: &Path) -> Hellos {
     let nobody = (Addr::V4(0), 0);
     let mut reader = Reader {
         tls: Tls::new(Extent::Full),
-        hellos: Teller::default(),
+        recorder: Recorder::default(),
         at: At {
             direction: Direction::Request,
             ends: Ends {
@@ -221,8 +221,8 @@ fn tell(capture: &Path) -> Hellos {
                 let session = &mut datagrams[flow.memory.1];
                 if !session.is_over[flow.direction as usize] {
                     reader.at.direction = flow.direction;
-                    let Reader { tls, hellos, at } = &mut reader;
-                    let course = tls.datagram(at, &mut session.state, payload, hellos);
+                    let Reader { tls, recorder, at } = &mut reader;
+                    let course = tls.datagram(at, &mut session.state, payload, recorder);
                     session.follow(flow.direction, course);
                 }
             }
@@ -230,45 +230,25 @@ fn tell(capture: &Path) -> Hellos {
         }
     }
     streams.close_all(&mut reader);
-    reader.hellos.hellos
+    hellos(&reader.recorder.told)
 }
 
-/// Collects hellos out of notes.
-#[derive(Default)]
-struct Teller {
-    begun: u64,
-    hellos: Hellos,
-}
-
-impl Tell for Teller {
-    fn begin(&mut self) -> Exchange {
-        self.begun += 1;
-        Exchange(self.begun)
-    }
-
-    fn belongs(&mut self, _: Option<Exchange>, _: u64) {}
-
-    fn wanted(&self) -> Kinds {
-        Kinds::ALL
-    }
-
-    fn compare(&mut self, _: Exchange, _: Kind, _: &[u8]) {}
-
-    fn content(&mut self, _: Exchange, _: Content) {}
-
-    fn note(&mut self, _: Exchange, _: u64, note: Note<'_>) {
-        let metadata = PacketMetadata::decode(note.details).unwrap();
-        let text = |key: &str| metadata.details.get(key).cloned().unwrap_or_default();
+/// The hellos among what was told.
+fn hellos(told: &[Told]) -> Hellos {
+    let mut hellos = Hellos::new();
+    for told in told {
+        let Told::Note { details, .. } = told else {
+            continue;
+        };
+        let details = PacketMetadata::decode(&details[..]).unwrap().details;
+        let text = |key: &str| details.get(key).cloned().unwrap_or_default();
         let key = match text("tls.ja3s") {
             ja3s if !ja3s.is_empty() => (String::new(), ja3s, String::new()),
             _ => (text("tls.sni"), text("tls.ja3"), text("tls.ja4")),
         };
         if !key.1.is_empty() {
-            *self.hellos.entry(key).or_default() += 1;
+            *hellos.entry(key).or_default() += 1;
         }
     }
-
-    fn about(&mut self, _: Exchange, _: Note<'_>) {}
-
-    fn settle(&mut self, _: Exchange) {}
+    hellos
 }

@@ -126,6 +126,39 @@ impl<O: Copy> Held<O> {
         Some(waiting)
     }
 
+    /// Moves the oldest packet of a chain to the end of another one of its owner.
+    pub fn shift(&mut self, from: &mut Chain, to: &mut Chain) {
+        let number = from.first;
+        let Some(entry) = self.entry(number) else {
+            return;
+        };
+        let (bytes, next) = (entry.waiting.bytes, std::mem::take(&mut entry.next));
+        from.first = next;
+        if next == 0 {
+            from.last = 0;
+        }
+        from.packets -= 1;
+        from.bytes = from.bytes.saturating_sub(bytes);
+        match self.entry(to.last) {
+            Some(last) => last.next = number,
+            None => to.first = number,
+        }
+        to.last = number;
+        to.packets += 1;
+        to.bytes = to.bytes.saturating_add(bytes);
+    }
+
+    /// Where the packets of a chain lie.
+    pub fn positions(&self, chain: &Chain) -> impl Iterator<Item = Position> {
+        let mut number = chain.first;
+        std::iter::from_fn(move || {
+            let index = number.checked_sub(self.base)?;
+            let entry = self.entries.get(index as usize)?;
+            number = entry.next;
+            Some(entry.waiting.position)
+        })
+    }
+
     /// Takes the media out of a chain. How many there were.
     pub fn take_media(&mut self, chain: &mut Chain) -> u32 {
         self.take_if(chain, |waiting| waiting.is_media)

@@ -6,15 +6,18 @@
 use super::confidence::Confidence;
 use super::context::{Context, Layer};
 use super::details::{Details, Upper};
-use super::fields::word;
+use super::fields::{head, line, starts_with, word};
 use super::protocol::Protocol;
-use super::reply::Line;
+use super::reply::describe;
 use super::signature::{Notes, Signature, Verdict, verdict};
+use crate::email::smtp::reply::Reply;
 
 /// See the module.
 pub struct Ftp;
 
 const PORTS: &[u16] = &[20, 21, 990];
+/// Bytes of a payload whose first line is looked at.
+const WINDOW: usize = 500;
 const COMMANDS: &[&[u8]] = &[
     b"USER ", b"PASS ", b"ACCT ", b"CWD ", b"CDUP", b"SMNT ", b"QUIT", b"REIN", b"PORT ", b"PASV",
     b"TYPE ", b"STRU ", b"MODE ", b"RETR ", b"STOR ", b"STOU ", b"APPE ", b"ALLO ", b"REST ",
@@ -30,10 +33,23 @@ const CATEGORIES: [&str; 5] = [
     "Permanent Negative Completion",
 ];
 
+/// The first line of a payload.
+enum Line<'a> {
+    Reply(Reply<'a>),
+    /// A command, with what follows it.
+    Command(&'a [u8]),
+}
+
 fn message<'a>(context: &Context<'a>) -> Option<Line<'a>> {
-    context
-        .on(PORTS)
-        .then(|| Line::of(context.payload, 100..=599, COMMANDS))?
+    if !context.on(PORTS) {
+        return None;
+    }
+    let line = line(head(context.payload, WINDOW));
+    if let Some(reply) = Reply::with_code(100..=599, line) {
+        return Some(Line::Reply(reply));
+    }
+    let is_command = COMMANDS.iter().any(|command| starts_with(line, command));
+    is_command.then_some(Line::Command(line))
 }
 
 impl Signature for Ftp {
@@ -59,7 +75,7 @@ impl Signature for Ftp {
         details: &mut Details,
     ) {
         match message(context) {
-            Some(Line::Reply(reply)) => reply.describe(CATEGORIES, details),
+            Some(Line::Reply(reply)) => describe(&reply, CATEGORIES, details),
             Some(Line::Command(line)) => {
                 let (command, args) = word(line);
                 details.put("type", "command");

@@ -36,6 +36,18 @@ pub enum Scratch {
         /// When they were seen, in milliseconds; 0 for none.
         at_ms: [u32; 3],
     },
+    /// One end of a connection has greeted like a server of mail, but others greet so too.
+    Greeted {
+        /// Which end: see [`super::Context::forward`].
+        forward: bool,
+    },
+    /// One end of a connection authenticates itself: what it says is secret until the other end answers.
+    Secret {
+        /// Which end: see [`super::Context::forward`].
+        forward: bool,
+        /// Whether it has said more since the packet that began it.
+        goes_on: bool,
+    },
     /// The latest request, in [`Memory::request`].
     Request {
         /// Its place.
@@ -58,7 +70,7 @@ pub enum MediaKind {
 
 impl Scratch {
     /// The first bytes of a connection up to and with `segment`, as far as they came in short segments from
-    /// the end that sent the first of them; `None` for a segment of the other end.
+    /// the end that sent the first of them; `None` for a segment of the other end, and where something else is remembered.
     pub fn join(&mut self, forward: bool, segment: &[u8]) -> Option<Short<START_BYTES>> {
         let joined = match self {
             Self::Start {
@@ -75,6 +87,7 @@ impl Scratch {
                 joined[known.len()..len].copy_from_slice(more);
                 Short::new(&joined[..len])
             }
+            Self::Greeted { .. } | Self::Secret { .. } => return None,
             _ => Short::new(segment),
         };
         *self = Self::Start {
@@ -82,6 +95,50 @@ impl Scratch {
             bytes: joined,
         };
         Some(joined)
+    }
+}
+
+impl Scratch {
+    /// An end has greeted.
+    pub fn greet(&mut self, forward: bool) {
+        *self = Self::Greeted { forward };
+    }
+
+    /// Whether the end opposite to `forward` has greeted.
+    #[must_use]
+    pub fn is_greeted(&self, forward: bool) -> bool {
+        matches!(self, Self::Greeted { forward: server } if *server != forward)
+    }
+
+    /// Takes note of what one end says: whether it begins to authenticate itself, or answers such an attempt.
+    pub fn note_secret(&mut self, forward: bool, begins: bool, answers: bool) {
+        match self {
+            Self::Secret {
+                forward: client,
+                goes_on,
+            } if *client == forward => *goes_on = true,
+            Self::Secret { .. } if answers => *self = Self::Empty,
+            Self::Secret { .. } => {}
+            _ if begins => {
+                *self = Self::Secret {
+                    forward,
+                    goes_on: false,
+                };
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether this end authenticates itself.
+    #[must_use]
+    pub fn authenticates(&self, forward: bool) -> bool {
+        matches!(self, Self::Secret { forward: client, .. } if *client == forward)
+    }
+
+    /// Whether what this end says now may be a secret. The packet that begins an authentication is described.
+    #[must_use]
+    pub fn hides(&self, forward: bool) -> bool {
+        matches!(self, Self::Secret { forward: client, goes_on: true } if *client == forward)
     }
 }
 

@@ -31,7 +31,8 @@ impl Entropy {
         // -sum of p log2 p, with p = n / total.
         match total {
             0 => 0.0,
-            _ => (total as f64).log2() - sum / total as f64,
+            // Where it is 0, rounding may leave a little less.
+            _ => ((total as f64).log2() - sum / total as f64).max(0.0),
         }
     }
 
@@ -105,6 +106,14 @@ mod tests {
         fn it_is_as_defined(text in "[a-c.]{0,40}|.{0,60}") {
             let of = Entropy::new().of(&text);
             prop_assert!((of - defined(&text).max(0.0)).abs() < 1e-9, "{of}");
+        }
+    }
+
+    #[test]
+    fn it_is_never_negative() {
+        for count in 1..1000 {
+            let of = Entropy::new().of(&"a".repeat(count));
+            assert!((0.0..1e-9).contains(&of), "{count} times: {of}");
         }
     }
 

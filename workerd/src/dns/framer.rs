@@ -87,6 +87,12 @@ impl Default for Framer {
 }
 
 impl Framer {
+    /// Whether a message begins next, of which nothing has come: as at the beginning of a stream.
+    #[must_use]
+    pub fn is_in_step(&self) -> bool {
+        self.state == State::InStep && self.waiting.len() == self.told
+    }
+
     /// The next chunk begins at `offset`. Behind a gap of unknown length only the chunk tells.
     pub fn seek(&mut self, offset: u64) {
         self.forget_told();

@@ -11,7 +11,7 @@ use super::framer::{self, Framer};
 use super::message::Message;
 use super::names::{KINDS, each_field};
 use crate::reassembly::{Event, Share};
-use crate::session::{At, Course, Exchange, Protocol, Tell};
+use crate::session::{self, At, Cited, Course, Exchange, Protocol, Tell};
 
 /// Bytes that parts of messages may take, of all connections together.
 pub const MOST_WAITING: usize = 64 << 20;
@@ -214,6 +214,33 @@ impl Protocol for Dns {
             tell.belongs(None, offset);
         }
         Course::Follow
+    }
+
+    /// Between messages there is nothing to tell.
+    fn place(&self, state: &State, _: &mut Cited) -> Option<session::Place> {
+        (state.steps() == 0).then(session::Place::default)
+    }
+
+    fn steps(&self, state: &State) -> u64 {
+        state.steps()
+    }
+
+    fn resume(&self, _: &[u8], _: &Cited) -> State {
+        State {
+            is_dns: true,
+            ..State::default()
+        }
+    }
+}
+
+impl State {
+    /// In which directions a message has begun, or is looked for.
+    fn steps(&self) -> u64 {
+        let sides = self.sides.iter().zip([1, 2]);
+        sides
+            .filter(|(side, _)| side.as_ref().is_some_and(|side| !side.framer.is_in_step()))
+            .map(|(_, bit)| bit)
+            .sum()
     }
 }
 

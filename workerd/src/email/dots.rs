@@ -105,6 +105,31 @@ impl Dots {
         None
     }
 
+    /// Where it is, as a number.
+    pub fn number(&self) -> u32 {
+        let (place, flag) = match self.place {
+            Place::Start { is_strict } => (0, is_strict),
+            Place::Dot { is_strict } => (1, is_strict),
+            Place::DotCr { is_strict } => (2, is_strict),
+            Place::Lone { has_cr } => (3, has_cr),
+            Place::Inside { is_cr } => (4, is_cr),
+        };
+        place << 1 | u32::from(flag)
+    }
+
+    /// By its number; any will do.
+    pub fn numbered(number: u32) -> Self {
+        let flag = number & 1 != 0;
+        let place = match number >> 1 {
+            0 => Place::Start { is_strict: flag },
+            1 => Place::Dot { is_strict: flag },
+            2 => Place::DotCr { is_strict: flag },
+            3 => Place::Lone { has_cr: flag },
+            _ => Place::Inside { is_cr: flag },
+        };
+        Self { place }
+    }
+
     /// Whether the last that came is a line that is a dot, between line ends that are not both CR LF.
     pub fn is_lone(&self) -> bool {
         matches!(self.place, Place::Lone { .. })

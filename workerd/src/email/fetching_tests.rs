@@ -499,3 +499,41 @@ proptest! {
         any_bytes(&mut Imap::new(&settings()), &said);
     }
 }
+
+#[test]
+fn all_mails_of_a_packet_are_told() {
+    let envelope = |number: u8, subject: &str| {
+        format!(
+            "* {number} FETCH (ENVELOPE (NIL \"{subject}\" ((NIL NIL \"a\" \"x\")) NIL NIL ((NIL NIL \"b\" \"x\")) NIL NIL NIL \"<{number}@x>\"))\r\n"
+        )
+    };
+    let envelopes = [envelope(1, "one"), envelope(2, "two"), envelope(3, "three")].concat();
+    let mail =
+        |number| format!("+OK\r\nFrom: a@x\r\nTo: b@x\r\nSubject: {number}\r\n\r\ntext\r\n.\r\n");
+    let mails = [mail("one"), mail("two"), mail("three")].concat();
+    let by_imap = [
+        (S, "* OK IMAP4rev1\r\n"),
+        (C, "a1 FETCH 1:3 ENVELOPE\r\n"),
+        (S, &envelopes),
+    ];
+    let by_pop3 = [
+        (S, "+OK POP3\r\n"),
+        (C, "RETR 1\r\nRETR 2\r\nRETR 3\r\n"),
+        (S, &mails),
+    ];
+    for told in [
+        imap(&settings(), &by_imap, usize::MAX),
+        pop3(&settings(), &by_pop3, usize::MAX),
+    ] {
+        assert_eq!(
+            noted(&told, "email.passed"),
+            "a@x -> b@x: one\na@x -> b@x: two"
+        );
+        assert_eq!(block(&told).subject, "three");
+    }
+    // In packets of their own, each has its block.
+    let [one, two] = [mail("one"), mail("two")];
+    let apart = [by_pop3[0], by_pop3[1], (S, &*one), (S, &*two)];
+    let told = pop3(&settings(), &apart, usize::MAX);
+    assert_eq!(noted(&told, "email.passed"), "");
+}

@@ -1,14 +1,19 @@
-//! The commands and replies of one packet, as they are told.
+//! The commands, replies and mails of one packet, as they are told.
 
-use super::letter::Notes;
+use super::letter::{Letter, Notes};
 use crate::session::{Exchange, Tell};
 
 /// Bytes of a list.
 const MOST_LIST: usize = 256;
+/// Bytes of the lines about mails.
+const MOST_PASSED: usize = 4 * 1024;
 
-/// Commands and replies that were heard, and not told yet.
+/// What was heard, and not told yet.
 #[derive(Debug, Default)]
 pub struct Heard {
+    /// Whether some of what is known of the mail at hand was heard now.
+    pub has_mail: bool,
+    passed: String,
     commands: String,
     replies: String,
     answered: String,
@@ -30,6 +35,19 @@ impl Heard {
         put(&mut self.answered, name);
     }
 
+    /// Another mail takes the place of the one at hand, which would not be told if it was heard now.
+    pub fn put_passed(&mut self, letter: &Letter) {
+        if !std::mem::take(&mut self.has_mail) {
+            return;
+        }
+        let mut line = String::new();
+        letter.put_info(&mut line);
+        if !line.is_empty() && self.passed.len() + line.len() < MOST_PASSED {
+            self.passed += if self.passed.is_empty() { "" } else { "\n" };
+            self.passed += &line;
+        }
+    }
+
     /// Tells them of the packet that carries the byte before `end`, if there are any.
     pub fn tell(
         &self,
@@ -44,6 +62,7 @@ impl Heard {
             ("email.command", &self.commands),
             ("email.reply", &self.replies),
             ("email.reply_to", &self.answered),
+            ("email.passed", &self.passed),
         ] {
             if !list.is_empty() {
                 notes.details.put(key, list);

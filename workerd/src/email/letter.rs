@@ -116,7 +116,7 @@ impl Letter {
     }
 
     /// A line for people: who writes to whom, and about what. Empty if nothing is known.
-    fn put_info(&self, out: &mut String) {
+    pub fn put_info(&self, out: &mut String) {
         let Self {
             sender,
             recipients,

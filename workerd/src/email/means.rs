@@ -68,6 +68,31 @@ impl Judged {
         }
     }
 
+    /// What is sure, as a number.
+    #[must_use]
+    pub fn told(&self) -> u32 {
+        let verdict = match self.verdict {
+            None => 0,
+            Some(Content::Fits) => 1,
+            Some(Content::Fails) => 2,
+        };
+        verdict << 1 | u32::from(self.is_settled)
+    }
+
+    /// An exchange of which that is sure; any number will do.
+    #[must_use]
+    pub fn resumed(exchange: Exchange, told: u32) -> Self {
+        Self {
+            verdict: match told >> 1 {
+                0 => None,
+                1 => Some(Content::Fits),
+                _ => Some(Content::Fails),
+            },
+            is_settled: told & 1 != 0,
+            ..Self::new(exchange)
+        }
+    }
+
     /// Filters are compared with `text`.
     pub fn compare(&self, kind: Kind, text: &[u8], tell: &mut impl Tell) {
         if !self.is_settled && !text.is_empty() && tell.wanted().has(kind) {

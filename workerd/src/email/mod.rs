@@ -7,6 +7,7 @@
 
 pub mod content;
 pub mod dots;
+pub mod follow;
 pub mod heard;
 pub mod imap;
 pub mod kept;

@@ -10,8 +10,8 @@ const MOST_OPEN: usize = 1024;
 /// Questions without answers.
 #[derive(Debug)]
 pub struct Open<T> {
-    asked: VecDeque<T>,
-    is_lost: bool,
+    pub(super) asked: VecDeque<T>,
+    pub(super) is_lost: bool,
 }
 
 impl<T> Default for Open<T> {

@@ -365,11 +365,11 @@ fn imap(line: &str) -> Vec<(&'static str, String)> {
         .iter()
         .map(|raw| mailbox_name(raw))
         .collect();
-    let is = |name: &str| command.name == name;
+    let is = |name: &str| command.verb == Some(name);
     let first = command.first().map(|first| text(&first));
     present(vec![
         ("imap_tag", Some(text(command.tag))),
-        ("command", Some(command.name.clone())),
+        ("command", Some(command.name().into_owned())),
         ("imap_mailbox", Some(mailboxes.join(" "))),
         (
             "imap_seq_num",

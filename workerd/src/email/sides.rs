@@ -42,7 +42,64 @@ impl Default for Sides {
     }
 }
 
+/// What a successor is told of both sides, but for lines that have begun.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Told {
+    /// Whether commands come in the direction of responses.
+    #[prost(bool, tag = "1")]
+    is_turned: bool,
+    #[prost(bool, tag = "2")]
+    is_joined: bool,
+    #[prost(bool, tag = "3")]
+    is_greeted: bool,
+    #[prost(bool, repeated, tag = "4")]
+    is_heard: Vec<bool>,
+    #[prost(bool, repeated, tag = "5")]
+    has_ended: Vec<bool>,
+    /// Whether responses came last.
+    #[prost(bool, tag = "6")]
+    has_responded: bool,
+    #[prost(bool, tag = "7")]
+    is_certain: bool,
+    #[prost(uint32, tag = "8")]
+    foreign: u32,
+}
+
 impl Sides {
+    /// As a successor is told.
+    pub fn told(&self) -> Told {
+        Told {
+            is_turned: self.client == Direction::Response,
+            is_joined: self.is_joined,
+            is_greeted: self.is_greeted,
+            is_heard: self.is_heard.to_vec(),
+            has_ended: self.has_ended.to_vec(),
+            has_responded: self.spoke == Direction::Response,
+            is_certain: self.is_certain,
+            foreign: self.foreign,
+        }
+    }
+
+    /// As a predecessor has told.
+    pub fn resumed(told: Told) -> Self {
+        let direction = |is_response| match is_response {
+            false => Direction::Request,
+            true => Direction::Response,
+        };
+        let both = |flags: &[bool]| [0, 1].map(|way| flags.get(way).copied().unwrap_or(false));
+        Self {
+            lines: Default::default(),
+            client: direction(told.is_turned),
+            is_joined: told.is_joined,
+            is_greeted: told.is_greeted,
+            is_heard: both(&told.is_heard),
+            has_ended: both(&told.has_ended),
+            spoke: direction(told.has_responded),
+            is_certain: told.is_certain,
+            foreign: told.foreign,
+        }
+    }
+
     /// A side speaks. Whether it is the client after the server.
     pub fn speak(&mut self, direction: Direction) -> bool {
         self.is_heard[direction as usize] = true;

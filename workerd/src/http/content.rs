@@ -89,6 +89,19 @@ impl Judgement {
         }
     }
 
+    /// As a successor is told: the groups of which nothing was found, as bits, and whether one of them can't be found any more.
+    #[must_use]
+    pub fn told(&self) -> (u32, bool) {
+        (self.open.0.into(), self.fails)
+    }
+
+    /// As a predecessor has told.
+    #[must_use]
+    pub fn resumed((open, fails): (u32, bool)) -> Self {
+        let open = Groups(open.to_le_bytes()[0]);
+        Self { open, fails }
+    }
+
     /// Whether bodies can make a difference.
     #[must_use]
     pub fn wants_bodies(&self) -> bool {

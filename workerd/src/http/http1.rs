@@ -11,11 +11,12 @@ use std::collections::VecDeque;
 
 use super::framing::{Asked, framing};
 use super::head::{Head, Start};
-use super::messages::{Event, Framing, Messages};
+use super::messages::{Event, Framing, Messages, Progress};
 use super::pair::{Clerk, Pair};
+use super::place::{self, MOST_PAIRS};
 use crate::flows::Direction;
 use crate::reassembly::{End, Event as Happened};
-use crate::session::{At, Course, Exchange, Tell};
+use crate::session::{At, Cited, Course, Exchange, Tell};
 
 /// Most requests of a connection that wait for their responses.
 pub const MOST_PENDING: usize = 100;
@@ -40,6 +41,8 @@ pub struct Connection {
     is_uncertain: bool,
     /// When the head of the response at hand began.
     answered_ns: u64,
+    /// Changes when anything but the bytes of a body has come.
+    steps: u64,
 }
 
 /// How a connection goes on.
@@ -66,6 +69,7 @@ impl Default for Connection {
             is_http: false,
             is_uncertain: false,
             answered_ns: 0,
+            steps: 0,
         }
     }
 }
@@ -73,6 +77,21 @@ impl Default for Connection {
 impl Connection {
     /// Takes in what happened in one direction.
     pub fn take(
+        &mut self,
+        clerk: &mut Clerk,
+        at: &At,
+        event: Happened<'_>,
+        tell: &mut impl Tell,
+    ) -> Turn {
+        let before = self.progress();
+        let turn = self.take_event(clerk, at, event, tell);
+        if !matches!(event, Happened::Data { .. }) || self.progress() != before {
+            self.steps += 1;
+        }
+        turn
+    }
+
+    fn take_event(
         &mut self,
         clerk: &mut Clerk,
         at: &At,
@@ -92,7 +111,8 @@ impl Connection {
                 self.claim_rest(Direction::Response, self.responses.settled(), tell);
                 turn
             }
-            (Happened::Gap { len, .. }, direction) => {
+            (Happened::Gap { offset, len }, direction) => {
+                self.messages(direction).is_at(offset);
                 self.gap(clerk, direction, len, tell);
                 FOLLOW
             }
@@ -112,6 +132,7 @@ impl Connection {
     ) -> Turn {
         const SIDE: Direction = Direction::Request;
         while let Some(event) = self.requests.next(&mut chunk) {
+            self.steps += u64::from(!matches!(event, Event::Body(_)));
             match event {
                 Event::Head { bytes, start } => {
                     let Some(head) = Head::parse(bytes).or_else(|| simple(bytes)) else {
@@ -203,6 +224,7 @@ impl Connection {
             self.responses.body(Framing::UntilEnd);
         }
         while let Some(event) = self.responses.next(&mut chunk) {
+            self.steps += u64::from(!matches!(event, Event::Body(_)));
             match event {
                 Event::Head { bytes, start } => {
                     let Some(head) = Head::parse(bytes) else {
@@ -281,6 +303,72 @@ impl Connection {
         self.is_http
     }
 
+    /// As a successor is told; none if too many requests are open.
+    #[must_use]
+    pub fn place(&self, cited: &mut Cited) -> Option<place::One> {
+        if self.pairs.len() > MOST_PAIRS {
+            return None;
+        }
+        let pairs = self.pairs.iter().map(|pair| pair.place(cited)).collect();
+        Some(place::One {
+            messages: self.progress().to_vec(),
+            pairs,
+            beyond: self.beyond,
+            current: self.current.map(|id| cited.number(id)).to_vec(),
+            has_ended: self.has_ended.to_vec(),
+            is_http: self.is_http,
+            is_uncertain: self.is_uncertain,
+        })
+    }
+
+    /// As a predecessor has told.
+    #[must_use]
+    pub fn resumed(told: &place::One, cited: &Cited) -> Self {
+        let messages = |side: Direction| {
+            let progress = told.messages.get(side as usize).copied();
+            Messages::resumed(side, progress.unwrap_or_default())
+        };
+        let current = |way: usize| cited.get(told.current.get(way).copied().unwrap_or(0));
+        let has_ended = |way: usize| told.has_ended.get(way).copied().unwrap_or(false);
+        let pairs = told.pairs.iter().take(MOST_PAIRS);
+        Self {
+            requests: messages(Direction::Request),
+            responses: messages(Direction::Response),
+            pairs: pairs
+                .filter_map(|pair| Pair::resumed(pair, cited))
+                .collect(),
+            beyond: told.beyond,
+            current: [current(0), current(1)],
+            has_ended: [has_ended(0), has_ended(1)],
+            is_http: told.is_http,
+            is_uncertain: told.is_uncertain,
+            ..Self::default()
+        }
+    }
+
+    /// Changes when its place does.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Up to which offset bytes of a direction leave it where it is.
+    #[must_use]
+    pub fn passive(&self) -> [u64; 2] {
+        self.progress().map(Progress::passive)
+    }
+
+    fn progress(&self) -> [Progress; 2] {
+        [self.requests.progress(), self.responses.progress()]
+    }
+
+    fn messages(&mut self, side: Direction) -> &mut Messages {
+        match side {
+            Direction::Request => &mut self.requests,
+            Direction::Response => &mut self.responses,
+        }
+    }
+
     /// Takes the pair of the request that has led to another protocol.
     pub fn take_upgrade(&mut self) -> Option<Pair> {
         self.pairs.pop_front()
@@ -304,10 +392,7 @@ impl Connection {
     }
 
     fn gap(&mut self, clerk: &mut Clerk, side: Direction, len: Option<u64>, tell: &mut impl Tell) {
-        let messages = match side {
-            Direction::Request => &mut self.requests,
-            Direction::Response => &mut self.responses,
-        };
+        let messages = self.messages(side);
         let is_in_step = messages.gap(len);
         let settled = messages.settled();
         self.claim_rest(side, settled, tell);

@@ -75,6 +75,22 @@ pub struct Messages {
     settled: u64,
 }
 
+/// Where a stream is, between two of its bytes; see [`Messages::progress`].
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Progress {
+    /// Which state.
+    #[prost(uint32, tag = "1")]
+    kind: u32,
+    /// An offset or a size.
+    #[prost(uint64, tag = "2")]
+    number: u64,
+    #[prost(bool, tag = "3")]
+    flag: bool,
+    /// Whether a message has come.
+    #[prost(bool, tag = "4")]
+    has_begun: bool,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// At the start of a message.
@@ -86,8 +102,9 @@ enum State {
     },
     /// Anywhere.
     Lost,
-    /// Within a proxy's header.
+    /// Within a proxy's header, up to this offset.
     Skip(u64),
+    /// Within a body, up to this offset.
     Length(u64),
     UntilEnd,
     /// In the size of a chunk.
@@ -99,6 +116,7 @@ enum State {
     Extension {
         size: u64,
     },
+    /// Within the data of a chunk, up to this offset.
     Chunk(u64),
     /// Behind the data of a chunk.
     ChunkEnd,
@@ -113,6 +131,23 @@ const BEGIN: State = State::Head {
     line: 0,
     searched: 0,
 };
+
+const SIZE: State = State::Size {
+    size: 0,
+    has_digits: false,
+};
+
+impl Progress {
+    /// Up to which offset bytes leave the stream where it is.
+    #[must_use]
+    pub fn passive(self) -> u64 {
+        match self.kind {
+            2 | 3 | 7 => self.number,
+            1 | 4 => u64::MAX,
+            _ => 0,
+        }
+    }
+}
 
 /// What a look at the view says: the buffer, or the chunk while the buffer is empty.
 enum Look {
@@ -150,6 +185,55 @@ impl Messages {
         }
     }
 
+    /// Where the stream is, before the first byte that is not told.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        let (kind, number, flag) = match self.state {
+            State::Head { .. } => (0, 0, false),
+            State::Lost => (1, 0, false),
+            State::Skip(end) => (2, end, false),
+            State::Length(end) => (3, end, false),
+            State::UntilEnd => (4, 0, false),
+            State::Size { size, has_digits } => (5, size, has_digits),
+            State::Extension { size } => (6, size, false),
+            State::Chunk(end) => (7, end, false),
+            State::ChunkEnd => (8, 0, false),
+            State::Trailers { is_empty } => (9, 0, is_empty),
+        };
+        Progress {
+            kind,
+            number,
+            flag,
+            has_begun: !self.is_first,
+        }
+    }
+
+    /// A stream that goes on where another one was.
+    #[must_use]
+    pub fn resumed(direction: Direction, progress: Progress) -> Self {
+        let Progress { number, flag, .. } = progress;
+        let state = match progress.kind {
+            0 => BEGIN,
+            2 => State::Skip(number),
+            3 => State::Length(number),
+            4 => State::UntilEnd,
+            5 => State::Size {
+                size: number,
+                has_digits: flag,
+            },
+            6 => State::Extension { size: number },
+            7 => State::Chunk(number),
+            8 => State::ChunkEnd,
+            9 => State::Trailers { is_empty: flag },
+            _ => State::Lost,
+        };
+        Self {
+            state,
+            is_first: !progress.has_begun,
+            ..Self::new(direction)
+        }
+    }
+
     /// What comes next; takes what it needs off the chunk, and all of it before it returns `None`.
     pub fn next<'m, 'c: 'm>(&'m mut self, chunk: &mut &'c [u8]) -> Option<Event<'m>> {
         if std::mem::take(&mut self.is_told) {
@@ -175,27 +259,21 @@ impl Messages {
     /// How long the body behind the head just told is.
     pub fn body(&mut self, framing: Framing) {
         self.state = match framing {
-            Framing::None => State::Length(0),
-            Framing::Length(length) => State::Length(length),
-            Framing::Chunked => State::Size {
-                size: 0,
-                has_digits: false,
-            },
+            Framing::None => State::Length(self.settled),
+            Framing::Length(length) => State::Length(self.settled.saturating_add(length)),
+            Framing::Chunked => SIZE,
             Framing::UntilEnd => State::UntilEnd,
         };
     }
 
     /// The body does not come after all, of which nothing has come.
     pub fn excuse_body(&mut self) {
-        if matches!(
-            self.state,
-            State::Length(1..)
-                | State::Size {
-                    size: 0,
-                    has_digits: false
-                }
-        ) {
-            self.state = State::Length(0);
+        let is_to_come = match self.state {
+            State::Length(end) => end > self.settled,
+            state => state == SIZE,
+        };
+        if is_to_come {
+            self.state = State::Length(self.settled);
         }
     }
 
@@ -205,14 +283,15 @@ impl Messages {
         self.settled += self.buffered() + missing.unwrap_or(0);
         self.buffer = Vec::new();
         self.is_told = false;
-        let left = match (self.state, missing) {
-            (State::UntilEnd, _) => Some(State::UntilEnd),
-            (State::Length(left), Some(missing)) => left.checked_sub(missing).map(State::Length),
-            (State::Chunk(left), Some(missing)) => left.checked_sub(missing).map(State::Chunk),
-            _ => None,
+        let is_in_step = match self.state {
+            State::UntilEnd => true,
+            State::Length(end) | State::Chunk(end) => missing.is_some() && self.settled <= end,
+            _ => false,
         };
-        self.state = left.unwrap_or(State::Lost);
-        left.is_some()
+        if !is_in_step {
+            self.state = State::Lost;
+        }
+        is_in_step
     }
 
     /// The next chunk begins at `offset`.
@@ -260,34 +339,24 @@ impl Messages {
     fn find<'c>(&mut self, chunk: &mut &'c [u8]) -> Option<Found<'c>> {
         loop {
             match self.state {
-                State::Length(0) => {
+                State::Length(end) if end <= self.settled => {
                     self.state = BEGIN;
                     return Some(Found::End);
                 }
-                State::Chunk(0) => self.state = State::ChunkEnd,
+                State::Chunk(end) if end <= self.settled => self.state = State::ChunkEnd,
                 State::Head { .. } | State::Lost => {
                     if let Break(found) = self.begin(chunk) {
                         return found;
                     }
                 }
                 _ if chunk.is_empty() => return None,
-                State::Skip(left) => {
-                    let bytes = self.take(chunk, left);
-                    self.state = match left - bytes.len() as u64 {
-                        0 => BEGIN,
-                        left => State::Skip(left),
-                    };
+                State::Skip(end) if end <= self.settled => self.state = BEGIN,
+                State::Skip(end) => {
+                    self.take(chunk, end - self.settled);
                 }
                 State::UntilEnd => return Some(Found::Body(self.take(chunk, u64::MAX))),
-                State::Length(left) => {
-                    let bytes = self.take(chunk, left);
-                    self.state = State::Length(left - bytes.len() as u64);
-                    return Some(Found::Body(bytes));
-                }
-                State::Chunk(left) => {
-                    let bytes = self.take(chunk, left);
-                    self.state = State::Chunk(left - bytes.len() as u64);
-                    return Some(Found::Body(bytes));
+                State::Length(end) | State::Chunk(end) => {
+                    return Some(Found::Body(self.take(chunk, end - self.settled)));
                 }
                 State::Size { .. } | State::Extension { .. } | State::ChunkEnd => {
                     if !self.chunk_line(chunk) {
@@ -330,17 +399,14 @@ impl Messages {
                 if self.line(chunk).ends_with(b"\n") {
                     self.state = match size {
                         0 => State::Trailers { is_empty: true },
-                        size => State::Chunk(size),
+                        size => State::Chunk(self.settled.saturating_add(size)),
                     };
                 }
                 true
             }
             _ => match self.line(chunk) {
                 b"\n" | b"\r\n" => {
-                    self.state = State::Size {
-                        size: 0,
-                        has_digits: false,
-                    };
+                    self.state = SIZE;
                     true
                 }
                 line => line == b"\r",
@@ -442,12 +508,8 @@ impl Messages {
                     None => return Look::More,
                     Some(len) => {
                         self.is_first = false;
-                        let here = len.min(view.len());
-                        self.state = match len - here {
-                            0 => BEGIN,
-                            left => State::Skip(left as u64),
-                        };
-                        return Look::Drop(here);
+                        self.state = State::Skip(self.settled + len as u64);
+                        return Look::Drop(len.min(view.len()));
                     }
                 }
             }
@@ -492,6 +554,7 @@ impl Messages {
 
     fn head(&mut self, len: usize) -> Look {
         self.is_first = false;
+        // Until it is told how long its body is.
         self.state = State::Length(0);
         Look::Head(len)
     }

@@ -16,6 +16,7 @@
 //! | [`pair`] | a request and its response, judged as one |
 //! | [`content`] | `--host`, `--path`, `--method`, `--status`, `--keywords` and the like |
 //! | [`notes`] | `metadata.info`, and the details `http.…` |
+//! | [`place`] | where a connection is, as a successor is told |
 //! | [`room`] | the bound of memory for all sessions |
 //! | [`tracker`] | the [`Protocol`](crate::session::Protocol) of it all |
 //!
@@ -31,6 +32,7 @@ pub mod http2;
 pub mod messages;
 pub mod notes;
 pub mod pair;
+pub mod place;
 pub mod room;
 pub mod tracker;
 

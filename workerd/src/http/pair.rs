@@ -5,9 +5,10 @@ use super::content::{ContentFilter, Judgement};
 use super::framing::Asked;
 use super::head::{Head, Start, split_query};
 use super::notes::{Notes, host_of};
+use super::place;
 use crate::flows::Direction;
 use crate::matcher::Kind;
-use crate::session::{At, Exchange, Tell};
+use crate::session::{At, Cited, Exchange, Tell};
 
 /// Longest host and path that are remembered for the response.
 const LONGEST_HOST: usize = 255;
@@ -224,6 +225,38 @@ impl Pair {
         }
     }
 
+    /// As a successor is told.
+    #[must_use]
+    pub fn place(&self, cited: &mut Cited) -> place::Pair {
+        let (open, fails) = self.judgement.told();
+        place::Pair {
+            exchange: cited.number(Some(self.id)),
+            is_asked: self.over[0],
+            is_answered: self.over[1],
+            has_response: self.has_response,
+            open,
+            fails,
+            is_content_told: self.is_content_told,
+            is_settled: self.is_settled,
+            request: self.request.as_ref().map(Request::place),
+        }
+    }
+
+    /// As a predecessor has told.
+    #[must_use]
+    pub fn resumed(told: &place::Pair, cited: &Cited) -> Option<Self> {
+        Some(Self {
+            id: cited.get(told.exchange)?,
+            request: told.request.as_ref().map(Request::resumed),
+            over: [told.is_asked, told.is_answered],
+            has_response: told.has_response,
+            judgement: Judgement::resumed((told.open, told.fails)),
+            is_content_told: told.is_content_told,
+            is_settled: told.is_settled,
+            bodies: [None, None],
+        })
+    }
+
     /// Bytes of memory that it holds, besides itself.
     #[must_use]
     pub fn held(&self) -> usize {
@@ -235,5 +268,33 @@ impl Pair {
             + bodies
                 .map(|body| size_of::<Body>() + body.held())
                 .sum::<usize>()
+    }
+}
+
+impl Request {
+    fn place(&self) -> place::Request {
+        place::Request {
+            time_ns: self.time_ns,
+            asked: self.asked.into(),
+            is_simple: self.is_simple,
+            awaits_continue: self.awaits_continue,
+            is_upgrade: self.is_upgrade,
+            method: self.method.to_vec(),
+            host: self.host.to_vec(),
+            path: self.path.to_vec(),
+        }
+    }
+
+    fn resumed(told: &place::Request) -> Self {
+        Self {
+            time_ns: told.time_ns,
+            asked: told.asked.into(),
+            is_simple: told.is_simple,
+            awaits_continue: told.awaits_continue,
+            is_upgrade: told.is_upgrade,
+            method: told.method.as_slice().into(),
+            host: told.host.as_slice().into(),
+            path: told.path.as_slice().into(),
+        }
     }
 }

@@ -4,16 +4,18 @@
 //! is of the exchange that has led to it; what is tunnelled by CONNECT, and any other protocol, becomes a session of its own.
 
 use lc_daemon::config;
+use prost::Message;
 
 use super::content::ContentFilter;
 use super::http1::{self, Turn};
 use super::http2::{self, frames::PREFACE};
 use super::messages::is_in;
 use super::pair::Clerk;
+use super::place;
 use super::room::{Room, Share};
 use crate::flows::Direction;
 use crate::reassembly::Event;
-use crate::session::{At, Course, Protocol, Tell};
+use crate::session::{At, Cited, Course, Place, Protocol, Tell};
 
 /// Memory for all sessions of a worker, in bytes.
 const ROOM: usize = 256 << 20;
@@ -92,6 +94,46 @@ impl Protocol for Http {
                 .grant(&mut session.share, session.connection.held());
         }
         course
+    }
+
+    /// Of HTTP/2 none is told: it would have to say the tables of fields, which change with every message.
+    fn place(&self, session: &Session, cited: &mut Cited) -> Option<Place> {
+        let (one, mut passive) = match &session.connection {
+            Connection::New | Connection::Preface(_) => (None, [0; 2]),
+            Connection::One(one) => (Some(one.place(cited)?), one.passive()),
+            Connection::Two(_) => return None,
+        };
+        if session.is_reversed {
+            passive.reverse();
+        }
+        let place = place::Session {
+            is_joined: session.is_joined,
+            is_reversed: session.is_reversed,
+            one,
+        };
+        Some(Place {
+            bytes: place.encode_to_vec(),
+            passive,
+        })
+    }
+
+    fn steps(&self, session: &Session) -> u64 {
+        match &session.connection {
+            Connection::New | Connection::Preface(_) | Connection::Two(_) => 0,
+            Connection::One(one) => one.steps(),
+        }
+    }
+
+    fn resume(&self, place: &[u8], cited: &Cited) -> Session {
+        let told = place::Session::decode(place).unwrap_or_default();
+        let one = told.one.as_ref();
+        let one = one.map(|one| Box::new(http1::Connection::resumed(one, cited)));
+        Session {
+            connection: one.map_or(Connection::New, Connection::One),
+            is_joined: told.is_joined,
+            is_reversed: told.is_reversed,
+            share: Share::default(),
+        }
     }
 }
 

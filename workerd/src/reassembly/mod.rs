@@ -131,7 +131,7 @@ pub use ledger::Ledger;
 pub use limits::Limits;
 pub use segment::{Fate, Outcome, Refusal, Segment};
 pub use share::Share;
-pub use streams::{ConnectionId, NoMemory, Streams};
+pub use streams::{ConnectionId, NoMemory, Spot, Streams};
 
 #[cfg(test)]
 mod tests;

@@ -45,6 +45,17 @@ pub struct NoMemory {
     pub waiting_bytes: usize,
 }
 
+/// Where a direction of a connection stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spot {
+    /// Sequence number of the byte that comes next.
+    pub next: u32,
+    /// Its offset.
+    pub offset: u64,
+    /// Whether it does not come, since the direction has ended.
+    pub has_ended: bool,
+}
+
 /// A connection, in four bytes. One that is over, timed out or evicted has lost its id: it is then *stale*, which is found out, and does
 /// no harm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -235,6 +246,54 @@ impl<S: Default> Streams<S> {
         half.next = seq;
         half.hinted = true;
         half.resumes = self.resumes;
+    }
+
+    /// Where a direction stands, if its stream has begun.
+    #[must_use]
+    pub fn spot(&self, id: ConnectionId, direction: Direction) -> Option<Spot> {
+        let half = &self.slots[self.place_of(id)?].halves[index(direction)];
+        matches!(half.phase, Phase::Open | Phase::Ended).then_some(Spot {
+            next: half.next,
+            offset: half.offset,
+            has_ended: half.phase == Phase::Ended,
+        })
+    }
+
+    /// Whether all that has come of a direction was told.
+    #[must_use]
+    pub fn is_in_order(&self, id: ConnectionId, direction: Direction) -> bool {
+        let half = |slot: usize| &self.slots[slot].halves[index(direction)];
+        !self.place_of(id).is_some_and(|slot| half(slot).waits())
+    }
+
+    /// A predecessor has followed a direction up to `spot`: it goes on there. Without an id, or with a stale one, a connection is begun at `time_ns`, and `id` set.
+    pub fn go_on<C: Consumer<State = S>>(
+        &mut self,
+        id: &mut Option<ConnectionId>,
+        (direction, spot, time_ns): (Direction, Spot, u64),
+        consumer: &mut C,
+    ) {
+        self.clock.see(time_ns);
+        let place = id.and_then(|id| self.place_of(id));
+        let slot = place.unwrap_or_else(|| self.open(consumer));
+        *id = Some(self.id_of(slot));
+        let now = self.clock.now();
+        let place = &mut self.slots[slot];
+        place.deadline = now.plus(self.patience.silence[place.life as usize]);
+        let half = &mut place.halves[index(direction)];
+        (half.next, half.offset) = (spot.next, spot.offset);
+        half.resumes = self.resumes;
+        half.phase = match spot.has_ended {
+            false => Phase::Open,
+            true => Phase::Ended,
+        };
+        // What only repeats bytes from before is not noted.
+        let mut ledger = Ledger {
+            notes: &mut self.notes,
+            chain: &mut half.notes,
+        };
+        ledger.forget(spot.offset, |_| {});
+        self.age(slot);
     }
 
     /// Whether segments come that a predecessor has kept, and of which others, that it was done with, are missing. Streams that begin with such a segment

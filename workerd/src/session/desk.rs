@@ -187,6 +187,23 @@ impl<R: Roster> SessionDesk<R> {
             return self.flush(means).map(|()| Offer::Taken);
         }
         let found = self.sessions.look(means.judge, &hand.sight(), position);
+        if self.sessions.has_left(position) {
+            let PacketHeader {
+                captured_len,
+                timestamp_ns,
+                ..
+            } = hand.header;
+            let is_ours = matches!(found, Found::Ours(_));
+            if let Some(position) = position
+                && !(is_ours
+                    && self
+                        .sessions
+                        .see_again(position, captured_len, timestamp_ns))
+            {
+                self.done.push(position);
+            }
+            return self.flush(means).map(|()| Offer::Taken);
+        }
         let Found::Ours(fate) = found else {
             return Ok(Offer::Nobodys);
         };
@@ -194,7 +211,9 @@ impl<R: Roster> SessionDesk<R> {
         let flushed = self.flush(means);
         let header = self.hand.header;
         let outcome = match fate {
-            Fate::Unwanted => self.kept_back.counter(means.judge),
+            Fate::Unwanted if !self.sessions.has_to_be_seen() => {
+                self.kept_back.counter(means.judge)
+            }
             Fate::Forward
                 if self.is_restored && flushed.is_ok() && !self.sessions.has_to_queue() =>
             {
@@ -206,14 +225,11 @@ impl<R: Roster> SessionDesk<R> {
                     }
                 }
             }
-            Fate::Wait | Fate::Forward => {
+            Fate::Wait | Fate::Forward | Fate::Unwanted => {
                 self.hold(means, position);
                 return flushed.map(|()| Offer::Taken);
             }
         };
-        if !self.sessions.has_to_queue() {
-            self.sessions.left();
-        }
         self.done.extend(position);
         means.count(outcome, position.is_some(), &header);
         flushed.map(|()| Offer::Taken)

@@ -83,6 +83,29 @@ struct Entry {
     waiting: u32,
     /// Whether nobody but those needs it any more.
     is_spent: bool,
+    covers: bool,
+}
+
+/// What a predecessor has told of an exchange.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inherited {
+    /// What is decided.
+    pub standing: Standing,
+    /// The ids of the filters that match it.
+    pub ids: Ids,
+    /// Whether it fits the mode's own settings.
+    pub fits: bool,
+}
+
+impl Default for Inherited {
+    /// It is not wanted.
+    fn default() -> Self {
+        Self {
+            standing: Standing::Unwanted,
+            ids: Ids::default(),
+            fits: false,
+        }
+    }
 }
 
 /// What is told of all its packets.
@@ -136,21 +159,44 @@ impl Exchanges {
         exchange
     }
 
-    /// An exchange that a predecessor has told of: it is wanted by the filters with these `ids`, or by the policy, if it has none.
-    pub fn restore(&mut self, session: SessionRef, ids: Ids) -> Exchange {
-        let standing = match ids.is_empty() {
-            true => Standing::Passed,
-            false => Standing::Matched,
-        };
+    /// An exchange that a predecessor has told of.
+    pub fn restore(&mut self, session: SessionRef, inherited: Inherited) -> Exchange {
         let entry = Entry {
             session,
-            standing,
-            ids,
+            standing: inherited.standing,
+            content: inherited.fits.then_some(Content::Fits),
+            ids: inherited.ids,
             is_settled: true,
             ..Entry::default()
         };
         let place = self.pool.insert(entry, MOST);
         place.map_or(Exchange(u64::MAX), |place| Exchange(place.number()))
+    }
+
+    /// What a successor has to know of it. What is not decided is not wanted: of that, a successor sees everything again.
+    #[must_use]
+    pub fn bequest(&self, exchange: Exchange) -> Inherited {
+        let entry = self.entry(exchange);
+        let wanted = entry.filter(|entry| entry.standing >= Standing::Passed);
+        wanted.map_or_else(Inherited::default, |entry| Inherited {
+            standing: entry.standing,
+            ids: entry.ids.clone(),
+            fits: entry.content == Some(Content::Fits),
+        })
+    }
+
+    /// All that follows in its session is of it.
+    pub fn cover(&mut self, exchange: Exchange) {
+        if let Some(entry) = self.entry_mut(exchange) {
+            entry.covers = true;
+        }
+    }
+
+    /// Whether all that follows in its session is of it.
+    #[must_use]
+    #[inline]
+    pub fn covers(&self, exchange: Exchange) -> bool {
+        self.entry(exchange).is_some_and(|entry| entry.covers)
     }
 
     /// What is decided of it.

@@ -2,23 +2,25 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::rc::Rc;
 
 use super::early::Early;
-use super::exchanges::{About, Addresses, Exchanges};
+use super::exchanges::{About, Addresses, Exchanges, Inherited};
 use super::notes::Notes;
 use super::pending::{self, Carriers, Parts, Pending};
 use super::pool::{Pool, Ref};
 use super::roster::{Carrier, Roster, Terms};
 use super::side::Side;
-use super::tracker::{At, Content, Course, Ends, Exchange, Note, Tell};
-use super::waiting::{Packet, WaitingRoom, Whose};
+use super::tracker::{At, Cited, Content, Course, Ends, Exchange, Note, Tell};
+use super::waiting::{Packet, Queue, WaitingRoom, Whose};
+use super::waypoint::{Point, Progress, Stand, Waypoint};
 use crate::decode::Addr;
-use crate::desk::held::{Chain, Position};
-use crate::desk::verdict::{Ids, Standing};
+use crate::desk::held::Position;
+use crate::desk::verdict::Standing;
 use crate::detect::{self, Context, Detector, Layer};
 use crate::flows::Direction;
 use crate::matcher::{Judge, Kind, Kinds};
-use crate::reassembly::{ConnectionId, Event, Ledger};
+use crate::reassembly::{ConnectionId, Event, Ledger, Spot};
 use crate::tls::secrets::SessionKeys;
 
 /// Most sessions at the same time. When there are more, one that has been silent for long gives way.
@@ -47,19 +49,17 @@ pub(super) struct Session<S> {
     pub begun: Begun,
     /// What led to the protocol at hand, from one to the next.
     pub parents: Vec<Exchange>,
-    /// Whose the packet was that left last: it was forwarded, or dropped.
-    pub left: Option<Exchange>,
-    /// Whose packets without payload are that come next, or, while packets wait, that came before those.
-    pub front: Option<Exchange>,
     /// Packets that are of the first exchange.
     pub awaits_first: Vec<Position>,
-    pub chain: Chain,
+    pub queue: Queue,
     /// What has come since its protocol waits.
     pub pending: Option<Box<Pending>>,
-    /// Its connection, once something was heard of it.
+    /// Its connection, if it is followed.
     pub connection: Option<ConnectionId>,
     /// The secrets of its TLS, and whether they went with a packet.
     pub keys: Option<(Box<SessionKeys>, bool)>,
+    /// What is told of it, as long as that holds.
+    stand: Option<Rc<Stand>>,
     /// When its last packet was captured; not before those of others that came earlier: files may go back in time.
     pub seen_ns: u64,
     /// Whether the journal has to hear of it.
@@ -68,6 +68,8 @@ pub(super) struct Session<S> {
     pub told_at: Option<u64>,
     /// Whether a predecessor has told of it.
     pub is_inherited: bool,
+    /// Up to where bytes that a predecessor may have had make no difference, in directions that have not gone on since.
+    pub passive: [Option<u64>; 2],
 }
 
 /// The exchanges of a session.
@@ -104,17 +106,17 @@ impl<S> Session<S> {
             sides: Default::default(),
             begun: Begun::default(),
             parents: Vec::new(),
-            left: None,
-            front: None,
             awaits_first: Vec::new(),
-            chain: Chain::default(),
+            queue: Queue::default(),
             pending: None,
             connection: None,
             keys: None,
+            stand: None,
             seen_ns: 0,
             is_changed: false,
             told_at: None,
             is_inherited: false,
+            passive: [None; 2],
         }
     }
 
@@ -153,6 +155,14 @@ impl<S> Session<S> {
 
     fn is_going_on(&self) -> bool {
         matches!(self.phase, Phase::Unknown(_) | Phase::Known(_))
+    }
+
+    /// Whether all bytes that have come are known to belong to somebody, where its streams stand so.
+    fn is_clear(&self, spots: &[Option<Spot>; 2]) -> bool {
+        let is_followed = self.is_going_on();
+        let mut sides = self.sides.iter().zip(spots);
+        !is_followed
+            || sides.all(|(side, spot)| spot.is_none_or(|spot| spot.offset <= side.known()))
     }
 }
 
@@ -208,6 +218,27 @@ impl<R: Roster> Floor<R> {
             changed: Vec::new(),
             gone: Vec::new(),
             next_contender: 0,
+        }
+    }
+
+    /// What is known of a session whose place is not: a successor has to find that again.
+    pub fn lost(&self, id: SessionRef) -> Option<Waypoint> {
+        let session = self.sessions.get(id)?;
+        Some(Waypoint {
+            stand: Rc::new(Stand::of::<R>(session, None)),
+            ..Waypoint::default()
+        })
+    }
+
+    /// No packet of a predecessor comes any more: what was looked at again is of no use where nothing waits.
+    pub fn end_to_restore(&mut self) {
+        for place in 0..self.sessions.places() {
+            let id = self.sessions.at(place);
+            if let Some(session) = id.and_then(|id| self.sessions.get_mut(id))
+                && session.queue.is_empty()
+            {
+                self.room.forget_seen(&mut session.queue);
+            }
         }
     }
 
@@ -285,7 +316,33 @@ impl<R: Roster> Floor<R> {
                 .for_each(|side| side.leave_rest(exchange));
             session.phase = Phase::Rest;
         }
+        self.move_on(id);
+    }
+
+    /// A session is not where it was.
+    fn move_on(&mut self, id: SessionRef) {
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.stand = None;
+        }
         self.change(id);
+    }
+
+    /// Where a session is, with its streams at `spots`; if nothing of it lies behind that belongs to nobody.
+    pub fn waypoint(&mut self, id: SessionRef, spots: [Option<Spot>; 2]) -> Option<Waypoint> {
+        let session = self.sessions.get_mut(id)?;
+        if !session.is_clear(&spots) {
+            return None;
+        }
+        let stand = match &session.stand {
+            Some(stand) => Rc::clone(stand),
+            None => Rc::new(Stand::of(session, Some(&self.roster))),
+        };
+        session.stand = Some(Rc::clone(&stand));
+        Some(Waypoint {
+            spots,
+            claimed: [0, 1].map(|way: usize| session.sides[way].claimed()),
+            stand,
+        })
     }
 
     /// Something happens in one direction of a connection.
@@ -310,6 +367,7 @@ impl<R: Roster> Floor<R> {
         }
         if let Event::End { .. } = event {
             session.sides[direction as usize].has_ended = true;
+            session.stand = None;
         }
         if let Phase::Unknown(_) = session.phase {
             match self.detect(id, direction, event) {
@@ -429,7 +487,7 @@ impl<R: Roster> Floor<R> {
             (Some(state), _) => {
                 session.terms = Some(self.roster.terms(&state));
                 session.phase = Phase::Known(state);
-                self.change(id);
+                self.move_on(id);
                 Detected::Ours(early)
             }
             (None, Some(parent)) => {
@@ -481,6 +539,7 @@ impl<R: Roster> Floor<R> {
                 if let Some(session) = self.sessions.get_mut(id) {
                     session.sides[direction as usize].leave_rest(exchange);
                 }
+                self.move_on(id);
             }
             Course::RestOfBoth(exchange) => self.rest(id, exchange),
             Course::Becomes(at, exchange) => {
@@ -515,6 +574,8 @@ impl<R: Roster> Floor<R> {
         session.phase = Phase::Unknown(Early::default());
         session.detection = detect::Flow::default();
         session.sides.iter_mut().for_each(Side::reopen);
+        self.exchanges.cover(parent);
+        self.move_on(id);
         true
     }
 
@@ -548,6 +609,7 @@ impl<R: Roster> Floor<R> {
             ends: *ends,
             time_ns,
         };
+        let steps = self.roster.steps(state);
         let mut teller = Teller {
             judge,
             exchanges: &mut self.exchanges,
@@ -558,12 +620,17 @@ impl<R: Roster> Floor<R> {
             terms: *terms,
             addresses: *addresses,
             keys,
+            has_moved: false,
         };
-        match said {
+        let course = match said {
             Said::Datagram(payload) => self.roster.datagram(&at, state, payload, &mut teller),
             Said::Event(event) => self.roster.stream(&at, state, event, &mut teller),
             Said::GoOn => self.roster.go_on(&at, state, &mut teller),
+        };
+        if teller.has_moved || self.roster.steps(state) != steps {
+            self.move_on(id);
         }
+        course
     }
 
     /// What was told in a direction is known of its packets from now on.
@@ -624,6 +691,7 @@ impl<R: Roster> Floor<R> {
             let has_ended = session.sides.iter().all(|side| side.has_ended);
             if has_ended && !matches!(session.phase, Phase::Foreign | Phase::Over) {
                 session.phase = Phase::Over;
+                session.stand = None;
                 for exchange in &session.begun.all {
                     self.exchanges.settle(judge, *exchange);
                 }
@@ -657,7 +725,6 @@ impl<R: Roster> Floor<R> {
         }
         self.advance(id);
         self.advance_decided();
-        self.watch(id);
     }
 
     /// Sessions of which exchanges were decided may go on.
@@ -665,9 +732,10 @@ impl<R: Roster> Floor<R> {
         while let Some(decided) = self.exchanges.next_decided() {
             self.advance(decided);
             if let Some(session) = self.sessions.get_mut(decided)
-                && session.chain.packets() > 1
+                && session.carrier == Carrier::Datagrams
+                && session.queue.packets() > 1
             {
-                self.room.sweep(&mut session.chain, &mut self.exchanges);
+                self.room.sweep(&mut session.queue, &mut self.exchanges);
             }
             self.change(decided);
         }
@@ -675,31 +743,10 @@ impl<R: Roster> Floor<R> {
 
     pub fn advance(&mut self, id: SessionRef) {
         if let Some(session) = self.sessions.get_mut(id)
-            && !session.chain.is_empty()
+            && !session.queue.is_empty()
         {
-            let (chain, exchanges) = (&mut session.chain, &mut self.exchanges);
-            if let Some(last) = self.room.advance(id, chain, exchanges) {
-                self.leave(id, last);
-            }
-        }
-    }
-
-    /// A packet of `exchange` has left a session.
-    pub fn leave(&mut self, id: SessionRef, exchange: Exchange) {
-        if let Some(session) = self.sessions.get_mut(id) {
-            session.left = Some(exchange);
-        }
-        self.watch(id);
-    }
-
-    /// Whether the journal has to hear of a session, since others of its packets wait, or have left.
-    pub fn watch(&mut self, id: SessionRef) {
-        if let Some(session) = self.sessions.get_mut(id) {
-            let front = match session.chain.is_empty() {
-                true => session.begun.last,
-                false => session.left,
-            };
-            if std::mem::replace(&mut session.front, front) != front {
+            let (queue, exchanges) = (&mut session.queue, &mut self.exchanges);
+            if self.room.advance(id, queue, exchanges) {
                 self.change(id);
             }
         }
@@ -723,7 +770,7 @@ impl<R: Roster> Floor<R> {
                 |exchange: &Exchange| self.exchanges.standing(*exchange) != Standing::Unwanted;
             let mut exchanges = session.begun.all.iter().chain(&session.parents);
             !session.is_going_on()
-                && session.chain.is_empty()
+                && session.queue.is_empty()
                 && !exchanges.any(is_undecided_or_wanted)
         })
     }
@@ -731,17 +778,14 @@ impl<R: Roster> Floor<R> {
     /// Forgets a session. Its packets are somebody else's.
     pub fn turn_away(&mut self, judge: Judge<'_>, id: SessionRef) {
         if let Some(mut session) = self.remove(judge, id) {
-            self.room.turn_away(&mut session.chain, &mut self.exchanges);
+            self.room.turn_away(&mut session.queue, &mut self.exchanges);
         }
     }
 
     /// Forgets a session. Its packets are dropped.
     pub fn drop_all(&mut self, judge: Judge<'_>, id: SessionRef) {
         if let Some(mut session) = self.remove(judge, id) {
-            while !session.chain.is_empty() {
-                self.room
-                    .drop_first(&mut session.chain, &mut self.exchanges);
-            }
+            self.room.drop_all(&mut session.queue, &mut self.exchanges);
         }
     }
 
@@ -778,48 +822,91 @@ impl<R: Roster> Floor<R> {
         }
     }
 
-    /// A predecessor has told of the session: what it carries, and the ids of the filters that match the exchange that began last, if that is wanted.
-    pub fn take_over(&mut self, id: SessionRef, heirloom: Heirloom) {
+    /// A predecessor has told of the session.
+    pub fn take_over(&mut self, id: SessionRef, heirloom: &Heirloom) {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
-        if let Some(ids) = heirloom.wanted {
-            let exchange = self.exchanges.restore(id, ids);
-            session.begun.all.push_back(exchange);
-            session.begun.first = Some(exchange);
-            session.begun.last = Some(exchange);
-            session.left = Some(exchange);
-            session.front = Some(exchange);
-            session
-                .parents
-                .extend(Some(exchange).filter(|_| heirloom.is_all));
-        }
-        if let Phase::Unknown(_) = session.phase
-            && let Some(state) = self.roster.begin(heirloom.protocol, session.carrier)
-        {
-            session.detection = detect::Flow::decided(heirloom.protocol);
-            session.terms = Some(self.roster.terms(&state));
-            session.phase = Phase::Known(state);
-        }
         session.told_at = heirloom.told_at;
         session.is_inherited = true;
+        let exchanges = heirloom.exchanges.iter();
+        let cited: Vec<Exchange> = exchanges
+            .map(|inherited| self.exchanges.restore(id, inherited.clone()))
+            .collect();
+        session.begun.all.extend(&cited);
+        let cited = Cited::of(cited);
+        let Heirloom { point, .. } = heirloom;
+        session.begun.first = cited.get(point.first);
+        session.begun.last = cited.get(point.last);
+        let parents = point.parents.iter().take(MOST_TURNS);
+        session.parents = parents.filter_map(|parent| cited.get(*parent)).collect();
+        for parent in &session.parents {
+            self.exchanges.cover(*parent);
+        }
+        // Where the place has to be found again, offsets begin anew.
+        let claimed = match heirloom.has_place() {
+            true => heirloom.claimed,
+            false => [0; 2],
+        };
+        let sides = session.sides.iter_mut().zip(&point.sides);
+        for ((side, told), claimed) in sides.zip(claimed) {
+            *side = told.side(claimed, &cited);
+        }
+        let is_one = (heirloom.protocol).is_some_and(|it| self.roster.is_one_exchange(it));
+        if let Some(protocol) = heirloom.protocol
+            && point.progress() != Progress::Unknown
+        {
+            session.detection = detect::Flow::decided(protocol);
+            if let Some(mut state) = self.roster.begin(protocol, session.carrier) {
+                session.terms = Some(self.roster.terms(&state));
+                if let Some(place) = &point.place {
+                    self.roster.resume(&mut state, place, &cited);
+                }
+                session.phase = Phase::Known(state);
+            }
+        }
+        match point.progress() {
+            Progress::Known if point.place.is_none() && is_one => {
+                for side in &mut session.sides {
+                    if side.rest().is_none() {
+                        side.leave_rest(session.begun.first);
+                    }
+                }
+                session.phase = Phase::Rest;
+            }
+            Progress::Rest => session.phase = Phase::Rest,
+            Progress::Over => session.phase = Phase::Over,
+            Progress::Unknown | Progress::Known => {}
+        }
+        session.passive = [0, 1].map(|way: usize| point.passive.get(way).copied());
         self.change(id);
     }
 }
 
 /// What a predecessor has told of a session.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Heirloom {
     /// Where its client is.
     pub client: (Addr, u16),
-    /// What it carries.
-    pub protocol: detect::Protocol,
-    /// The ids of the filters that match the exchange that began last, if that is wanted.
-    pub wanted: Option<Ids>,
-    /// Whether all that comes is of that exchange.
-    pub is_all: bool,
+    /// What it carries, if that was known.
+    pub protocol: Option<detect::Protocol>,
+    /// Where it was.
+    pub point: Point,
+    /// Where its streams stood.
+    pub spots: [Option<Spot>; 2],
+    /// Up to where bytes belonged to somebody.
+    pub claimed: [u64; 2],
+    /// The exchanges that the point speaks of.
+    pub exchanges: Vec<Inherited>,
     /// Where it was told.
     pub told_at: Option<u64>,
+}
+
+impl Heirloom {
+    /// Whether it is known where the session was in its protocol.
+    pub fn has_place(&self) -> bool {
+        self.point.progress() != Progress::Known || self.point.place.is_some()
+    }
 }
 
 /// What a protocol is told.
@@ -850,6 +937,8 @@ struct Teller<'t, 'j> {
     terms: Terms,
     addresses: Addresses,
     keys: &'t mut Option<(Box<SessionKeys>, bool)>,
+    /// Whether the session is not where it was.
+    has_moved: bool,
 }
 
 impl Tell for Teller<'_, '_> {
@@ -860,11 +949,12 @@ impl Tell for Teller<'_, '_> {
         self.begun.all.push_back(exchange);
         self.begun.first.get_or_insert(exchange);
         self.begun.last = Some(exchange);
+        self.has_moved = true;
         exchange
     }
 
     fn belongs(&mut self, exchange: Option<Exchange>, end: u64) {
-        self.side.claim(exchange, end);
+        self.has_moved |= self.side.claim(exchange, end);
     }
 
     fn wanted(&self) -> Kinds {

@@ -1,6 +1,10 @@
 //! What a worker tells of its sessions, for its successor: which there are, what they carry, and which are wanted.
 //!
-//! A successor sees packets that were held once more. Of what was forwarded, or dropped, it knows nothing but this: that the exchange was wanted whose packet left last goes for what comes until the next one begins; or for all of the session, where sessions of its protocol are one exchange, and where they go on in another protocol.
+//! A successor sees packets once more that were held; of what has left it knows what is told here: where the session was before the first of them, or is, if none waits, in its streams and in its
+//! protocol ([`waypoint`](super::waypoint)), and what was decided of the exchanges of which something may still come. It is told at a commit if it has changed in substance since the
+//! last one: where messages and their parts begin and end, not for each packet of a body.
+//!
+//! A session of which nothing can be said, since it has no place, or what it had in the log was given up, is picked up in its middle.
 //!
 //! Protobuf, as in [`crate::voip::snapshot`]: any bytes give a session or none.
 
@@ -8,14 +12,20 @@ use lc_daemon::calls_log::SESSION;
 use prost::Message;
 use shm_layout::log::LogWriter;
 
+use super::exchanges::Inherited;
 use super::floor::Heirloom;
 use super::roster::{Carrier, Roster};
 use super::sessions::{Account, Sessions};
 use super::tracker::Ends;
+use super::waypoint::Point;
 use crate::decode::Addr;
 use crate::desk::journal::read_all;
-use crate::desk::verdict::Ids;
+use crate::desk::verdict::{Ids, Standing};
 use crate::detect;
+use crate::reassembly::Spot;
+
+/// Most bytes of a stream that are believed.
+const MOST_BYTES: u64 = 1 << 60;
 
 /// What is told of a session.
 #[derive(Clone, PartialEq, Message)]
@@ -30,20 +40,102 @@ struct Told {
     server_port: u32,
     #[prost(bool, tag = "5")]
     is_stream: bool,
-    /// By its name.
+    /// By its name; empty if it is not known.
     #[prost(string, tag = "6")]
     protocol: String,
-    #[prost(bool, tag = "7")]
-    is_wanted: bool,
-    #[prost(string, repeated, tag = "8")]
-    ids: Vec<String>,
-    #[prost(bool, tag = "9")]
-    is_all: bool,
     #[prost(bool, tag = "10")]
     is_gone: bool,
     /// The packets' time, in nanoseconds.
     #[prost(uint64, tag = "11")]
     time_ns: u64,
+    /// A [`Point`], encoded.
+    #[prost(bytes = "vec", tag = "12")]
+    point: Vec<u8>,
+    /// Of both directions.
+    #[prost(message, repeated, tag = "13")]
+    places: Vec<Place>,
+    /// Those that the point speaks of.
+    #[prost(message, repeated, tag = "14")]
+    exchanges: Vec<Exchange>,
+    /// Whether a successor sees again all that has come behind the point.
+    #[prost(bool, tag = "15")]
+    is_exact: bool,
+    /// Where packets lie that have left, and are to be looked at again.
+    #[prost(uint64, repeated, tag = "16")]
+    seen: Vec<u64>,
+}
+
+/// Where a direction stands.
+#[derive(Clone, PartialEq, Message)]
+struct Place {
+    /// Up to where bytes belong to somebody.
+    #[prost(uint64, tag = "1")]
+    claimed: u64,
+    /// Sequence number of the next byte; none if the stream has not begun.
+    #[prost(fixed32, optional, tag = "2")]
+    next: Option<u32>,
+    #[prost(uint64, tag = "3")]
+    offset: u64,
+    #[prost(bool, tag = "4")]
+    has_ended: bool,
+}
+
+/// What is decided of an exchange.
+#[derive(Clone, PartialEq, Message)]
+struct Exchange {
+    #[prost(bool, tag = "1")]
+    is_wanted: bool,
+    /// By which filters; by none if the policy wants it.
+    #[prost(string, repeated, tag = "2")]
+    ids: Vec<String>,
+    /// Whether it fits the mode's own settings.
+    #[prost(bool, tag = "3")]
+    fits: bool,
+}
+
+impl Place {
+    fn of(claimed: u64, spot: Option<Spot>) -> Self {
+        Self {
+            claimed,
+            next: spot.map(|spot| spot.next),
+            offset: spot.map_or(0, |spot| spot.offset),
+            has_ended: spot.is_some_and(|spot| spot.has_ended),
+        }
+    }
+
+    fn spot(&self) -> Option<Spot> {
+        Some(Spot {
+            next: self.next?,
+            offset: self.offset.min(MOST_BYTES),
+            has_ended: self.has_ended,
+        })
+    }
+}
+
+impl Exchange {
+    fn of(inherited: &Inherited) -> Self {
+        Self {
+            is_wanted: inherited.standing >= Standing::Passed,
+            ids: inherited.ids.iter().map(str::to_owned).collect(),
+            fits: inherited.fits,
+        }
+    }
+
+    fn inherited(&self) -> Inherited {
+        let mut ids = Ids::default();
+        for id in &self.ids {
+            ids.add(id);
+        }
+        Inherited {
+            standing: match (self.is_wanted, ids.is_empty()) {
+                (false, _) => Standing::Unwanted,
+                (true, true) => Standing::Passed,
+                (true, false) => Standing::Matched,
+            },
+            ids,
+            fits: self.fits,
+        }
+    }
 }
 
 impl Told {
@@ -59,15 +151,18 @@ impl Told {
         }
     }
 
-    fn of(account: &Account<'_>, time_ns: u64) -> Self {
+    fn of(account: &Account, time_ns: u64) -> Self {
+        let waypoint = &account.waypoint;
+        let places = waypoint.claimed.into_iter().zip(waypoint.spots);
         Self {
-            protocol: account.protocol.name().to_owned(),
-            is_wanted: account.wanted.is_some(),
-            ids: (account.wanted.into_iter())
-                .flat_map(Ids::iter)
-                .map(str::to_owned)
+            protocol: (account.protocol).map_or(String::new(), |it| it.name().to_owned()),
+            point: waypoint.stand.point.clone(),
+            places: places
+                .map(|(claimed, spot)| Place::of(claimed, spot))
                 .collect(),
-            is_all: account.is_all,
+            exchanges: account.exchanges.iter().map(Exchange::of).collect(),
+            is_exact: account.is_exact,
+            seen: account.seen.clone(),
             ..Self::at(&account.ends, account.carrier, time_ns)
         }
     }
@@ -85,17 +180,25 @@ impl Told {
         Some((ends, carrier))
     }
 
+    /// None if nothing was known of the session but what is seen again.
     fn heirloom(&self, client: (Addr, u16), position: u64) -> Option<Heirloom> {
         let mut protocols = detect::Protocol::ALL.iter();
-        let mut ids = Ids::default();
-        for id in &self.ids {
-            ids.add(id);
+        let mut point = Point::decode(&*self.point).ok()?;
+        if self.is_exact {
+            point.passive.clear();
         }
-        Some(Heirloom {
+        let place = |way: usize| self.places.get(way);
+        let spots = [0, 1].map(|way| place(way)?.spot());
+        let is_new = self.point.is_empty() && spots == [None; 2];
+        (!is_new).then(|| Heirloom {
             client,
-            protocol: *protocols.find(|protocol| protocol.name() == self.protocol)?,
-            wanted: self.is_wanted.then_some(ids),
-            is_all: self.is_all,
+            protocol: protocols
+                .find(|protocol| protocol.name() == self.protocol)
+                .copied(),
+            point,
+            spots,
+            claimed: [0, 1].map(|way| place(way).map_or(0, |it| it.claimed.min(MOST_BYTES))),
+            exchanges: self.exchanges.iter().map(Exchange::inherited).collect(),
             told_at: Some(position),
         })
     }
@@ -120,6 +223,7 @@ impl Journal {
             {
                 let heirloom = told.heirloom(ends.client, record.position);
                 let heirloom = heirloom.filter(|_| !told.is_gone);
+                sessions.bequeath_seen(&told.seen);
                 sessions.bequeath(&ends, carrier, heirloom, told.time_ns);
             }
         });

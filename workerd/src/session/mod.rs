@@ -16,7 +16,6 @@
 //! | TLS, DTLS, QUIC | a connection | `tls` |
 //! | SMTP | a mail, with what leads to it | `email` |
 //! | IMAP, POP3 | a connection | `email` |
-
 //!
 //! | module | what it does |
 //! |---|---|
@@ -27,8 +26,9 @@
 //! | `side` | whose which bytes are |
 //! | `waiting`, `notes` | packets that wait, and what is told of them |
 //! | `early`, `pending` | what has come before it is known what a connection carries, or what its protocol needs |
-//! | `journal` | what a successor has to know |
+//! | `waypoint`, `journal` | where a session is, and what a successor has to know of it |
 //! | `desk` | holds, sends and counts |
+//! | `script` | plays sessions to a protocol, and keeps what it tells: for tests and checks |
 
 pub mod desk;
 mod early;
@@ -40,16 +40,20 @@ mod pending;
 mod pool;
 pub mod protocols;
 pub mod roster;
+pub mod script;
 pub mod sessions;
 mod side;
 pub mod tracker;
 pub mod waiting;
+pub mod waypoint;
 
 #[cfg(test)]
 mod desk_tests;
 #[cfg(test)]
-pub mod script;
+mod successor_tests;
 #[cfg(test)]
 mod toy;
 
-pub use tracker::{At, Content, Course, Ends, Exchange, Note, Protocol, Tell};
+pub use tracker::{
+    At, Cited, Content, Course, Ends, Exchange, MOST_PLACE, Note, Place, Protocol, Tell,
+};

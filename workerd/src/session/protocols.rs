@@ -5,7 +5,7 @@ use lc_daemon::key_log::Entry;
 use shm_layout::worker::WorkerCommit;
 
 use super::roster::{Carrier, Roster, Terms};
-use super::tracker::{At, Course, Protocol, Tell};
+use super::tracker::{At, Cited, Course, Place, Protocol, Tell};
 use crate::detect;
 use crate::dns::Dns;
 use crate::email::imap::Imap;
@@ -117,6 +117,31 @@ macro_rules! protocols {
                 }
             }
 
+            fn place(&self, state: &State, cited: &mut Cited) -> Option<Place> {
+                match state {
+                    $(State::$protocol(state) => {
+                        self.$field.as_ref()?.protocol.place(state, cited)
+                    })*
+                }
+            }
+
+            fn steps(&self, state: &State) -> u64 {
+                let steps = match state {
+                    $(State::$protocol(state) => {
+                        self.$field.as_ref().map(|mode| mode.protocol.steps(state))
+                    })*
+                };
+                steps.unwrap_or(0)
+            }
+
+            fn resume(&self, state: &mut State, place: &[u8], cited: &Cited) {
+                match state {
+                    $(State::$protocol(state) => if let Some(mode) = &self.$field {
+                        *state = mode.protocol.resume(place, cited);
+                    })*
+                }
+            }
+
             fn can_go_on(&self, state: &State) -> bool {
                 match (state, self) {
                     $((State::$protocol(state), Self { $field: Some(mode), .. }) => {
@@ -153,8 +178,8 @@ macro_rules! protocols {
 protocols! {
     /// DNS, mDNS, LLMNR.
     dns: Dns, Dns;
-    /// HTTP/1 and HTTP/2.
-    http: Http, Http | Http2 | Grpc;
+    /// HTTP/1, with what leads to WebSocket, and HTTP/2.
+    http: Http, Http | Http2 | Grpc | WebSocket;
     /// HTTP within TLS, where secrets of it are known.
     https: Https, Tls;
     /// SMTP.

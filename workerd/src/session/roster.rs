@@ -4,7 +4,7 @@ use lc_daemon::config::NoFilterPolicy;
 use lc_daemon::key_log::Entry;
 use shm_layout::worker::WorkerCommit;
 
-use super::tracker::{At, Course, Tell};
+use super::tracker::{At, Cited, Course, Place, Tell};
 use crate::detect;
 use crate::reassembly::Event;
 
@@ -73,4 +73,13 @@ pub trait Roster {
 
     /// Counts what happened since the last call.
     fn report(&mut self, _commit: &mut WorkerCommit) {}
+
+    /// See [`Protocol::place`](super::Protocol::place).
+    fn place(&self, state: &Self::State, cited: &mut Cited) -> Option<Place>;
+
+    /// See [`Protocol::steps`](super::Protocol::steps).
+    fn steps(&self, state: &Self::State) -> u64;
+
+    /// Has a session that [has begun](Roster::begin) go on at a place that was kept.
+    fn resume(&self, state: &mut Self::State, place: &[u8], cited: &Cited);
 }

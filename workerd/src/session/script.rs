@@ -1,4 +1,4 @@
-//! For tests of protocols: plays what was said, and keeps what is told.
+//! For tests and checks of protocols, of this crate and those that use it: [`Script`] plays what was said, [`Recorder`] keeps what is told.
 
 use super::tracker::{At, Content, Course, Ends, Exchange, Note, Protocol, Tell};
 use crate::decode::Addr;
@@ -53,6 +53,16 @@ pub enum Told {
     Course(Direction, Course),
 }
 
+/// Wants to be told everything, and keeps it in order, without bounds.
+#[derive(Debug)]
+pub struct Recorder {
+    /// The direction at hand, which the caller sets.
+    pub direction: Direction,
+    /// All that was told.
+    pub told: Vec<Told>,
+    begun: u64,
+}
+
 /// Plays one session.
 pub struct Script<'p, P: Protocol> {
     protocol: &'p mut P,
@@ -67,6 +77,11 @@ pub struct Script<'p, P: Protocol> {
 impl<'p, P: Protocol> Script<'p, P> {
     /// A session of `protocol` between 192.0.2.1 and `server_port` of 192.0.2.2.
     pub fn new(protocol: &'p mut P, server_port: u16) -> Self {
+        Self::of(protocol, server_port, P::State::default())
+    }
+
+    /// The same, of a session that goes on in `state`.
+    pub fn of(protocol: &'p mut P, server_port: u16, state: P::State) -> Self {
         let address = |last| Addr::V4(u32::from_be_bytes([192, 0, 2, last]));
         let ends = Ends {
             client: (address(1), 40_000),
@@ -79,7 +94,7 @@ impl<'p, P: Protocol> Script<'p, P> {
         };
         Self {
             protocol,
-            state: P::State::default(),
+            state,
             at,
             offsets: [0; 2],
             begun: 0,
@@ -92,9 +107,25 @@ impl<'p, P: Protocol> Script<'p, P> {
         self.state
     }
 
+    /// The same, while it goes on.
+    pub fn state(&self) -> &P::State {
+        &self.state
+    }
+
+    /// How much has come of a direction, in bytes; what was missing counts.
+    pub fn come(&self, direction: Direction) -> u64 {
+        self.offsets[direction as usize]
+    }
+
     /// `milliseconds` later.
     pub fn later(&mut self, milliseconds: u64) -> &mut Self {
         self.at.time_ns += milliseconds * 1_000_000;
+        self
+    }
+
+    /// The next bytes of a direction have this offset.
+    pub fn at(&mut self, direction: Direction, offset: u64) -> &mut Self {
+        self.offsets[direction as usize] = offset;
         self
     }
 
@@ -162,32 +193,45 @@ impl<'p, P: Protocol> Script<'p, P> {
     fn play(
         &mut self,
         direction: Direction,
-        play: impl FnOnce(&mut P, &At, &mut P::State, &mut Recorder<'_>) -> Course,
+        play: impl FnOnce(&mut P, &At, &mut P::State, &mut Recorder) -> Course,
     ) -> Course {
         self.at.direction = direction;
         let mut recorder = Recorder {
             direction,
-            begun: &mut self.begun,
-            told: &mut self.told,
+            told: std::mem::take(&mut self.told),
+            begun: self.begun,
         };
         let course = play(self.protocol, &self.at, &mut self.state, &mut recorder);
-        if course != Course::Follow {
-            self.told.push(Told::Course(direction, course));
-        }
+        recorder.course(course);
+        (self.told, self.begun) = (recorder.told, recorder.begun);
         course
     }
 }
 
-struct Recorder<'s> {
-    direction: Direction,
-    begun: &'s mut u64,
-    told: &'s mut Vec<Told>,
+impl Default for Recorder {
+    /// Nothing was told.
+    fn default() -> Self {
+        Self {
+            direction: Direction::Request,
+            told: Vec::new(),
+            begun: 0,
+        }
+    }
 }
 
-impl Tell for Recorder<'_> {
+impl Recorder {
+    /// Keeps how a session goes on, unless it is as before.
+    pub fn course(&mut self, course: Course) {
+        if course != Course::Follow {
+            self.told.push(Told::Course(self.direction, course));
+        }
+    }
+}
+
+impl Tell for Recorder {
     fn begin(&mut self) -> Exchange {
-        let exchange = Exchange(*self.begun);
-        *self.begun += 1;
+        let exchange = Exchange(self.begun);
+        self.begun += 1;
         self.told.push(Told::Begin(exchange));
         exchange
     }

@@ -9,31 +9,34 @@
 //! ```
 //!
 //! - A datagram is of the exchanges that its protocol claims it for. Datagrams of a flow of which detection does not know yet what it carries don't wait.
-//! - A segment waits until all its bytes are claimed, and one of the exchanges is decided, see [`waiting`](super::waiting). Packets without payload, and those that come again and are not remembered, are of the exchange that began last; before
+//! - A segment waits until all its bytes are claimed, and their exchanges are decided, see [`waiting`](super::waiting); and as long as one before it waits, also if nobody wants it: a successor may need it to understand the others. Packets without payload, and those that come again and are not remembered, are of the exchange that began last; before
 //!   the first, of the first: so a handshake goes with what follows.
 //! - A flow that is not ours is let go: it costs a look-up from then on, and what it held goes to whoever else may want it. A SYN begins it anew.
 //! - A session goes on in another protocol where its own says so; then detection finds out which, and what it carries is also of the exchange that led there.
 //!
 //! Bounds: sessions ([`floor::MOST_SESSIONS`]), bytes kept for detection ([`floor::MOST_EARLY`]), packets and bytes that wait for a session ([`MOST_PACKETS`], [`MOST_BYTES`]), and for how long ([`LONGEST_WAIT_NS`]). What a protocol keeps, it bounds itself.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use lc_daemon::key_log::Entry;
 use shm_layout::worker::WorkerCommit;
 
+use super::exchanges::Inherited;
 use super::floor::{self, Floor, Heirloom, Phase, Session, SessionRef};
 use super::pending::Carriers;
 use super::roster::{Carrier, Roster};
-use super::tracker::{Ends, Exchange};
+use super::tracker::Ends;
 use super::waiting::{Fate, Packet, Tally, Whose};
+use super::waypoint::Waypoint;
 use crate::decode::{Addr, Decoded, Transport};
 use crate::desk::hand::Sight;
 use crate::desk::held::{Position, Waiting};
-use crate::desk::verdict::{Ids, Standing};
 use crate::detect::{self, Context, Details};
 use crate::flows::{self, Direction, FlowTable, Probe, Seed, Signal, Timeouts, Zone};
 use crate::matcher::Judge;
-use crate::reassembly::{self, ConnectionId, Consumer, Event, Interest, Segment, Stream, Streams};
+use crate::reassembly::{
+    self, ConnectionId, Consumer, Event, Interest, Segment, Spot, Stream, Streams,
+};
 use crate::tls::secrets::SessionKeys;
 
 /// Packets that wait for one session at most.
@@ -112,6 +115,10 @@ pub struct Sessions<R: Roster> {
     /// What a predecessor has told of sessions that have not been seen since, and until when that is remembered.
     inherited: HashMap<Key, Heirloom>,
     inherited_until_ns: u64,
+    /// Where packets lie that have left before a predecessor died, and are to be looked at again.
+    seen: HashSet<Position>,
+    /// Before the first packet of a session.
+    start: Waypoint,
     /// Sessions that are over, and until when they are remembered.
     lingering: VecDeque<(u64, SessionRef)>,
     next_place: usize,
@@ -137,17 +144,21 @@ impl Key {
 }
 
 /// What is told of a session, for a successor.
-pub struct Account<'a> {
+pub struct Account {
     /// What carries it.
     pub carrier: Carrier,
     /// Its two ends.
     pub ends: Ends,
-    /// What it carries.
-    pub protocol: detect::Protocol,
-    /// The ids of the filters that match the exchange of the packet that left last, if that is wanted.
-    pub wanted: Option<&'a Ids>,
-    /// Whether all that comes is of that exchange.
-    pub is_all: bool,
+    /// What it carries, if that is known.
+    pub protocol: Option<detect::Protocol>,
+    /// Where a successor goes on: before the first packet that it will see again, or where the session is.
+    pub waypoint: Waypoint,
+    /// Whether it will see again all that has come behind.
+    pub is_exact: bool,
+    /// The exchanges that the waypoint speaks of.
+    pub exchanges: Vec<Inherited>,
+    /// Where packets lie that have left, and that it has to look at again.
+    pub seen: Vec<Position>,
 }
 
 impl<R: Roster> Sessions<R> {
@@ -171,6 +182,8 @@ impl<R: Roster> Sessions<R> {
             },
             inherited: HashMap::new(),
             inherited_until_ns: 0,
+            seen: HashSet::new(),
+            start: Waypoint::default(),
             lingering: VecDeque::new(),
             next_place: 0,
         })
@@ -246,11 +259,13 @@ impl<R: Roster> Sessions<R> {
             session.detection = memory.detection;
             memory.session = floor.begin(judge, session);
             if let Some(heirloom) = heirloom {
-                floor.take_over(memory.session, heirloom);
+                floor.take_over(memory.session, &heirloom);
             }
         }
         let direction = turn(flow.direction, memory.is_turned);
         let session = memory.session;
+        // Nothing has to be looked at again to understand a datagram.
+        floor.hand.waypoint = Some(self.start.clone());
         self.at_hand.session = session;
         self.at_hand.direction = direction;
         if !floor.datagram(judge, session, direction, sight.payload(), time_ns) {
@@ -313,10 +328,8 @@ impl<R: Roster> Sessions<R> {
                 ..Memory::default()
             };
             // A connection that begins inherits nothing: as long as its first packet is held, nothing of it was forwarded.
-            let heirloom = match is_opening {
-                true => None,
-                false => inherit(&mut self.inherited, sight, Carrier::Stream),
-            };
+            let heirloom = inherit(&mut self.inherited, sight, Carrier::Stream);
+            let heirloom = heirloom.filter(|_| !is_opening);
             if let Some(heirloom) = &heirloom {
                 memory.is_turned = is_turned(heirloom, sight, forward);
             }
@@ -325,10 +338,26 @@ impl<R: Roster> Sessions<R> {
             let session = begin(phase, Carrier::Stream, sight, direction)?;
             memory.session = floor.begin(judge, session);
             if let Some(heirloom) = heirloom {
-                floor.take_over(memory.session, heirloom);
+                floor.take_over(memory.session, &heirloom);
+                let mut reader = Reader {
+                    floor,
+                    judge,
+                    sight: None,
+                    direction,
+                    session: memory.session,
+                };
+                for direction in [Direction::Request, Direction::Response] {
+                    let spot = heirloom.spots[direction as usize];
+                    if let Some(spot) = spot.filter(|_| heirloom.has_place()) {
+                        let place = (direction, spot, time_ns);
+                        streams.go_on(&mut memory.connection, place, &mut reader);
+                    }
+                }
             }
         }
         let direction = turn(flow.direction, memory.is_turned);
+        let spots = spots(streams, memory.connection);
+        floor.hand.waypoint = spots.and_then(|spots| floor.waypoint(memory.session, spots));
         let token = position.unwrap_or(HAND);
         floor.token = token;
         floor.hand.whose = Whose::Unclaimed;
@@ -356,6 +385,7 @@ impl<R: Roster> Sessions<R> {
                 direction,
                 session: memory.session,
             };
+            catch_up(streams, &mut memory.connection, &segment, &mut reader);
             if !payload.is_empty() && flags & SYN == 0 {
                 // What a predecessor has held is the first that it had no use for yet, and it has seen what came before.
                 let place = (direction, segment.seq, time_ns);
@@ -365,20 +395,28 @@ impl<R: Roster> Sessions<R> {
                 streams.expect(&mut memory.connection, place, &mut reader, is_first);
             }
             let outcome = streams.segment(&mut memory.connection, &segment, &mut reader);
+            if reader.session != memory.session {
+                reader.floor.hand.waypoint = Some(self.start.clone());
+            }
             memory.session = reader.session;
+            if let Some(session) = floor.sessions.get_mut(memory.session) {
+                session.connection = memory.connection;
+            }
+            // What it carries may be told first when the time of another packet has come.
+            let stream = memory
+                .connection
+                .and_then(|id| streams.stream(id, direction));
+            if let Some(Stream { state, .. }) = stream
+                && state.0 == SessionRef::default()
+            {
+                state.0 = memory.session;
+            }
             settle_touched(judge, streams, floor);
             if floor.hand.whose == Whose::Unclaimed && !outcome.noted {
                 floor.assign_hand(memory.session, direction, outcome.range);
             }
             if floor.hand.whose == Whose::Unclaimed {
                 self.at_hand.connection = memory.connection;
-                let connection = memory.connection;
-                // Nothing was told of it yet: it may be when its segment is not at hand any more.
-                if let Some(stream) = connection.and_then(|id| streams.stream(id, direction))
-                    && stream.state.0 == SessionRef::default()
-                {
-                    stream.state.0 = memory.session;
-                }
             }
             floor.follow_up(judge, memory.session);
         }
@@ -399,6 +437,9 @@ impl<R: Roster> Sessions<R> {
                 session,
             };
             streams.close(connection, &mut reader);
+            if let Some(session) = floor.sessions.get_mut(session) {
+                session.connection = None;
+            }
             self.at_hand.connection = None;
             if floor.hand.whose == Whose::Unclaimed {
                 floor.assign_hand(session, direction, 0..0);
@@ -449,14 +490,45 @@ impl<R: Roster> Sessions<R> {
             is_media: false,
             owner: id,
         };
-        let chain = &mut session.chain;
+        let queue = &mut session.queue;
         let (room, exchanges) = (&mut floor.room, &mut floor.exchanges);
-        room.push(chain, waiting, packet, exchanges);
-        while chain.packets() > MOST_PACKETS || chain.bytes() > MOST_BYTES {
-            room.drop_first(chain, exchanges);
+        let is_first = queue.is_empty();
+        room.push(queue, waiting, packet, exchanges);
+        while queue.packets() > MOST_PACKETS || queue.bytes() > MOST_BYTES {
+            if !room.drop_first(id, queue, exchanges) {
+                break;
+            }
+        }
+        if is_first {
+            floor.change(id);
         }
         floor.advance(id);
-        floor.watch(id);
+    }
+
+    /// Whether the packet at `position` has left before a predecessor died.
+    #[must_use]
+    pub fn has_left(&self, position: Option<Position>) -> bool {
+        position.is_some_and(|position| self.seen.contains(&position))
+    }
+
+    /// The packet at hand, at `position`, has left before a predecessor died. Whether it is still needed.
+    pub fn see_again(&mut self, position: Position, bytes: u32, time_ns: u64) -> bool {
+        let floor = &mut self.floor;
+        let waypoint = floor.hand.waypoint.take();
+        let owner = self.at_hand.session;
+        let Some(session) = floor.sessions.get_mut(owner) else {
+            return false;
+        };
+        let waiting = Waiting {
+            position,
+            time_ns,
+            bytes,
+            is_media: false,
+            owner,
+        };
+        let room = &mut floor.room;
+        room.push_seen(&mut session.queue, waiting, waypoint);
+        true
     }
 
     /// A packet waits, at `position`, that is a part of what was at hand: it goes where the packets of its session without payload go.
@@ -489,19 +561,22 @@ impl<R: Roster> Sessions<R> {
         self.floor.hand.clear();
     }
 
-    /// The packet at hand was forwarded, or dropped, and none of its session waits before it.
-    pub fn left(&mut self) {
-        if let Some(last) = self.floor.hand.exchanges().last() {
-            let last = *last;
-            self.floor.leave(self.at_hand.session, last);
-        }
-    }
-
     /// Whether packets of the session at hand wait: what comes has to wait, too.
     #[must_use]
     pub fn has_to_queue(&self) -> bool {
         let session = self.floor.sessions.get(self.at_hand.session);
-        session.is_some_and(|session| !session.chain.is_empty())
+        session.is_some_and(|session| !session.queue.is_empty())
+    }
+
+    /// Whether the packet at hand, which nobody wants, has to wait: a successor needs it to understand those of its session that wait. Not where they are many.
+    #[must_use]
+    pub fn has_to_be_seen(&self) -> bool {
+        let session = self.floor.sessions.get(self.at_hand.session);
+        session.is_some_and(|session| {
+            let queue = &session.queue;
+            let is_long = queue.packets() > MOST_PACKETS / 2 || queue.bytes() > MOST_BYTES / 2;
+            session.carrier == Carrier::Stream && !queue.is_empty() && !is_long
+        })
     }
 
     /// What is known of the packet at hand, and its session.
@@ -515,7 +590,7 @@ impl<R: Roster> Sessions<R> {
         loop {
             let (position, id) = self.floor.room.ready()?;
             let session = self.floor.sessions.get(id);
-            let first = session.and_then(|session| self.floor.room.first(&session.chain));
+            let first = session.and_then(|session| self.floor.room.first(&session.queue));
             match first.filter(|first| first.position == position) {
                 Some(first) => return Some(first),
                 None => self.floor.room.next_ready(),
@@ -528,14 +603,10 @@ impl<R: Roster> Sessions<R> {
         let floor = &mut self.floor;
         floor.room.next_ready();
         if let Some(session) = floor.sessions.get_mut(id) {
-            let packet = floor.room.pop(&mut session.chain, &mut floor.exchanges);
-            let last = packet.and_then(|packet| packet.exchanges().last().copied());
-            if let Some(last) = last {
-                floor.leave(id, last);
-            }
+            floor.room.pop(&mut session.queue, &mut floor.exchanges);
+            floor.change(id);
         }
         floor.advance(id);
-        floor.watch(id);
     }
 
     /// What is known of a packet that waits.
@@ -550,7 +621,7 @@ impl<R: Roster> Sessions<R> {
         &self.floor.exchanges
     }
 
-    /// Describes a packet of a session. The name of what it carries.
+    /// Describes a packet of a session, as far as its protocol does not do so itself. The name of what it carries.
     pub fn describe(
         &mut self,
         id: SessionRef,
@@ -567,6 +638,10 @@ impl<R: Roster> Sessions<R> {
         let (Some(context), Some(verdict)) = (context, session.detection.verdict()) else {
             return "";
         };
+        if is_told_with_care(verdict.protocol) {
+            details.set_info(verdict.protocol.name());
+            return verdict.protocol.name();
+        }
         self.floor
             .detector
             .describe(&context, &mut session.detection, details);
@@ -618,7 +693,7 @@ impl<R: Roster> Sessions<R> {
             }
         }
         while let Some((until_ns, id)) = self.lingering.front().copied() {
-            let waits = |session: &Session<_>| !session.chain.is_empty();
+            let waits = |session: &Session<_>| !session.queue.is_empty();
             if until_ns > now_ns {
                 break;
             }
@@ -638,7 +713,7 @@ impl<R: Roster> Sessions<R> {
             let is_followed = session.carrier == Carrier::Stream
                 && matches!(session.phase, Phase::Unknown(_) | Phase::Known(_));
             let is_silent = session.seen_ns + SILENCE_NS <= now_ns;
-            if is_silent && !is_followed && session.chain.is_empty() {
+            if is_silent && !is_followed && session.queue.is_empty() {
                 floor.drop_all(judge, id);
             }
         }
@@ -669,7 +744,7 @@ impl<R: Roster> Sessions<R> {
         Some((oldest, fate == Some(Fate::Forward)))
     }
 
-    /// Gives up the oldest packet that waits. False if none does.
+    /// Gives up the oldest packet in the log, if need be with those of its session that have left; or has it wait no longer, if it is wanted. False if there is none.
     pub fn drop_oldest(&mut self) -> bool {
         let floor = &mut self.floor;
         let Some(oldest) = floor.room.oldest() else {
@@ -679,9 +754,14 @@ impl<R: Roster> Sessions<R> {
         let Some(session) = floor.sessions.get_mut(id) else {
             return false;
         };
-        floor
-            .room
-            .drop_first(&mut session.chain, &mut floor.exchanges);
+        let queue = &mut session.queue;
+        match floor.room.packet(oldest.position) {
+            Some(_) => {
+                floor.room.drop_first(id, queue, &mut floor.exchanges);
+            }
+            None => floor.room.forget_seen(queue),
+        }
+        floor.change(id);
         floor.advance(id);
         true
     }
@@ -750,8 +830,16 @@ impl<R: Roster> Sessions<R> {
         self.floor.roster.report(commit);
     }
 
-    /// Once per batch: has flows forgotten that have been silent for too long.
+    /// Once per batch: has flows forgotten that have been silent for too long, and packets that have left where nothing waits any more.
     pub fn tidy(&mut self, commit: &mut WorkerCommit) {
+        let floor = &mut self.floor;
+        while let Some(id) = floor.room.next_emptied() {
+            if let Some(session) = floor.sessions.get_mut(id)
+                && session.queue.is_empty()
+            {
+                floor.room.forget_seen(&mut session.queue);
+            }
+        }
         self.flows.prepare(&[]);
         self.flows.report(commit);
     }
@@ -759,6 +847,15 @@ impl<R: Roster> Sessions<R> {
     /// Whether the segments that come are those that a predecessor kept. See [`Streams::resume`].
     pub fn resume(&mut self, resumes: bool) {
         self.streams.resume(resumes);
+        if !resumes {
+            self.seen = HashSet::new();
+            self.floor.end_to_restore();
+        }
+    }
+
+    /// A predecessor has told where packets lie that have left, and are to be looked at again.
+    pub fn bequeath_seen(&mut self, seen: &[Position]) {
+        self.seen.extend(seen);
     }
 
     /// A predecessor has told of a session; or that it is over, without `heirloom`.
@@ -791,21 +888,37 @@ impl<R: Roster> Sessions<R> {
         Some(id)
     }
 
-    /// What is to be told of it.
+    /// What is to be told of it, if anything is.
     #[must_use]
-    pub fn account(&self, id: SessionRef) -> Option<Account<'_>> {
-        let session = self.floor.sessions.get(id)?;
-        let protocol = session.detection.verdict()?.protocol;
-        let exchanges = &self.floor.exchanges;
-        let is_wanted = |exchange: &Exchange| exchanges.standing(*exchange) >= Standing::Passed;
-        let of = session.front.filter(is_wanted);
+    pub fn account(&mut self, id: SessionRef) -> Option<Account> {
+        let Self { streams, floor, .. } = self;
+        let session = floor.sessions.get(id)?;
+        let is_exact = !session.queue.is_empty();
+        let waypoint = match is_exact {
+            true => session.queue.base().cloned(),
+            false => {
+                let spots = spots(streams, session.connection);
+                spots.and_then(|spots| floor.waypoint(id, spots))
+            }
+        };
+        let waypoint = waypoint.or_else(|| floor.lost(id))?;
+        let session = floor.sessions.get(id)?;
+        let seen: Vec<Position> = floor.room.seen(&session.queue).collect();
+        if waypoint.is_start() && seen.is_empty() {
+            return None;
+        }
+        let cited = waypoint.stand.cited.all().iter();
+        let protocol = session.detection.verdict();
         Some(Account {
             carrier: session.carrier,
             ends: session.ends,
-            protocol,
-            wanted: of.and_then(|exchange| exchanges.ids(exchange)),
-            is_all: self.floor.roster.is_one_exchange(protocol)
-                || of.is_some_and(|of| session.parents.contains(&of)),
+            protocol: protocol.map(|verdict| verdict.protocol),
+            exchanges: cited
+                .map(|exchange| floor.exchanges.bequest(*exchange))
+                .collect(),
+            waypoint,
+            is_exact,
+            seen,
         })
     }
 
@@ -840,6 +953,49 @@ impl<R: Roster> Sessions<R> {
                 self.floor.change(id);
             }
         }
+    }
+}
+
+/// Where both directions of a connection stand, if nothing of it waits for bytes that are missing.
+fn spots(streams: &Streams<Link>, connection: Option<ConnectionId>) -> Option<[Option<Spot>; 2]> {
+    let both = [Direction::Request, Direction::Response];
+    let Some(connection) = connection else {
+        return Some([None; 2]);
+    };
+    let mut are_in_order = both.iter();
+    are_in_order
+        .all(|direction| streams.is_in_order(connection, *direction))
+        .then(|| both.map(|direction| streams.spot(connection, direction)))
+}
+
+/// The first segment of a direction that a predecessor does not have shows how far that has come, in bytes that make no difference.
+fn catch_up<R: Roster>(
+    streams: &mut Streams<Link>,
+    connection: &mut Option<ConnectionId>,
+    segment: &Segment<'_>,
+    reader: &mut Reader<'_, '_, R>,
+) {
+    let direction = segment.direction;
+    let session = reader.floor.sessions.get_mut(reader.session);
+    let passive = session.map(|session| &mut session.passive[direction as usize]);
+    let Some((passive, until)) = passive.and_then(|it| it.map(|until| (it, until))) else {
+        return;
+    };
+    let Some(spot) = connection.and_then(|id| streams.spot(id, direction)) else {
+        return;
+    };
+    let ahead = segment.seq.wrapping_sub(spot.next) as i32;
+    let Ok(ahead) = u64::try_from(ahead) else {
+        return;
+    };
+    *passive = None;
+    if ahead > 0 && spot.offset + ahead <= until {
+        let spot = Spot {
+            next: segment.seq,
+            offset: spot.offset + ahead,
+            ..spot
+        };
+        streams.go_on(connection, (direction, spot, segment.time_ns), reader);
     }
 }
 
@@ -1016,4 +1172,10 @@ fn comes_from_server(decoded: &Decoded) -> bool {
 fn may_turn(protocol: detect::Protocol) -> bool {
     use detect::Protocol::{Rtcp, Rtp, Srtp, Stun, Turn};
     matches!(protocol, Stun | Turn | Rtp | Srtp | Rtcp)
+}
+
+/// What a packet says by itself may be a password here that looks like a command: what may be told, only the protocol knows.
+fn is_told_with_care(protocol: detect::Protocol) -> bool {
+    use detect::Protocol::{Imap, Pop3, Smtp};
+    matches!(protocol, Smtp | Imap | Pop3)
 }

@@ -30,23 +30,27 @@ struct Claim {
 }
 
 impl Side {
-    /// The bytes before `end` that nobody has claimed are of `exchange`.
-    pub fn claim(&mut self, exchange: Option<Exchange>, end: u64) {
+    /// The bytes before `end` that nobody has claimed are of `exchange`. Whether that is another one than of the bytes before those.
+    pub fn claim(&mut self, exchange: Option<Exchange>, end: u64) -> bool {
         if end <= self.claimed {
-            return;
+            return false;
         }
         let start = std::mem::replace(&mut self.claimed, end);
-        match self.claims.back_mut() {
-            Some(last) if last.exchange == exchange => last.end = end,
-            _ => self.claims.push_back(Claim {
-                start,
-                end,
-                exchange,
-            }),
+        if let Some(last) = self.claims.back_mut()
+            && last.exchange == exchange
+        {
+            last.end = end;
+            return false;
         }
+        self.claims.push_back(Claim {
+            start,
+            end,
+            exchange,
+        });
         if self.claims.len() > MOST {
             self.claims.pop_front();
         }
+        true
     }
 
     /// All bytes that nobody has claimed, and will come, are of `exchange`.
@@ -59,12 +63,52 @@ impl Side {
         self.rest = None;
     }
 
+    /// A direction that is known up to `claimed`, by claims that begin so and end where the next one does. Those that are not in order are left out.
+    #[must_use]
+    pub fn from(claims: impl Iterator<Item = (u64, Option<Exchange>)>, claimed: u64) -> Self {
+        let mut side = Self::default();
+        let claims = claims.take_while(|(start, _)| *start < claimed);
+        for (start, exchange) in claims.take(REMEMBERED) {
+            match side.claims.back_mut() {
+                Some(last) if last.start >= start => continue,
+                Some(last) => last.end = start,
+                None => {}
+            }
+            side.claims.push_back(Claim {
+                start,
+                end: claimed,
+                exchange,
+            });
+        }
+        side.claimed = claimed;
+        side
+    }
+
+    /// The claims that are kept in any case: where each begins, and whose it is.
+    pub fn latest(&self) -> impl Iterator<Item = (u64, Option<Exchange>)> {
+        let latest = self.claims.len().saturating_sub(REMEMBERED);
+        let claims = self.claims.iter().skip(latest);
+        claims.map(|claim| (claim.start, claim.exchange))
+    }
+
+    /// Up to where bytes are claimed.
+    #[must_use]
+    pub fn claimed(&self) -> u64 {
+        self.claimed
+    }
+
+    /// Whose all is that comes.
+    #[must_use]
+    pub fn rest(&self) -> Option<Option<Exchange>> {
+        self.rest
+    }
+
     /// Up to where it is known whose bytes are.
     #[must_use]
     pub fn known(&self) -> u64 {
         match self.rest {
-            Some(_) => u64::MAX,
-            None => self.claimed,
+            None if !self.has_ended => self.claimed,
+            _ => u64::MAX,
         }
     }
 
@@ -111,6 +155,23 @@ mod tests {
         side.leave_rest(b);
         assert_eq!(of(&side, 24..30), [None, b]);
         assert_eq!(side.known(), u64::MAX);
+    }
+
+    #[test]
+    fn a_successor_knows_what_is_remembered() {
+        let mut side = Side::default();
+        for end in 1..=20 {
+            side.claim((end % 3 > 0).then_some(Exchange(end)), 10 * end);
+        }
+        side.tidy();
+        let copy = Side::from(side.latest(), side.claimed());
+        assert_eq!(copy.known(), 200);
+        for at in 100..200 {
+            let of = |side: &Side| side.of(at..at + 1).collect::<Vec<_>>();
+            assert_eq!(of(&copy), of(&side), "{at}");
+        }
+        let hostile = [(5, None), (3, None), (9, None)].into_iter();
+        assert_eq!(Side::from(hostile, 7).of(0..20).count(), 1);
     }
 
     #[test]

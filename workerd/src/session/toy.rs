@@ -9,7 +9,7 @@ use lc_daemon::config::NoFilterPolicy;
 use super::desk::SessionDesk;
 use super::roster::{Carrier, Roster, Terms};
 use super::sessions::Sessions;
-use super::tracker::{At, Content, Course, Exchange, Note, Tell};
+use super::tracker::{At, Cited, Content, Course, Exchange, Note, Place, Tell};
 use crate::desk::Desk;
 use crate::desk::hand::SharedEsp;
 use crate::detect;
@@ -30,6 +30,7 @@ pub(crate) struct State {
     starts: [u64; 2],
     open: VecDeque<Exchange>,
     begun: Option<Exchange>,
+    steps: u64,
 }
 
 impl Roster for Toy {
@@ -62,6 +63,7 @@ impl Roster for Toy {
         tell: &mut impl Tell,
     ) -> Course {
         let way = at.direction as usize;
+        state.steps += 1;
         let (offset, bytes) = match event {
             Event::Data { offset, bytes } => (offset, bytes),
             Event::Gap { offset, .. } => {
@@ -116,6 +118,25 @@ impl Roster for Toy {
             }
         }
         Course::Follow
+    }
+
+    fn place(&self, state: &State, cited: &mut Cited) -> Option<Place> {
+        let exchanges = std::iter::once(state.begun).chain(state.open.iter().copied().map(Some));
+        let bytes = exchanges.map(|exchange| cited.number(exchange) as u8);
+        Some(Place {
+            bytes: bytes.collect(),
+            ..Place::default()
+        })
+    }
+
+    fn steps(&self, state: &State) -> u64 {
+        state.steps
+    }
+
+    fn resume(&self, state: &mut State, place: &[u8], cited: &Cited) {
+        let mut exchanges = place.iter().map(|number| cited.get((*number).into()));
+        state.begun = exchanges.next().flatten();
+        state.open = exchanges.flatten().collect();
     }
 }
 

@@ -67,6 +67,72 @@ pub trait Protocol {
     fn go_on(&mut self, _at: &At, _state: &mut Self::State, _tell: &mut impl Tell) -> Course {
         Course::Follow
     }
+
+    /// Where a session is, for a successor: as of the bytes that were told to belong to somebody. None if that can't be said in [`MOST_PLACE`] bytes or so; then a successor picks the session
+    /// up in its middle, or, where a session is one exchange, goes on with that.
+    fn place(&self, _state: &Self::State, _cited: &mut Cited) -> Option<Place> {
+        None
+    }
+
+    /// A number that changes whenever the place does; it may change more often.
+    fn steps(&self, _state: &Self::State) -> u64 {
+        0
+    }
+
+    /// A session that goes on at a place that was kept. The bytes are untrusted.
+    fn resume(&self, _place: &[u8], _cited: &Cited) -> Self::State {
+        Self::State::default()
+    }
+}
+
+/// Most bytes of a [`Place`], more or less: a session of which more has to be said has none.
+pub const MOST_PLACE: usize = 4096;
+
+/// Where a session is in its protocol.
+#[derive(Debug, Default)]
+pub struct Place {
+    /// For the protocol that has made it.
+    pub bytes: Vec<u8>,
+    /// Up to which offset of each direction bytes leave the place as it is, those of a body for example.
+    pub passive: [u64; 2],
+}
+
+/// The exchanges that a record speaks of, by small numbers. 0 is none.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Cited(Vec<Exchange>);
+
+impl Cited {
+    /// Those, numbered from 1 on.
+    #[must_use]
+    pub fn of(exchanges: Vec<Exchange>) -> Self {
+        Self(exchanges)
+    }
+
+    /// The number of an exchange, which it is given if it has none.
+    pub fn number(&mut self, exchange: Option<Exchange>) -> u32 {
+        let Some(exchange) = exchange else {
+            return 0;
+        };
+        let known = self.0.iter().position(|known| *known == exchange);
+        let index = known.unwrap_or_else(|| {
+            self.0.push(exchange);
+            self.0.len() - 1
+        });
+        index as u32 + 1
+    }
+
+    /// The exchange with this number.
+    #[must_use]
+    pub fn get(&self, number: u32) -> Option<Exchange> {
+        let index = (number as usize).checked_sub(1)?;
+        self.0.get(index).copied()
+    }
+
+    /// All of them, in order.
+    #[must_use]
+    pub fn all(&self) -> &[Exchange] {
+        &self.0
+    }
 }
 
 /// How a session goes on.

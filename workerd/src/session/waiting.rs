@@ -1,7 +1,10 @@
 //! Packets of sessions that wait, and what is told of them.
 //!
-//! The packets of a session go in the order of capture. The first of them that waits decides for how long: until it is known whose all of its bytes are, and one of these exchanges is
-//! wanted, or none can be.
+//! The packets of a session go in the order of capture. The first of them that waits decides for how long: until it is known whose all of its bytes are, and of each of these exchanges whether it is
+//! wanted; or one is wanted of which everything is that follows in its session. Nothing of an exchange that is undecided has left, but where room was short: so a successor learns
+//! of it what there was to learn.
+//!
+//! Packets that have left stay in the log as long as a successor has to look at them to understand those that wait: from the last [waypoint](super::waypoint) before those on.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -10,8 +13,12 @@ use super::exchanges::Exchanges;
 use super::floor::SessionRef;
 use super::notes::Notes;
 use super::tracker::Exchange;
+use super::waypoint::Waypoint;
 use crate::desk::held::{Chain, Held, Position, Waiting};
 use crate::desk::verdict::{Ids, Standing};
+
+/// Packets that a successor looks at again though they have left, for one session at most.
+const MOST_SEEN: u32 = 64;
 
 /// What is known of a packet.
 #[derive(Debug, Default)]
@@ -20,6 +27,48 @@ pub struct Packet {
     pub whose: Whose,
     /// What is told of it.
     pub notes: Notes,
+    /// Where its session was before it, if there is a waypoint.
+    pub waypoint: Option<Waypoint>,
+    /// Whether it waits no longer for what is undecided, since room is short.
+    is_hurried: bool,
+}
+
+/// The packets of one session in the log.
+#[derive(Debug, Default)]
+pub struct Queue {
+    /// Those that wait.
+    chain: Chain,
+    /// Those before them that have left, and that a successor has to look at again.
+    seen: Chain,
+    /// Where the session was before the first of all of them, if that is known.
+    base: Option<Waypoint>,
+}
+
+impl Queue {
+    /// Whether no packet waits.
+    #[must_use]
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.chain.is_empty()
+    }
+
+    /// Packets that wait.
+    #[must_use]
+    pub fn packets(&self) -> u32 {
+        self.chain.packets()
+    }
+
+    /// Bytes of packets that wait.
+    #[must_use]
+    pub fn bytes(&self) -> u32 {
+        self.chain.bytes()
+    }
+
+    /// Where a successor begins, if packets wait and that is known.
+    #[must_use]
+    pub fn base(&self) -> Option<&Waypoint> {
+        self.base.as_ref()
+    }
 }
 
 /// Whose a packet is.
@@ -53,6 +102,8 @@ impl Packet {
             whose => *whose = Whose::Of(Vec::new()),
         }
         self.notes.clear();
+        self.waypoint = None;
+        self.is_hurried = false;
     }
 
     /// Its exchanges, as far as they are known.
@@ -70,16 +121,23 @@ impl Packet {
         let Whose::Of(of) = &self.whose else {
             return Fate::Wait;
         };
-        let standing = of.iter().map(|exchange| exchanges.standing(*exchange));
-        let mut fate = Fate::Unwanted;
-        for standing in standing {
-            match standing {
-                Standing::Passed | Standing::Matched => return Fate::Forward,
-                Standing::Undecided => fate = Fate::Wait,
+        let (mut is_wanted, mut is_undecided) = (false, false);
+        for exchange in of {
+            match exchanges.standing(*exchange) {
+                Standing::Passed | Standing::Matched if exchanges.covers(*exchange) => {
+                    return Fate::Forward;
+                }
+                Standing::Passed | Standing::Matched => is_wanted = true,
+                Standing::Undecided => is_undecided = true,
                 Standing::Unwanted => {}
             }
         }
-        fate
+        match (is_wanted, is_undecided) {
+            (true, true) if self.is_hurried => Fate::Forward,
+            (_, true) => Fate::Wait,
+            (true, false) => Fate::Forward,
+            (false, false) => Fate::Unwanted,
+        }
     }
 
     /// The exchanges of it that are wanted.
@@ -128,6 +186,8 @@ pub struct WaitingRoom {
     ready: BinaryHeap<Reverse<(Position, SessionRef)>>,
     /// Packets that are somebody else's.
     foreign: Vec<Position>,
+    /// Sessions of which no packet waited at some time.
+    emptied: Vec<SessionRef>,
     tally: Tally,
 }
 
@@ -135,7 +195,7 @@ impl WaitingRoom {
     /// A packet waits behind all others.
     pub fn push(
         &mut self,
-        chain: &mut Chain,
+        queue: &mut Queue,
         waiting: Waiting<SessionRef>,
         packet: Packet,
         exchanges: &mut Exchanges,
@@ -144,8 +204,25 @@ impl WaitingRoom {
             .exchanges()
             .iter()
             .for_each(|exchange| exchanges.wait(*exchange, true));
+        if queue.is_empty() && (queue.seen.is_empty() || packet.waypoint.is_some()) {
+            self.forget_seen(queue);
+            queue.base = packet.waypoint.clone();
+        }
         self.packets.insert(waiting.position, packet);
-        self.held.push(chain, waiting);
+        self.held.push(&mut queue.chain, waiting);
+    }
+
+    /// A packet has left before a predecessor died, and has been looked at again.
+    pub fn push_seen(
+        &mut self,
+        queue: &mut Queue,
+        waiting: Waiting<SessionRef>,
+        waypoint: Option<Waypoint>,
+    ) {
+        if queue.is_empty() && queue.seen.is_empty() {
+            queue.base = waypoint;
+        }
+        self.held.push(&mut queue.seen, waiting);
     }
 
     /// What is known of the packet at `position`, if it waits.
@@ -170,37 +247,37 @@ impl WaitingRoom {
         }
     }
 
-    /// Packets of a chain that nobody wants go, up to the first that waits on. An exchange of the last that went.
+    /// Packets that nobody wants go, up to the first that waits on. Whether there were any.
     pub fn advance(
         &mut self,
         session: SessionRef,
-        chain: &mut Chain,
+        queue: &mut Queue,
         exchanges: &mut Exchanges,
-    ) -> Option<Exchange> {
-        let mut last = None;
-        while let Some(first) = self.held.peek(chain) {
+    ) -> bool {
+        let mut have_left = false;
+        while let Some(first) = self.first(queue) {
             let packet = self.packets.get(&first.position);
             match packet.map_or(Fate::Unwanted, |packet| packet.fate(exchanges)) {
-                Fate::Wait => return last,
+                Fate::Wait => break,
                 Fate::Forward => {
                     self.ready.push(Reverse((first.position, session)));
-                    return last;
+                    break;
                 }
                 Fate::Unwanted => {
-                    let packet = self.pop(chain, exchanges);
-                    last = packet.and_then(|packet| packet.exchanges().last().copied());
+                    self.pop(queue, exchanges);
                     self.tally.released += 1;
+                    have_left = true;
                 }
             }
         }
-        last
+        have_left
     }
 
-    /// Packets of a chain that nobody wants go, wherever they stand: a successor shall not look at them without those that were dropped since.
-    pub fn sweep(&mut self, chain: &mut Chain, exchanges: &mut Exchanges) {
+    /// Packets that nobody wants go, wherever they stand. A successor will miss them.
+    pub fn sweep(&mut self, queue: &mut Queue, exchanges: &mut Exchanges) {
         let mut gone = Vec::new();
         let packets = &mut self.packets;
-        let taken = self.held.take_if(chain, |waiting| {
+        let taken = self.held.take_if(&mut queue.chain, |waiting| {
             let packet = packets.get(&waiting.position);
             let fate = packet.map(|packet| packet.fate(exchanges));
             let is_unwanted = fate.is_none_or(|fate| fate == Fate::Unwanted);
@@ -214,30 +291,85 @@ impl WaitingRoom {
             let of = packet.exchanges().iter();
             of.for_each(|exchange| exchanges.wait(*exchange, false));
         }
-    }
-
-    /// The first packet of a chain waits no more.
-    pub fn pop(&mut self, chain: &mut Chain, exchanges: &mut Exchanges) -> Option<Packet> {
-        let waiting = self.held.pop(chain)?;
-        let packet = self.packets.remove(&waiting.position)?;
-        packet
-            .exchanges()
-            .iter()
-            .for_each(|exchange| exchanges.wait(*exchange, false));
-        Some(packet)
-    }
-
-    /// The first packet of a chain is dropped.
-    pub fn drop_first(&mut self, chain: &mut Chain, exchanges: &mut Exchanges) {
-        if self.pop(chain, exchanges).is_some() {
-            self.tally.dropped += 1;
+        if queue.is_empty() {
+            self.forget_seen(queue);
         }
     }
 
-    /// All packets of a chain are somebody else's.
-    pub fn turn_away(&mut self, chain: &mut Chain, exchanges: &mut Exchanges) {
-        while let Some(first) = self.held.peek(chain) {
-            self.pop(chain, exchanges);
+    /// The first packet waits no more. Where it is needed to understand those behind it, it stays in the log.
+    pub fn pop(&mut self, queue: &mut Queue, exchanges: &mut Exchanges) {
+        let Some(first) = self.first(queue) else {
+            return;
+        };
+        if let Some(packet) = self.packets.remove(&first.position) {
+            let of = packet.exchanges().iter();
+            of.for_each(|exchange| exchanges.wait(*exchange, false));
+        }
+        self.held.shift(&mut queue.chain, &mut queue.seen);
+        let Some(next) = self.first(queue) else {
+            // The packet at hand may come to wait, and need them.
+            self.emptied.push(first.owner);
+            return;
+        };
+        let next = self.packets.get(&next.position);
+        let waypoint = next.and_then(|next| next.waypoint.clone());
+        if waypoint.is_some() || queue.seen.packets() > MOST_SEEN {
+            self.forget_seen(queue);
+            queue.base = waypoint;
+        }
+    }
+
+    /// A session of which no packet waited at some time, since the last call.
+    pub fn next_emptied(&mut self) -> Option<SessionRef> {
+        self.emptied.pop()
+    }
+
+    /// Packets that have left are of no use any more, though a successor will miss them.
+    pub fn forget_seen(&mut self, queue: &mut Queue) {
+        while self.held.pop(&mut queue.seen).is_some() {}
+        queue.base = None;
+    }
+
+    /// The first packet is dropped; or, if any of its exchanges is wanted, has waited long enough. Whether it was dropped.
+    pub fn drop_first(
+        &mut self,
+        session: SessionRef,
+        queue: &mut Queue,
+        exchanges: &mut Exchanges,
+    ) -> bool {
+        let Some(first) = self.first(queue) else {
+            return false;
+        };
+        if let Some(packet) = self.packets.get_mut(&first.position)
+            && !packet.is_hurried
+            && packet.wanted(exchanges).next().is_some()
+        {
+            packet.is_hurried = true;
+            self.ready.push(Reverse((first.position, session)));
+            return false;
+        }
+        self.pop(queue, exchanges);
+        self.tally.dropped += 1;
+        true
+    }
+
+    /// All packets that wait are dropped.
+    pub fn drop_all(&mut self, queue: &mut Queue, exchanges: &mut Exchanges) {
+        while !queue.is_empty() {
+            self.pop(queue, exchanges);
+            self.tally.dropped += 1;
+        }
+        self.forget_seen(queue);
+    }
+
+    /// All packets that wait are somebody else's.
+    pub fn turn_away(&mut self, queue: &mut Queue, exchanges: &mut Exchanges) {
+        self.forget_seen(queue);
+        while let Some(first) = self.held.pop(&mut queue.chain) {
+            if let Some(packet) = self.packets.remove(&first.position) {
+                let of = packet.exchanges().iter();
+                of.for_each(|exchange| exchanges.wait(*exchange, false));
+            }
             self.foreign.push(first.position);
         }
     }
@@ -259,13 +391,18 @@ impl WaitingRoom {
         self.ready.pop();
     }
 
-    /// The first packet of a chain.
+    /// The first packet that waits.
     #[must_use]
-    pub fn first(&self, chain: &Chain) -> Option<Waiting<SessionRef>> {
-        self.held.peek(chain)
+    pub fn first(&self, queue: &Queue) -> Option<Waiting<SessionRef>> {
+        self.held.peek(&queue.chain)
     }
 
-    /// The packet that has waited for longest.
+    /// Where packets lie that have left, and that a successor has to look at again.
+    pub fn seen(&self, queue: &Queue) -> impl Iterator<Item = Position> {
+        self.held.positions(&queue.seen)
+    }
+
+    /// The oldest packet in the log, whether it waits or not.
     #[must_use]
     pub fn oldest(&self) -> Option<Waiting<SessionRef>> {
         self.held.oldest()

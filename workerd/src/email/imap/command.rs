@@ -1,5 +1,7 @@
 //! Commands of IMAP (RFC 9051 section 6).
 
+use std::borrow::Cow;
+
 use super::token::{Token, Tokens};
 use crate::email::pop3::command::number;
 
@@ -51,6 +53,14 @@ const KNOWN: &[&str] = &[
     "SUBSCRIBE",
     "THREAD",
     "UID",
+    "UID COPY",
+    "UID EXPUNGE",
+    "UID FETCH",
+    "UID MOVE",
+    "UID SEARCH",
+    "UID SORT",
+    "UID STORE",
+    "UID THREAD",
     "UNAUTHENTICATE",
     "UNSELECT",
     "UNSUBSCRIBE",
@@ -58,12 +68,14 @@ const KNOWN: &[&str] = &[
 ];
 
 /// A line of the client, with its literals.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Command<'a> {
     /// By which its reply is known; empty of DONE, which has none.
     pub tag: &'a [u8],
-    /// In upper case; that of UID with what it is about: `UID FETCH`.
-    pub name: String,
+    /// Its name, if that is a known one; in upper case. That of UID with what it is about: `UID FETCH`.
+    pub verb: Option<&'static str>,
+    /// Its name as it stands, without UID.
+    word: &'a [u8],
     /// What follows it.
     pub arguments: &'a [u8],
 }
@@ -76,41 +88,39 @@ impl<'a> Command<'a> {
         if line.eq_ignore_ascii_case(b"DONE") {
             return Some(Self {
                 tag: b"",
-                name: "DONE".to_owned(),
+                verb: Some("DONE"),
+                word: line,
                 arguments: b"",
             });
         }
         let (tag, rest) = word(line);
-        let (first, mut arguments) = word(rest);
+        let (mut first, mut arguments) = word(rest);
         let is_word = |word: &[u8]| {
             (1..=MOST_WORD).contains(&word.len()) && word.iter().all(u8::is_ascii_graphic)
         };
         if !is_word(tag) || !is_word(first) || matches!(tag, b"*" | b"+") {
             return None;
         }
-        let mut name = String::from_utf8_lossy(first).to_ascii_uppercase();
-        if name == "UID" {
+        let mut verb = known(first, "");
+        if verb == Some("UID") {
             let (second, rest) = word(arguments);
             if is_word(second) {
-                name = format!(
-                    "UID {}",
-                    String::from_utf8_lossy(second).to_ascii_uppercase()
-                );
-                arguments = rest;
+                (verb, first, arguments) = (known(second, "UID "), second, rest);
             }
         }
         Some(Self {
             tag,
-            name,
+            verb,
+            word: first,
             arguments,
         })
     }
 
-    /// Whether it is one that is known.
+    /// Its name in upper case, known or not.
     #[must_use]
-    pub fn is_known(&self) -> bool {
-        let name = self.name.strip_prefix("UID ").unwrap_or(&self.name);
-        self.name == "DONE" || KNOWN.contains(&name)
+    pub fn name(&self) -> Cow<'static, str> {
+        let upper = || String::from_utf8_lossy(self.word).to_ascii_uppercase();
+        self.verb.map_or_else(|| upper().into(), Cow::Borrowed)
     }
 
     /// The mailboxes that it names.
@@ -118,7 +128,7 @@ impl<'a> Command<'a> {
     pub fn mailboxes(&self) -> Vec<Vec<u8>> {
         let texts = Tokens::new(self.arguments).filter_map(|token| Some(token.text()?.to_vec()));
         let mut texts: Vec<_> = texts.collect();
-        match self.name.as_str() {
+        match self.verb.unwrap_or_default() {
             "SELECT" | "EXAMINE" | "CREATE" | "DELETE" | "SUBSCRIBE" | "UNSUBSCRIBE" | "STATUS"
             | "APPEND" => texts.truncate(1),
             "RENAME" => texts.truncate(2),
@@ -133,7 +143,7 @@ impl<'a> Command<'a> {
     /// The mail that it is about, if that is one.
     #[must_use]
     pub fn message(&self) -> Option<u32> {
-        let is_about = matches!(self.name.as_str(), "FETCH" | "UID FETCH");
+        let is_about = matches!(self.verb, Some("FETCH" | "UID FETCH"));
         let (set, _) = word(self.arguments);
         number(set).filter(|_| is_about && !set.is_empty())
     }
@@ -153,6 +163,15 @@ impl<'a> Command<'a> {
             _ => None,
         }
     }
+}
+
+/// The known command with this name, behind `before`.
+fn known(word: &[u8], before: &str) -> Option<&'static str> {
+    let is = |known: &&&str| {
+        let name = known.strip_prefix(before);
+        name.is_some_and(|name| name.as_bytes().eq_ignore_ascii_case(word))
+    };
+    KNOWN.iter().find(is).copied()
 }
 
 fn word(text: &[u8]) -> (&[u8], &[u8]) {

@@ -65,23 +65,17 @@ impl<'a> Response<'a> {
                 ..Self::default()
             });
         }
-        let (tag, rest) = word(line);
-        let (name, text) = word(rest);
-        let status = STATUSES
-            .into_iter()
-            .find(|status| status.as_bytes() == name);
-        if tag == b"*" {
-            let response = match status {
-                Some(status) => Self::status(status, text),
-                None => Self::data(name, text, rest),
-            };
-            return Some(response);
+        if let Some((tag, status, text)) = tagged(line) {
+            return Some(Self {
+                tag,
+                ..Self::status(status, text)
+            });
         }
-        let is_tag = !tag.is_empty() && tag.iter().all(u8::is_ascii_graphic);
-        let status = status.filter(|status| is_tag && matches!(*status, "OK" | "NO" | "BAD"))?;
-        Some(Self {
-            tag,
-            ..Self::status(status, text)
+        let rest = line.strip_prefix(b"* ")?;
+        let (name, text) = word(rest);
+        Some(match status(name) {
+            Some(status) => Self::status(status, text),
+            None => Self::data(name, text, rest),
         })
     }
 
@@ -147,6 +141,21 @@ impl<'a> Response<'a> {
             }
         }
     }
+}
+
+/// Tag, status and text of the reply to a command.
+#[must_use]
+pub fn tagged(line: &[u8]) -> Option<(&[u8], &'static str, &[u8])> {
+    let (tag, rest) = word(line);
+    let is_tag = !matches!(tag, b"" | b"*" | b"+") && tag.iter().all(u8::is_ascii_graphic);
+    let (name, text) = word(rest);
+    let status = status(name).filter(|status| matches!(*status, "OK" | "NO" | "BAD"))?;
+    is_tag.then_some((tag, status, text))
+}
+
+fn status(name: &[u8]) -> Option<&'static str> {
+    let is = |status: &&str| status.as_bytes() == name;
+    STATUSES.into_iter().find(is)
 }
 
 impl Envelope {

@@ -2,13 +2,13 @@
 
 use std::collections::VecDeque;
 
-use lc_daemon::config::Email;
 use lc_proto::details::Details;
 
 use super::command::{Command, mailbox_name};
 use super::response::Response;
 use super::token::{literal, quote};
 use crate::email::content::Group;
+use crate::email::follow::{Conversation, Follower, HANDSHAKE};
 use crate::email::heard::Heard;
 use crate::email::kept::{Kept, Room};
 use crate::email::letter::{Letter, text};
@@ -21,7 +21,7 @@ use crate::email::sides::Sides;
 use crate::extract::lines::header;
 use crate::flows::Direction;
 use crate::reassembly::Event;
-use crate::session::{At, Course, Exchange, Protocol, Tell};
+use crate::session::{At, Course, Exchange, Tell};
 
 const PROTOCOL: &str = "IMAP";
 /// Bytes of what the server, the user and a mailbox call themselves that are told.
@@ -32,14 +32,9 @@ const MOST_TEXT: usize = 16 * 1024;
 const MOST_SHORT: u64 = 1024;
 /// Commands that wait for their replies.
 const MOST_OPEN: usize = 128;
-/// First byte of a TLS record that carries a handshake (RFC 8446 section 5.1).
-const HANDSHAKE: u8 = 0x16;
 
 /// IMAP, as one worker follows it.
-#[derive(Debug)]
-pub struct Imap {
-    means: Means,
-}
+pub type Imap = Follower<Session>;
 
 /// A connection.
 #[derive(Debug)]
@@ -48,7 +43,7 @@ pub struct Session {
     /// The line of each direction that is put together.
     assemblies: [Assembly; 2],
     /// Tags and names of commands without replies.
-    open: VecDeque<(Vec<u8>, String)>,
+    open: VecDeque<(Vec<u8>, &'static str)>,
     /// Whether the client's lines are responses of an authentication.
     has_secrets: bool,
     known: Known,
@@ -98,53 +93,8 @@ struct Known {
     uid: Option<u32>,
 }
 
-impl Imap {
-    /// As the operator wants it.
-    #[must_use]
-    pub fn new(settings: &Email) -> Self {
-        Self {
-            means: Means::new(settings),
-        }
-    }
-}
-
-impl Protocol for Imap {
-    type State = Option<Box<Session>>;
-
-    fn has_content_filter(&self) -> bool {
-        !self.means.content.is_empty()
-    }
-
-    fn datagram(&mut self, _: &At, _: &mut Self::State, _: &[u8], _: &mut impl Tell) -> Course {
-        Course::Foreign
-    }
-
-    fn stream(
-        &mut self,
-        at: &At,
-        state: &mut Self::State,
-        event: Event<'_>,
-        tell: &mut impl Tell,
-    ) -> Course {
-        let session = state.get_or_insert_with(|| Box::new(Session::new(tell.begin())));
-        let mut talk = Talk {
-            means: &mut self.means,
-            session,
-            tell,
-            direction: at.direction,
-            heard: Heard::default(),
-            claimed: None,
-        };
-        match event {
-            Event::Data { offset, bytes } => talk.data(offset, bytes),
-            Event::Gap { offset, len } => talk.gap(offset, len),
-            Event::End { offset, .. } => talk.end(offset),
-        }
-    }
-}
-
-impl Session {
-    fn new(exchange: Exchange) -> Self {
+impl Conversation for Session {
+    fn begin(exchange: Exchange) -> Self {
         Self {
             sides: Sides::default(),
             assemblies: Default::default(),
@@ -155,6 +105,28 @@ impl Session {
             letter: Letter::default(),
             is_over: false,
             is_news: true,
+        }
+    }
+
+    fn hear(
+        &mut self,
+        at: &At,
+        event: Event<'_>,
+        means: &mut Means,
+        tell: &mut impl Tell,
+    ) -> Course {
+        let mut talk = Talk {
+            means,
+            session: self,
+            tell,
+            direction: at.direction,
+            heard: Heard::default(),
+            claimed: None,
+        };
+        match event {
+            Event::Data { offset, bytes } => talk.data(offset, bytes),
+            Event::Gap { offset, len } => talk.gap(offset, len),
+            Event::End { offset, .. } => talk.end(offset),
         }
     }
 }
@@ -302,7 +274,9 @@ impl<T: Tell> Talk<'_, T> {
         match filling {
             Filling::Mail(reading) => {
                 reading.push(bytes, self.means);
-                *is_news |= reading.read(letter, judged, self.means, self.tell);
+                let has_news = reading.read(letter, judged, self.means, self.tell);
+                *is_news |= has_news;
+                self.heard.has_mail |= has_news;
             }
             Filling::Word(word) => word.extend_from_slice(bytes),
             Filling::Other => {}
@@ -325,7 +299,7 @@ impl<T: Tell> Talk<'_, T> {
     fn line(&mut self, line: &[u8], end: u64) -> Course {
         let side = self.direction as usize;
         if self.session.assemblies[side].text().is_empty() {
-            let says_client = Command::of(line).is_some_and(|command| command.is_known());
+            let says_client = Command::of(line).is_some_and(|command| command.verb.is_some());
             let says_server = Response::of(line).is_some();
             let sides = &mut self.session.sides;
             if sides.is_foreign(self.direction, says_client, says_server) {
@@ -388,7 +362,7 @@ impl<T: Tell> Talk<'_, T> {
     /// What the next literal of the client is. The text of a mail may be long: its command is read before.
     fn appended(&mut self, assembly: &Assembly) -> Kind {
         let command = Command::of(assembly.text());
-        let Some(command) = command.filter(|command| command.name == "APPEND") else {
+        let Some(command) = command.filter(|command| command.verb == Some("APPEND")) else {
             return Kind::Word;
         };
         if command.mailboxes().is_empty() {
@@ -401,6 +375,7 @@ impl<T: Tell> Talk<'_, T> {
     }
 
     fn begin_letter(&mut self, text: &[u8], is_client: bool) {
+        self.heard.put_passed(&self.session.letter);
         self.session.letter = Letter::default();
         self.session.known.message = None;
         self.session.known.uid = None;
@@ -414,7 +389,7 @@ impl<T: Tell> Talk<'_, T> {
     fn client_line(&mut self, line: &[u8], is_told: bool) {
         let command = Command::of(line);
         if self.session.has_secrets {
-            let is_known = command.as_ref().is_some_and(Command::is_known);
+            let is_known = command.is_some_and(|command| command.verb.is_some());
             if self.session.sides.hears_server() || !is_known {
                 return self.response(line);
             }
@@ -427,25 +402,26 @@ impl<T: Tell> Talk<'_, T> {
 
     fn command(&mut self, command: &Command<'_>) {
         let fit = &mut self.session.judged.fit;
-        let name = command.name.as_bytes();
-        self.means.content.compare(fit, Group::Command, name);
+        let name = command.name();
+        self.means
+            .content
+            .compare(fit, Group::Command, name.as_bytes());
         for mailbox in command.mailboxes() {
             self.mailbox(&mailbox);
         }
-        if command.name == "DONE" {
-            return self.heard.put_command("DONE");
-        }
-        if !command.is_known() {
+        let Some(verb) = command.verb else {
+            return;
+        };
+        self.heard.put_command(verb);
+        if verb == "DONE" {
             return;
         }
         self.session.sides.is_joined = false;
-        self.heard.put_command(&command.name);
         if self.session.open.len() == MOST_OPEN {
             self.session.open.pop_front();
         }
-        let open = (command.tag.to_vec(), command.name.clone());
-        self.session.open.push_back(open);
-        match command.name.as_str() {
+        self.session.open.push_back((command.tag.to_vec(), verb));
+        match verb {
             "LOGIN" => {
                 self.session.known.method = "LOGIN".to_owned();
                 if let Some(user) = command.first() {
@@ -555,6 +531,8 @@ impl<T: Tell> Talk<'_, T> {
         take_addresses(&head, &mut letter, judged, self.means, self.tell);
         letter.set_head(head);
         if !has_mail {
+            self.heard.put_passed(&self.session.letter);
+            self.heard.has_mail = true;
             self.session.letter = letter;
             self.session.known.message = response.message;
             self.session.known.uid = response.uid;
@@ -570,7 +548,7 @@ impl<T: Tell> Talk<'_, T> {
         let Some((_, name)) = at.and_then(|at| open.remove(at)) else {
             return Course::Follow;
         };
-        self.heard.put_answered(&name);
+        self.heard.put_answered(name);
         // A literal that was refused does not come.
         let client = &mut self.session.assemblies[self.session.sides.client as usize];
         let is_its =
@@ -579,7 +557,7 @@ impl<T: Tell> Talk<'_, T> {
             *client = Assembly::default();
         }
         let is_accepted = response.status == "OK";
-        match name.as_str() {
+        match name {
             "AUTHENTICATE" => self.session.has_secrets = false,
             "STARTTLS" if is_accepted => {
                 self.session.known.starttls = "started";
@@ -614,6 +592,7 @@ impl<T: Tell> Talk<'_, T> {
             self.tell,
         );
         session.is_news = true;
+        self.heard.has_mail = true;
     }
 
     fn close(&mut self) {

@@ -13,7 +13,8 @@ pub struct Command<'a> {
     pub argument: &'a [u8],
 }
 
-const VERBS: &[&str] = &[
+/// Known commands.
+pub const VERBS: &[&str] = &[
     "USER", "PASS", "APOP", "AUTH", "STAT", "LIST", "RETR", "DELE", "NOOP", "RSET", "QUIT", "TOP",
     "UIDL", "STLS", "CAPA", "LANG", "UTF8",
 ];
@@ -46,7 +47,7 @@ impl<'a> Command<'a> {
         self.words().next()
     }
 
-    /// The initial response of AUTH.
+    /// The second word of the argument: the initial response of AUTH, the digest of APOP.
     #[must_use]
     pub fn initial(&self) -> Option<&'a [u8]> {
         self.words().nth(1)

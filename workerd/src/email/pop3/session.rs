@@ -1,12 +1,12 @@
 //! Follows POP3 sessions.
 
-use lc_daemon::config::Email;
 use lc_proto::details::Details;
 
 use super::command::Command;
 use super::reply::{Listed, Reply, Status};
 use crate::email::content::Group;
 use crate::email::dots::Dots;
+use crate::email::follow::{Conversation, Follower, HANDSHAKE};
 use crate::email::heard::Heard;
 use crate::email::letter::{Letter, text};
 use crate::email::lines::Lines;
@@ -17,19 +17,14 @@ use crate::email::sides::Sides;
 use crate::email::{is_mail_field, sasl};
 use crate::flows::Direction;
 use crate::reassembly::Event;
-use crate::session::{At, Course, Exchange, Protocol, Tell};
+use crate::session::{At, Course, Exchange, Tell};
 
 const PROTOCOL: &str = "POP3";
 /// Bytes of what the server and the user call themselves that are told.
 const MOST_NAME: usize = 256;
-/// First byte of a TLS record that carries a handshake (RFC 8446 section 5.1).
-const HANDSHAKE: u8 = 0x16;
 
 /// POP3, as one worker follows it.
-#[derive(Debug)]
-pub struct Pop3 {
-    means: Means,
-}
+pub type Pop3 = Follower<Session>;
 
 /// A connection.
 #[derive(Debug)]
@@ -83,53 +78,8 @@ struct Known {
     totals: Option<(u32, u64)>,
 }
 
-impl Pop3 {
-    /// As the operator wants it.
-    #[must_use]
-    pub fn new(settings: &Email) -> Self {
-        Self {
-            means: Means::new(settings),
-        }
-    }
-}
-
-impl Protocol for Pop3 {
-    type State = Option<Box<Session>>;
-
-    fn has_content_filter(&self) -> bool {
-        !self.means.content.is_empty()
-    }
-
-    fn datagram(&mut self, _: &At, _: &mut Self::State, _: &[u8], _: &mut impl Tell) -> Course {
-        Course::Foreign
-    }
-
-    fn stream(
-        &mut self,
-        at: &At,
-        state: &mut Self::State,
-        event: Event<'_>,
-        tell: &mut impl Tell,
-    ) -> Course {
-        let session = state.get_or_insert_with(|| Box::new(Session::new(tell.begin())));
-        let mut talk = Talk {
-            means: &mut self.means,
-            session,
-            tell,
-            direction: at.direction,
-            heard: Heard::default(),
-            claimed: None,
-        };
-        match event {
-            Event::Data { offset, bytes } => talk.data(offset, bytes),
-            Event::Gap { offset, len } => talk.gap(offset, len),
-            Event::End { offset, .. } => talk.end(offset),
-        }
-    }
-}
-
-impl Session {
-    fn new(exchange: Exchange) -> Self {
+impl Conversation for Session {
+    fn begin(exchange: Exchange) -> Self {
         let mut judged = Judged::new(exchange);
         judged.fit.close(Group::Mailbox);
         Self {
@@ -142,6 +92,28 @@ impl Session {
             letter: Letter::default(),
             is_over: false,
             is_news: true,
+        }
+    }
+
+    fn hear(
+        &mut self,
+        at: &At,
+        event: Event<'_>,
+        means: &mut Means,
+        tell: &mut impl Tell,
+    ) -> Course {
+        let mut talk = Talk {
+            means,
+            session: self,
+            tell,
+            direction: at.direction,
+            heard: Heard::default(),
+            claimed: None,
+        };
+        match event {
+            Event::Data { offset, bytes } => talk.data(offset, bytes),
+            Event::Gap { offset, len } => talk.gap(offset, len),
+            Event::End { offset, .. } => talk.end(offset),
         }
     }
 }
@@ -456,6 +428,7 @@ impl<T: Tell> Talk<'_, T> {
             known.uid.clear();
         }
         known.message = message;
+        self.heard.put_passed(&self.session.letter);
         self.session.letter = Letter::default();
         self.session.is_news = true;
         let reading = Box::new(Reading::bare(self.means));
@@ -484,7 +457,9 @@ impl<T: Tell> Talk<'_, T> {
         let behind = dots.take(rest, |bytes| reading.push(bytes, self.means));
         let has_ended = behind.is_some();
         *rest = behind.unwrap_or_default();
-        *is_news |= reading.read(letter, judged, self.means, self.tell);
+        let has_news = reading.read(letter, judged, self.means, self.tell);
+        *is_news |= has_news;
+        self.heard.has_mail |= has_news;
         if has_ended {
             self.mail_ends(place(rest));
         }
@@ -508,6 +483,7 @@ impl<T: Tell> Talk<'_, T> {
                 self.tell,
             );
             session.is_news = true;
+            self.heard.has_mail = true;
         }
     }
 

@@ -22,10 +22,13 @@ impl<T: Tell> Talk<'_, T> {
                 reading.push(bytes, means);
             }
         };
+        let steps = &mut self.session.steps;
         let has_ended = match &mut self.session.phase {
             Phase::Text(dots) => {
+                let before = dots.number();
                 let behind = dots.take(rest, push);
                 *rest = behind.unwrap_or_default();
+                *steps += u64::from(behind.is_some() || dots.number() != before);
                 behind.is_some()
             }
             Phase::Chunk { left, .. } => {
@@ -33,6 +36,7 @@ impl<T: Tell> Talk<'_, T> {
                 let (chunk, behind) = rest.split_at(len);
                 push(chunk);
                 *left -= len as u64;
+                *steps += 1;
                 *rest = behind;
                 *left == 0
             }

@@ -6,6 +6,9 @@ use memchr::{memchr, memchr2};
 
 use crate::extract::lines::starts_ignoring_case;
 
+/// Bytes of the longest verb.
+const LONGEST: usize = 8;
+
 /// A line of the client that is a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Command<'a> {
@@ -25,7 +28,8 @@ macro_rules! verbs {
         }
 
         impl Verb {
-            const ALL: &[Self] = &[$(Self::$verb,)*];
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$verb,)*];
 
             /// In upper case.
             #[must_use]
@@ -70,8 +74,9 @@ impl<'a> Command<'a> {
     #[must_use]
     pub fn of(line: &'a [u8]) -> Option<Self> {
         let line = line.trim_ascii();
-        let end = line.iter().position(|byte| matches!(byte, b' ' | b'\t'));
-        let (word, argument) = line.split_at(end.unwrap_or(line.len()));
+        let start = &line[..line.len().min(LONGEST + 1)];
+        let end = start.iter().position(|byte| matches!(byte, b' ' | b'\t'));
+        let (word, argument) = line.split_at(end.unwrap_or(start.len()));
         let is = |verb: &&Verb| word.eq_ignore_ascii_case(verb.name().as_bytes());
         let verb = *Verb::ALL.iter().find(is)?;
         let argument = argument.trim_ascii_start();

@@ -16,6 +16,7 @@
 mod client;
 pub mod command;
 pub mod pairing;
+mod place;
 pub mod reply;
 mod server;
 mod session;

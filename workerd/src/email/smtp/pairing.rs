@@ -36,7 +36,7 @@ impl Asked {
 /// Commands without replies.
 #[derive(Debug, Default)]
 pub struct Pairing {
-    open: Open<(Asked, Exchange)>,
+    pub(super) open: Open<(Asked, Exchange)>,
 }
 
 impl Pairing {

@@ -1,11 +1,13 @@
 //! Replies of SMTP (RFC 5321 section 4.2).
 
+use std::ops::RangeInclusive;
+
 use crate::extract::lines::find_ignoring_case;
 
 /// A line of a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reply<'a> {
-    /// 200 to 599.
+    /// Of SMTP, 200 to 599.
     pub code: u16,
     /// Whether more lines of the same reply follow.
     pub goes_on: bool,
@@ -17,6 +19,12 @@ impl<'a> Reply<'a> {
     /// Reads a line: three digits, then a blank, a hyphen or the end.
     #[must_use]
     pub fn of(line: &'a [u8]) -> Option<Self> {
+        Self::with_code(200..=599, line)
+    }
+
+    /// The same where other codes are possible, as in FTP (RFC 959 section 4.2).
+    #[must_use]
+    pub fn with_code(codes: RangeInclusive<u16>, line: &'a [u8]) -> Option<Self> {
         let (digits, rest) = line.split_first_chunk::<3>()?;
         if !digits.iter().all(u8::is_ascii_digit) {
             return None;
@@ -30,7 +38,7 @@ impl<'a> Reply<'a> {
             Some((b'-', text)) => (true, text),
             Some(_) => return None,
         };
-        (200..600).contains(&code).then_some(Self {
+        codes.contains(&code).then_some(Self {
             code,
             goes_on,
             text,

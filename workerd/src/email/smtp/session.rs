@@ -1,12 +1,12 @@
 //! Follows SMTP sessions.
 
-use lc_daemon::config::Email;
-
 use super::command::Command;
 use super::pairing::Pairing;
+use super::place;
 use super::reply::Reply;
 use super::telling::Said;
 use crate::email::dots::Dots;
+use crate::email::follow::{Conversation, Follower, HANDSHAKE};
 use crate::email::letter::Letter;
 use crate::email::lines::Lines;
 use crate::email::means::{Judged, Means};
@@ -14,16 +14,10 @@ use crate::email::reading::Reading;
 use crate::email::sides::Sides;
 use crate::flows::Direction;
 use crate::reassembly::Event;
-use crate::session::{At, Course, Exchange, Protocol, Tell};
-
-/// First byte of a TLS record that carries a handshake (RFC 8446 section 5.1).
-const HANDSHAKE: u8 = 0x16;
+use crate::session::{At, Cited, Course, Exchange, Place, Tell};
 
 /// SMTP, as one worker follows it.
-#[derive(Debug)]
-pub struct Smtp {
-    pub(super) means: Means,
-}
+pub type Smtp = Follower<Session>;
 
 /// A connection.
 #[derive(Debug)]
@@ -34,6 +28,8 @@ pub struct Session {
     pub(super) is_lmtp: bool,
     pub(super) known: Known,
     pub(super) deal: Deal,
+    /// Changes with every line, and in a text where it stands otherwise than before.
+    pub(super) steps: u64,
 }
 
 /// What the client says next.
@@ -103,52 +99,8 @@ pub(super) enum Stage {
     Over,
 }
 
-impl Smtp {
-    /// As the operator wants it.
-    #[must_use]
-    pub fn new(settings: &Email) -> Self {
-        Self {
-            means: Means::new(settings),
-        }
-    }
-}
-
-impl Protocol for Smtp {
-    type State = Option<Box<Session>>;
-
-    fn has_content_filter(&self) -> bool {
-        !self.means.content.is_empty()
-    }
-
-    fn datagram(&mut self, _: &At, _: &mut Self::State, _: &[u8], _: &mut impl Tell) -> Course {
-        Course::Foreign
-    }
-
-    fn stream(
-        &mut self,
-        at: &At,
-        state: &mut Self::State,
-        event: Event<'_>,
-        tell: &mut impl Tell,
-    ) -> Course {
-        let session = state.get_or_insert_with(|| Box::new(Session::new(tell.begin())));
-        let mut talk = Talk {
-            means: &mut self.means,
-            session,
-            tell,
-            direction: at.direction,
-            said: Said::default(),
-        };
-        match event {
-            Event::Data { offset, bytes } => talk.data(offset, bytes),
-            Event::Gap { offset, len } => talk.gap(offset, len),
-            Event::End { offset, .. } => talk.end(offset),
-        }
-    }
-}
-
-impl Session {
-    fn new(exchange: Exchange) -> Self {
+impl Conversation for Session {
+    fn begin(exchange: Exchange) -> Self {
         Self {
             sides: Sides::default(),
             phase: Phase::Commands,
@@ -156,7 +108,47 @@ impl Session {
             is_lmtp: false,
             known: Known::default(),
             deal: Deal::new(exchange),
+            steps: 0,
         }
+    }
+
+    fn hear(
+        &mut self,
+        at: &At,
+        event: Event<'_>,
+        means: &mut Means,
+        tell: &mut impl Tell,
+    ) -> Course {
+        let mut talk = Talk {
+            means,
+            session: self,
+            tell,
+            direction: at.direction,
+            said: Said::default(),
+        };
+        match event {
+            Event::Data { offset, bytes } => talk.data(offset, bytes),
+            Event::Gap { offset, len } => {
+                talk.session.steps += 1;
+                talk.gap(offset, len)
+            }
+            Event::End { offset, .. } => {
+                talk.session.steps += 1;
+                talk.end(offset)
+            }
+        }
+    }
+
+    fn place(&self, cited: &mut Cited) -> Option<Place> {
+        place::place(self, cited)
+    }
+
+    fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    fn resume(place: &[u8], cited: &Cited) -> Option<Self> {
+        place::resume(place, cited)
     }
 }
 
@@ -235,6 +227,7 @@ impl<T: Tell> Talk<'_, T> {
 
     /// A line; `end` is behind it.
     fn line(&mut self, line: &[u8], end: u64) -> Course {
+        self.session.steps += 1;
         let says_client = Command::of(line).is_some();
         let says_server = Reply::of(line).is_some();
         let sides = &mut self.session.sides;
