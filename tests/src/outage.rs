@@ -127,11 +127,10 @@ impl Outage {
 
         let port = processor.port();
         processor.kill();
-        let mut report = Report {
-            unheard: unheard(&node, folder.path())?,
-            ..Report::default()
-        };
+        let mut report = Report::default();
         self.stay_away(&node, &overflow, &mut report)?;
+        // By now what was on its way from the dead processor has been taken in.
+        report.unheard = unheard(&node, folder.path())?;
         processor = start(port).map_err(words)?;
         let outcome = sending.finish(self.away + PATIENCE).map_err(words)?;
         let back = Instant::now();

@@ -520,9 +520,9 @@ impl Messages {
             if blanks > 0 {
                 return Look::Drop(blanks);
             }
-            if !Start::may_begin(view, is_request) {
-                return Look::Strange;
-            }
+        }
+        if line == 0 && !Start::may_begin(view, is_request) {
+            return Look::Strange;
         }
         while let Some(end) = memchr(b'\n', &view[searched..]) {
             let end = searched + end;

@@ -43,8 +43,12 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn from(client: End) -> Self {
+        Self::between(client, SERVER)
+    }
+
+    pub(super) fn between(client: End, server: End) -> Self {
         Self {
-            ends: [client, SERVER],
+            ends: [client, server],
             seq: [100, 500],
         }
     }

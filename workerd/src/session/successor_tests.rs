@@ -188,11 +188,11 @@ fn overtaking() -> impl Strategy<Value = Carriage> {
     })
 }
 
-/// The packets of conversations that go on at the same time.
-fn packets(conversations: &[(Vec<Turn>, Carriage)]) -> Vec<Vec<u8>> {
+/// The packets of conversations that go on at the same time, with this port of a server.
+fn packets(conversations: &[(Vec<Turn>, Carriage)], port: u16) -> Vec<Vec<u8>> {
     let mut all = BTreeMap::new();
     for (number, (turns, carriage)) in conversations.iter().enumerate() {
-        let mut connection = Connection::from((1, 40_000 + number as u16));
+        let mut connection = Connection::between((1, 40_000 + number as u16), (2, port));
         let mut packets: Vec<Vec<u8>> = connection.open().into();
         let mut count = 0;
         for Turn(side, bytes) in turns {
@@ -271,7 +271,7 @@ proptest! {
         batch in 1..5usize,
         deaths in deaths(),
     ) {
-        let packets = packets(&conversations);
+        let packets = packets(&conversations, 80);
         let (expected, _) = outcome(&packets, batch, &[]);
         let (found, deaths) = outcome(&packets, batch, &deaths);
         prop_assert_eq!(found, expected, "after {} deaths", deaths);
@@ -284,7 +284,7 @@ proptest! {
         batch in 1..5usize,
         deaths in deaths(),
     ) {
-        let packets = packets(&conversations);
+        let packets = packets(&conversations, 80);
         let (mut found, _) = outcome(&packets, batch, &deaths);
         let all = found.len();
         found.dedup();
@@ -313,7 +313,7 @@ proptest! {
         batch in 1..5usize,
         deaths in deaths(),
     ) {
-        let packets = packets(&conversations);
+        let packets = packets(&conversations, 25);
         let (expected, _) = outcome(&packets, batch, &[]);
         let (found, deaths) = outcome(&packets, batch, &deaths);
         prop_assert_eq!(found, expected, "after {} deaths", deaths);
