@@ -5,6 +5,7 @@
 //! whether the messages are all there.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ffi::OsStr;
 use std::fmt::{self, Display, Write};
 use std::fs;
 use std::ops::Range;
@@ -18,9 +19,10 @@ use thiserror::Error;
 use crate::capture::{self, Packet};
 use crate::compare::Difference;
 use crate::node::{Node, PATIENCE, counter};
-use crate::process::{self, Running, wait_for};
+use crate::process::{self, Running, is_installed, wait_for};
 use crate::processor;
 use crate::switch::{self, Switch};
+use crate::words;
 
 /// Programs that take part, all from Debian packages.
 const PROGRAMS: [&str; 4] = ["sipp", "kamailio", "rtpengine", "tcpdump"];
@@ -136,10 +138,7 @@ impl From<String> for Failure {
 
 /// Why there is no exchange: what is missing on this machine, if anything is.
 pub fn missing() -> Option<String> {
-    let is_missing = |program: &&&str| {
-        let found = ["-c".to_owned(), format!("command -v {program}")];
-        !process::run(Path::new("sh"), found, PATIENCE).is_ok_and(|found| found.code() == 0)
-    };
+    let is_missing = |program: &&&str| !is_installed(program);
     let missing: Vec<_> = PROGRAMS.iter().filter(is_missing).copied().collect();
     (!missing.is_empty()).then(|| format!("{} is not installed", missing.join(", ")))
 }
@@ -187,28 +186,16 @@ impl Exchange {
             "[[filters]]\nid = \"wanted\"\ntype = \"sip_user\"\npattern = \"{WANTED}\"\nenabled = true\n"
         );
         fs::write(&filters, text).map_err(words)?;
-        let (sink, filters) = (sink.to_string_lossy(), filters.to_string_lossy());
-        let mut arguments = vec![
-            "voip",
-            "--interface",
-            switch::INTERFACE,
-            "--sink",
-            &sink,
-            "--workers",
-            "2",
-            "--no-filter-policy",
-        ];
-        match self.is_filtered {
-            true => arguments.extend(["deny", "--filters", &filters]),
-            false => arguments.push("allow"),
-        }
-        let node = Node::start_in(switch.name(), arguments).map_err(words)?;
-        let is_ready = |status: &Value| {
-            status["captures"][0]["state"] == "running"
-                && status["processor"]["connection"] == "streaming"
-                && (!self.is_filtered || status["filters"]["workers"][0] != 0)
+        let more: &[&OsStr] = match self.is_filtered {
+            true => &["deny".as_ref(), "--filters".as_ref(), filters.as_ref()],
+            false => &["allow".as_ref()],
         };
-        node.wait_until(is_ready).ok_or("no capture began")?;
+        let more = [&["--no-filter-policy".as_ref()], more].concat();
+        let node = Node::capture(switch.name(), "voip", switch::INTERFACE, &sink, &more)?;
+        let has_filters = |status: &Value| status["filters"]["workers"][0] != 0;
+        if self.is_filtered {
+            node.wait_until(has_filters).ok_or("no filters came")?;
+        }
         Ok(node)
     }
 
@@ -820,8 +807,4 @@ fn voice() -> Vec<u8> {
         }
     }
     capture
-}
-
-fn words(error: impl Display) -> String {
-    error.to_string()
 }

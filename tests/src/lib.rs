@@ -11,6 +11,7 @@
 //! - [`daemons`] runs the daemons alone;
 //! - [`calls`] writes captures of calls, [`generated`] makes captures with `lc-bench`,
 //!   [`namespace`] a network to send them over;
+//! - [`peers`] joins real clients and servers, such as those of [`web`];
 //! - [`saved`] brings back the shared memory of older releases;
 //! - [`vectors`] reads what the reference says of single packets;
 //! - [`effort`] tells what idle processes cost;
@@ -40,11 +41,18 @@ pub mod namespace;
 pub mod node;
 pub mod numbered;
 pub mod outage;
+pub mod peers;
 pub mod process;
 pub mod processor;
 pub mod saved;
 pub mod switch;
 pub mod vectors;
+pub mod web;
+
+/// An error in words.
+pub(crate) fn words(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
 
 /// Says that a test is skipped, and why, where it is seen: past the test harness, which keeps what
 /// passing tests print.

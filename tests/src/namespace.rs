@@ -31,6 +31,15 @@ impl Namespace {
         made.then_some(namespace)
     }
 
+    /// The same; where it is not allowed, says that the test is skipped.
+    pub fn or_skipped(label: &str) -> Option<Self> {
+        let namespace = Self::new(label);
+        if namespace.is_none() {
+            crate::skipped!("network namespaces can't be made here (root is needed)");
+        }
+        namespace
+    }
+
     /// Its name, as `ip netns` knows it.
     pub fn name(&self) -> &str {
         &self.name

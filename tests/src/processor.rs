@@ -298,6 +298,22 @@ pub fn told(folder: &Path) -> Result<Vec<Told>, ProcessorError> {
         .collect()
 }
 
+/// What is told of each flow, in the order in which it arrived; flows are in the order of their ends. What has no metadata is left out.
+pub fn by_flow(told: &[Told]) -> Vec<Vec<&Told>> {
+    let mut flows: BTreeMap<_, Vec<&Told>> = BTreeMap::new();
+    for told in told {
+        if let Some(metadata) = &told.metadata {
+            let mut ends = [
+                (&metadata.src_ip, metadata.src_port),
+                (&metadata.dst_ip, metadata.dst_port),
+            ];
+            ends.sort();
+            flows.entry(ends).or_default().push(told);
+        }
+    }
+    flows.into_values().collect()
+}
+
 /// What arrives in the folder `sink` when `lc-hunt` in `mode` reads all of `files`.
 ///
 /// # Errors

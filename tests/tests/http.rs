@@ -10,10 +10,9 @@ use std::path::{Path, PathBuf};
 
 use lc_tests::capture::{self, Packet};
 use lc_tests::compare::Difference;
-use lc_tests::node::{Node, PATIENCE};
-use lc_tests::process::{self, wait_for};
+use lc_tests::peers::Peers;
 use lc_tests::processor::{self, Told};
-use lc_tests::switch::{self, Switch};
+use lc_tests::web::{self, Nginx, message};
 use serde_json::Value;
 use tempfile::tempdir;
 
@@ -78,21 +77,6 @@ fn known(facts: &Value) -> Messages {
         );
     }
     known
-}
-
-fn message(told: &Told) -> Option<String> {
-    let details = &told.metadata.as_ref()?.details;
-    let get = |key: &str| details.get(key).map_or("", String::as_str);
-    Some(match get("http.type") {
-        "request" => format!(
-            "{} {} {}",
-            get("http.method"),
-            get("http.host"),
-            get("http.path")
-        ),
-        "response" => get("http.status").to_owned(),
-        _ => return None,
-    })
 }
 
 /// Captures with HTTP, by name, with what is known of them.
@@ -311,95 +295,25 @@ fn of_400_connections_exactly_the_20_that_match_arrive() {
     }
 }
 
-const SERVER: usize = 1;
-const CLIENT: usize = 2;
-
-/// nginx with HTTP/1 on port 8080 and HTTP/2 in clear on 8082.
-fn nginx(folder: &Path) -> String {
-    let root = folder.display();
-    format!(
-        "daemon off; master_process off; pid {root}/pid; error_log {root}/error.log;\n\
-         events {{}}\n\
-         http {{\n\
-           log_format plain '$request_method $http_host $uri $status';\n\
-           access_log {root}/access.log plain;\n\
-           client_body_temp_path {root}/b; proxy_temp_path {root}/p; fastcgi_temp_path {root}/f; uwsgi_temp_path {root}/u; scgi_temp_path {root}/s;\n\
-           gzip on; gzip_min_length 1; gzip_types text/plain;\n\
-           server {{ listen 8080; listen 8082 http2; root {root}/www; }}\n\
-         }}\n"
-    )
-}
+/// HTTP/1 on port 8080, and HTTP/2 in clear on 8082.
+const SERVER: &str = "server { listen 8080; listen 8082 http2; }\n";
 
 #[test]
 fn what_curl_has_asked_of_nginx_is_told() {
-    let missing = ["curl", "nginx"]
-        .into_iter()
-        .find(|name| process::run(Path::new(name), ["-V"], PATIENCE).is_err());
-    if let Some(name) = missing {
-        lc_tests::skipped!("{name} is not installed");
-        return;
-    }
-    let Some(switch) = Switch::new("http", 2) else {
-        lc_tests::skipped!("no network namespaces on this machine");
+    let Some(peers) = Peers::new("http", &web::PROGRAMS) else {
         return;
     };
     let folder = tempdir().unwrap();
-    let www = folder.path().join("www");
-    fs::create_dir(&www).unwrap();
-    fs::write(www.join("small.txt"), "small").unwrap();
-    fs::write(
-        www.join("large.txt"),
-        "needle in a haystack\n".repeat(20_000),
-    )
-    .unwrap();
-    let configuration = folder.path().join("nginx.conf");
-    fs::write(&configuration, nginx(folder.path())).unwrap();
-    let arguments = [Path::new("-c"), &configuration];
-    let server = process::start_in(switch.host(SERVER), Path::new("nginx"), arguments).unwrap();
+    let large = "needle in a haystack\n".repeat(20_000);
+    let files = [("small.txt", "small"), ("large.txt", &large)];
+    let nginx = Nginx::start(peers.server(), folder.path(), SERVER, &files).unwrap();
     let sink = folder.path().join("sink");
-    let arguments = [
-        "http",
-        "--interface",
-        switch::INTERFACE,
-        "--sink",
-        sink.to_str().unwrap(),
-        "--workers",
-        "2",
-    ];
-    let node = Node::start_in(switch.name(), arguments).unwrap();
-    let is_ready = |status: &Value| {
-        status["captures"][0]["state"] == "running"
-            && status["processor"]["connection"] == "streaming"
-    };
-    assert!(node.wait_until(is_ready).is_some(), "no capture began");
-    let address = switch::address(SERVER);
-    let curl = |more: &[&str]| {
-        let quiet = [
-            "-sS",
-            "--retry-connrefused",
-            "--retry",
-            "5",
-            "-o",
-            "/dev/null",
-        ];
-        let outcome = process::start_in(
-            switch.host(CLIENT),
-            Path::new("curl"),
-            [&quiet[..], more].concat(),
-        )
-        .unwrap()
-        .finish(PATIENCE)
-        .unwrap();
-        assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
-    };
+    let node = peers.capture("http", &sink, &[]).unwrap();
+    let curl = |arguments: &[&str]| web::curl(peers.client(), None, arguments).unwrap();
+    let address = peers.server_address();
     let one = format!("http://{address}:8080");
     let two = format!("http://{address}:8082");
-    curl(&[
-        &format!("{one}/small.txt"),
-        "-o",
-        "/dev/null",
-        &format!("{one}/large.txt"),
-    ]);
+    curl(&[&format!("{one}/small.txt"), &format!("{one}/large.txt")]);
     curl(&["--compressed", &format!("{one}/large.txt")]);
     curl(&["-I", &format!("{one}/large.txt")]);
     curl(&["-d", "a=b", &format!("{one}/form")]);
@@ -411,30 +325,8 @@ fn what_curl_has_asked_of_nginx_is_told() {
         "--compressed",
         &format!("{two}/large.txt"),
     ]);
-    let requests = 8;
-    let log = folder.path().join("access.log");
-    let logged = wait_for(PATIENCE, || {
-        let text = fs::read_to_string(&log).ok()?;
-        (text.lines().count() >= requests).then_some(text)
-    });
-    let mut logged: Vec<String> = logged
-        .expect("a line for each request")
-        .lines()
-        .map(str::to_owned)
-        .collect();
+    let logged = nginx.logged(8).unwrap();
     let outcome = node.terminate().unwrap();
     assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
-    drop(server);
-    let mut found = Vec::new();
-    for told in processor::told(&sink).unwrap() {
-        let details = told.metadata.unwrap_or_default().details;
-        let get = |key: &str| details.get(key).cloned().unwrap_or_default();
-        if get("http.type") == "response" {
-            let parts = ["http.method", "http.host", "http.path", "http.status"].map(get);
-            found.push(parts.join(" "));
-        }
-    }
-    logged.sort();
-    found.sort();
-    assert_eq!(found, logged);
+    assert_eq!(web::responses(&processor::told(&sink).unwrap()), logged);
 }

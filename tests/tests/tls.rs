@@ -14,7 +14,8 @@ use lc_tests::flow::Flow;
 use lc_tests::generated::generate;
 use lc_tests::namespace::Namespace;
 use lc_tests::node::{Node, PATIENCE};
-use lc_tests::process::{self, wait_for};
+use lc_tests::peers::certify;
+use lc_tests::process::{self, are_installed, wait_for};
 use lc_tests::processor;
 use lc_workerd::decode::{Transport, decode};
 use lc_workerd::extract::extract;
@@ -221,36 +222,20 @@ fn connections_that_are_wanted_arrive_as_a_whole_and_alone() {
 /// OpenSSL's client and server over loopback of a namespace: what they say of their connections is told.
 #[test]
 fn connections_of_openssl_are_told_as_it_tells_them() {
-    let Some(namespace) = Namespace::new("openssl") else {
-        lc_tests::skipped!("network namespaces can't be made here (root is needed)");
-        return;
-    };
-    if Command::new("openssl").arg("version").output().is_err() {
-        lc_tests::skipped!("openssl is not installed");
+    if !are_installed(&[("openssl", "openssl")]) {
         return;
     }
+    let Some(namespace) = Namespace::or_skipped("openssl") else {
+        return;
+    };
     let folder = tempdir().unwrap();
+    certify(folder.path(), "peer.example").unwrap();
     let (key, certificate) = (
         folder.path().join("key.pem"),
         folder.path().join("cert.pem"),
     );
-    let certified = rcgen::generate_simple_self_signed(["peer.example".to_owned()]).unwrap();
-    fs::write(&key, certified.signing_key.serialize_pem()).unwrap();
-    fs::write(&certificate, certified.cert.pem()).unwrap();
     let sink = folder.path().join("sink");
-    let arguments: [&std::ffi::OsStr; 5] = [
-        "tls".as_ref(),
-        "--interface".as_ref(),
-        "lo".as_ref(),
-        "--sink".as_ref(),
-        sink.as_ref(),
-    ];
-    let node = Node::start_in(namespace.name(), arguments).unwrap();
-    let is_capturing = |status: &Value| {
-        status["captures"][0]["state"] == "running"
-            && status["processor"]["connection"] == "streaming"
-    };
-    node.wait_until(is_capturing).expect("the node captures");
+    let node = Node::capture(namespace.name(), "tls", "lo", &sink, &[]).unwrap();
     let openssl = |arguments: &[&str]| {
         process::start_in(namespace.name(), Path::new("openssl"), arguments).unwrap()
     };
@@ -309,27 +294,35 @@ fn connections_of_openssl_are_told_as_it_tells_them() {
     assert!(server.ended().unwrap().is_none());
     let outcome = node.terminate().unwrap();
     assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
-    let details: Vec<BTreeMap<String, String>> = processor::told(&sink)
-        .unwrap()
+    let told = processor::told(&sink).unwrap();
+    // What is told of each connection.
+    let told: Vec<Vec<&BTreeMap<String, String>>> = processor::by_flow(&told)
         .into_iter()
-        .map(|told| told.metadata.unwrap_or_default().details)
+        .map(|flow| {
+            let metadata = flow.into_iter().filter_map(|told| told.metadata.as_ref());
+            metadata.map(|metadata| &metadata.details).collect()
+        })
         .collect();
     for (_, name, version, _, cipher) in connections {
-        let hello = details
+        let is_hello =
+            |one: &&&BTreeMap<String, String>| one.get("tls.sni").is_some_and(|sni| sni == name);
+        let connection = told
             .iter()
-            .position(|one| one.get("tls.sni").is_some_and(|sni| sni == name));
-        let hello = hello.unwrap_or_else(|| panic!("{name} is told: {details:?}"));
-        assert_eq!(details[hello]["tls.version"], version);
-        let is_answer = |one: &&BTreeMap<String, String>| one.contains_key("tls.cipher");
-        let answer = details[hello..].iter().find(is_answer).unwrap();
+            .find(|details| details.iter().any(|one| is_hello(&one)));
+        let connection = connection.unwrap_or_else(|| panic!("{name} is told: {told:?}"));
+        let hello = connection.iter().find(is_hello).unwrap();
+        assert_eq!(hello["tls.version"], version);
+        let answer = connection.iter().find(|one| one.contains_key("tls.cipher"));
+        let answer = answer.unwrap();
         assert_eq!(
             (&answer["tls.cipher"][..], &answer["tls.version"][..]),
             (cipher, version)
         );
     }
     // TLS 1.2 shows the certificate.
-    let shown = details
+    let shown = told
         .iter()
+        .flatten()
         .find(|one| one.contains_key("tls.cert.sha256"))
         .unwrap();
     let fingerprint = Command::new("openssl")
