@@ -21,6 +21,7 @@
 //! | [`emit`], [`address_text`] | the packet as it will stand in a batch |
 //! | [`http`] | HTTP messages in streams, and sessions of HTTP |
 //! | [`interfaces`] | where packets were captured |
+//! | [`keyed_hash`] | a fast hash that strangers cannot play with |
 //! | [`quarantine`] | packets that kill workers |
 //! | [`reassembly`] | the byte streams of TCP connections |
 //! | [`rtp`] | media |
@@ -50,6 +51,7 @@ pub mod flows;
 pub mod fragments;
 pub mod http;
 pub mod interfaces;
+pub mod keyed_hash;
 pub mod matcher;
 pub mod quarantine;
 pub mod reassembly;

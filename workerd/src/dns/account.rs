@@ -6,7 +6,7 @@
 use lc_proto::dns::{Answer, Answers, Dns};
 
 use super::analysis::Findings;
-use super::codes::{class, opcode, record_type, response_code};
+use super::codes::{Word, class, opcode, record_type, response_code};
 use super::edns::{Edns, option_name};
 use super::message::{Header, Message, Question, Record, Section};
 use crate::address_text::AddressText;
@@ -19,173 +19,54 @@ pub const MOST_ANSWER_BYTES: usize = 16 << 10;
 /// Tells of one message after the other; its buffers are used again.
 #[derive(Debug, Default)]
 pub struct Account {
-    question: Vec<u8>,
+    /// The name of the question.
+    name: Vec<u8>,
+    told: Told,
+    details: Details,
+}
+
+/// What is told of a message beside details.
+#[derive(Debug, Default)]
+struct Told {
     owner: Vec<u8>,
     data: Vec<u8>,
     answers: Answers,
+    /// What the first answer says.
+    first: String,
     block: Vec<u8>,
-    info: Vec<u8>,
-    details: Details,
+    info: String,
+}
+
+/// A question, with its name as it is told.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    question: Question<'a>,
+    name: &'a str,
 }
 
 impl Account {
     /// What there is to tell of `message`.
     pub fn of(&mut self, message: &Message<'_>, findings: &Findings) -> Note<'_> {
-        self.details.clear();
-        self.question.clear();
-        self.info.clear();
         let mut walk = message.walk();
         let question = walk.question();
+        self.name.clear();
         if let Some(question) = &question {
-            question.name.push_text(&mut self.question);
+            question.name.push_text(&mut self.name);
         }
-        let edns = self.take_records(walk, question.as_ref());
-        self.put_block(&message.header, question.as_ref(), edns.as_ref(), findings);
-        self.finish_info(&message.header, question.as_ref(), edns.as_ref());
+        let name = text(&self.name);
+        let asked = question.map(|question| Asked { question, name });
+        let header = &message.header;
+        let edns = self.told.take_records(walk, asked);
+        let code = response_code(full_code(header, edns.as_ref()));
+        self.told.put_block(header, asked, code, findings);
+        self.told.put_info(header, asked, code);
         self.put_details(question.as_ref(), edns.as_ref(), findings);
         Note {
             protocol: "DNS",
-            info: text(&self.info),
+            info: &self.told.info,
             details: self.details.encoded(),
-            blocks: &self.block,
+            blocks: &self.told.block,
         }
-    }
-
-    /// Takes in the answers, and looks for extensions. What the first answer says stands in `info` then.
-    fn take_records<'a>(
-        &mut self,
-        records: impl Iterator<Item = Record<'a>>,
-        question: Option<&Question<'a>>,
-    ) -> Option<Edns<'a>> {
-        self.answers.clear();
-        let mut is_first = true;
-        let mut edns = None;
-        for record in records {
-            if record.section == Section::Answer {
-                self.take_answer(&record, question, std::mem::take(&mut is_first));
-            }
-            edns = edns.or_else(|| Edns::of(&record));
-        }
-        edns
-    }
-
-    fn take_answer<'a>(
-        &mut self,
-        record: &Record<'a>,
-        question: Option<&Question<'a>>,
-        is_first: bool,
-    ) {
-        if self.answers.encoded().len() >= MOST_ANSWER_BYTES {
-            return;
-        }
-        let is_asked = question.is_some_and(|question| question.name.is_written_as(record.name));
-        self.owner.clear();
-        if !is_asked {
-            record.name.push_text(&mut self.owner);
-        }
-        self.data.clear();
-        record.push_data(&mut self.data);
-        let name = match is_asked {
-            true => text(&self.question),
-            false => text(&self.owner),
-        };
-        let kind = record_type(record.kind);
-        self.answers.push(&Answer {
-            name,
-            kind: kind.as_str(),
-            class: class(record.class).as_str(),
-            ttl: record.ttl,
-            data: text(&self.data),
-        });
-        if is_first && !self.data.is_empty() {
-            if question.is_none() {
-                push_words(&mut self.info, &[kind.as_str(), name]);
-                self.info.push(b' ');
-            }
-            push_words(&mut self.info, &["->", text(&self.data)]);
-        }
-    }
-
-    fn put_block(
-        &mut self,
-        header: &Header,
-        question: Option<&Question<'_>>,
-        edns: Option<&Edns<'_>>,
-        findings: &Findings,
-    ) {
-        let (kind, class) = match question {
-            Some(question) => (
-                Some(record_type(question.kind)),
-                Some(class(question.class)),
-            ),
-            None => (None, None),
-        };
-        self.block.clear();
-        Dns {
-            transaction_id: header.id,
-            is_response: header.is_response(),
-            opcode: opcode(header.opcode()).as_str(),
-            response_code: response_code(full_code(header, edns)).as_str(),
-            authoritative: header.has(Header::AA),
-            truncated: header.has(Header::TC),
-            recursion_desired: header.has(Header::RD),
-            recursion_available: header.has(Header::RA),
-            authenticated_data: header.has(Header::AD),
-            checking_disabled: header.has(Header::CD),
-            counts: [
-                header.questions,
-                header.answers,
-                header.authorities,
-                header.additions,
-            ],
-            query_name: text(&self.question),
-            query_type: kind.as_ref().map_or("", |kind| kind.as_str()),
-            query_class: class.as_ref().map_or("", |class| class.as_str()),
-            answers: self.answers.encoded(),
-            response_time_ms: findings
-                .response
-                .map(|response| response.elapsed_ns / 1_000_000),
-            tunneling_score: findings.score.tunneling,
-            entropy_score: findings.score.entropy,
-        }
-        .put(&mut self.block);
-    }
-
-    /// `A example.com?`, `A example.com -> 192.0.2.1`, `A example.com NXDOMAIN`.
-    fn finish_info(
-        &mut self,
-        header: &Header,
-        question: Option<&Question<'_>>,
-        edns: Option<&Edns<'_>>,
-    ) {
-        let answered = self.info.len();
-        let has_answer = answered > 0 && header.is_response();
-        if !has_answer {
-            self.info.clear();
-        }
-        let Some(question) = question else {
-            if !has_answer {
-                push_words(&mut self.info, &[opcode(header.opcode()).as_str()]);
-                if header.is_response() {
-                    let code = response_code(full_code(header, edns));
-                    push_words(&mut self.info, &["", code.as_str()]);
-                }
-            }
-            return;
-        };
-        let behind = self.info.len();
-        let kind = record_type(question.kind);
-        push_words(&mut self.info, &[kind.as_str(), text(&self.question)]);
-        if !header.is_response() {
-            self.info.push(b'?');
-        } else if has_answer {
-            self.info.push(b' ');
-        } else {
-            let code = response_code(full_code(header, edns));
-            push_words(&mut self.info, &["", code.as_str()]);
-        }
-        // What was asked stands in front of what was answered.
-        self.info.rotate_left(behind);
     }
 
     fn put_details(
@@ -195,6 +76,7 @@ impl Account {
         findings: &Findings,
     ) {
         let details = &mut self.details;
+        details.clear();
         if let Some(number) = question.and_then(|question| question.name.e164()) {
             details.put("dns.e164", Text(number.as_bytes()));
         }
@@ -210,6 +92,124 @@ impl Account {
         details.list("dns.tunneling_signs", ',', findings.score.signs.names());
         if let Some(edns) = edns {
             put_edns(details, edns);
+        }
+    }
+}
+
+impl Told {
+    /// Takes in the answers, and looks for extensions.
+    fn take_records<'a>(
+        &mut self,
+        records: impl Iterator<Item = Record<'a>>,
+        asked: Option<Asked<'_>>,
+    ) -> Option<Edns<'a>> {
+        self.answers.clear();
+        self.first.clear();
+        let mut is_first = true;
+        let mut edns = None;
+        for record in records {
+            if record.section == Section::Answer {
+                self.take_answer(&record, asked, std::mem::take(&mut is_first));
+            }
+            edns = edns.or_else(|| Edns::of(&record));
+        }
+        edns
+    }
+
+    fn take_answer(&mut self, record: &Record<'_>, asked: Option<Asked<'_>>, is_first: bool) {
+        if self.answers.encoded().len() >= MOST_ANSWER_BYTES {
+            return;
+        }
+        let name = match asked {
+            Some(asked) if asked.question.name.is_written_as(record.name) => asked.name,
+            _ => {
+                self.owner.clear();
+                record.name.push_text(&mut self.owner);
+                text(&self.owner)
+            }
+        };
+        self.data.clear();
+        record.push_data(&mut self.data);
+        let data = text(&self.data);
+        let kind = record_type(record.kind);
+        self.answers.push(&Answer {
+            name,
+            kind: kind.as_str(),
+            class: class(record.class).as_str(),
+            ttl: record.ttl,
+            data,
+        });
+        if is_first && !data.is_empty() {
+            if asked.is_none() {
+                push_words(&mut self.first, &[kind.as_str(), name, ""]);
+            }
+            push_words(&mut self.first, &["->", data]);
+        }
+    }
+
+    fn put_block(
+        &mut self,
+        header: &Header,
+        asked: Option<Asked<'_>>,
+        code: Word,
+        findings: &Findings,
+    ) {
+        let kind = asked.map(|asked| record_type(asked.question.kind));
+        let class = asked.map(|asked| class(asked.question.class));
+        self.block.clear();
+        Dns {
+            transaction_id: header.id,
+            is_response: header.is_response(),
+            opcode: opcode(header.opcode()).as_str(),
+            response_code: code.as_str(),
+            authoritative: header.has(Header::AA),
+            truncated: header.has(Header::TC),
+            recursion_desired: header.has(Header::RD),
+            recursion_available: header.has(Header::RA),
+            authenticated_data: header.has(Header::AD),
+            checking_disabled: header.has(Header::CD),
+            counts: [
+                header.questions,
+                header.answers,
+                header.authorities,
+                header.additions,
+            ],
+            query_name: asked.map_or("", |asked| asked.name),
+            query_type: kind.as_ref().map_or("", Word::as_str),
+            query_class: class.as_ref().map_or("", Word::as_str),
+            answers: self.answers.encoded(),
+            response_time_ms: findings
+                .response
+                .map(|response| response.elapsed_ns / 1_000_000),
+            tunneling_score: findings.score.tunneling,
+            entropy_score: findings.score.entropy,
+        }
+        .put(&mut self.block);
+    }
+
+    /// `A example.com?`, `A example.com -> 192.0.2.1`, `A example.com NXDOMAIN`.
+    fn put_info(&mut self, header: &Header, asked: Option<Asked<'_>>, code: Word) {
+        let info = &mut self.info;
+        info.clear();
+        let is_response = header.is_response();
+        let answer = Some(&self.first[..]).filter(|first| is_response && !first.is_empty());
+        match asked {
+            Some(asked) => {
+                let kind = record_type(asked.question.kind);
+                push_words(info, &[kind.as_str(), asked.name]);
+                match is_response {
+                    true => push_words(info, &["", answer.unwrap_or(code.as_str())]),
+                    false => info.push('?'),
+                }
+            }
+            None => {
+                let opcode = opcode(header.opcode());
+                match (is_response, answer) {
+                    (_, Some(answer)) => info.push_str(answer),
+                    (true, None) => push_words(info, &[opcode.as_str(), code.as_str()]),
+                    (false, None) => info.push_str(opcode.as_str()),
+                }
+            }
         }
     }
 }
@@ -266,12 +266,12 @@ impl Value for OptionName {
 }
 
 /// Appends words with blanks between them.
-fn push_words(out: &mut Vec<u8>, words: &[&str]) {
+fn push_words(out: &mut String, words: &[&str]) {
     for (n, word) in words.iter().enumerate() {
         if n > 0 {
-            out.push(b' ');
+            out.push(' ');
         }
-        out.extend_from_slice(word.as_bytes());
+        out.push_str(word);
     }
 }
 

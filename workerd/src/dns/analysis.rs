@@ -48,7 +48,6 @@ impl Analysis {
         let question = message.question();
         self.take_name(question.as_ref());
         let kind = question.map_or(0, |question| question.kind);
-        let mut findings = Findings::default();
         let is_response = message.header.is_response();
         let (sender, receiver) = match at.direction {
             Direction::Request => (at.ends.client, at.ends.server),
@@ -66,14 +65,21 @@ impl Analysis {
             name: &self.name,
             kind,
         };
-        if is_response {
-            findings.response = self.queries.response(&asked, at.time_ns);
-            findings.repeats = findings.response.map_or(0, |response| response.repeats);
-        } else {
-            findings.repeats = self.queries.query(&asked, at.time_ns);
+        // The table is fetched from while the name is scored.
+        let key = self.queries.key(&asked);
+        let score = self.score(is_response, kind, at.time_ns);
+        let (response, repeats) = match is_response {
+            true => {
+                let response = self.queries.response(key, at.time_ns);
+                (response, response.map_or(0, |response| response.repeats))
+            }
+            false => (None, self.queries.query(key, at.time_ns)),
+        };
+        Findings {
+            response,
+            repeats,
+            score,
         }
-        findings.score = self.score(is_response, kind, at.time_ns);
-        findings
     }
 
     fn take_name(&mut self, question: Option<&Question<'_>>) {
@@ -88,7 +94,7 @@ impl Analysis {
     }
 
     fn score(&mut self, is_response: bool, kind: u16, time_ns: u64) -> Score {
-        let name = std::str::from_utf8(&self.name).unwrap_or_default();
+        let name = &self.name[..];
         let Some(tunnels) = self.tunnels.as_mut().filter(|_| !name.is_empty()) else {
             return Score::default();
         };

@@ -50,31 +50,47 @@ pub mod kind {
     pub const CAA: u16 = 257;
 }
 
-/// A short text: a name, or a prefix with a number.
+/// A short text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Word {
+pub enum Word {
+    /// A name.
+    Name(&'static str),
+    /// A prefix with a number.
+    Numbered(Numbered),
+}
+
+/// See [`Word`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Numbered {
     bytes: [u8; Self::LONGEST],
     len: u8,
 }
 
 impl Word {
-    /// `OPCODE65535` would be the longest.
-    const LONGEST: usize = 11;
-
-    fn new(name: &str) -> Self {
-        let mut word = Self {
-            bytes: [0; Self::LONGEST],
+    fn numbered(prefix: &'static str, number: u16) -> Self {
+        let mut word = Numbered {
+            bytes: [0; Numbered::LONGEST],
             len: 0,
         };
-        word.push(name);
-        word
+        word.push(prefix);
+        word.push(itoa::Buffer::new().format(number));
+        Self::Numbered(word)
     }
 
-    fn numbered(prefix: &str, number: u16) -> Self {
-        let mut word = Self::new(prefix);
-        word.push(itoa::Buffer::new().format(number));
-        word
+    /// The text.
+    #[must_use]
+    #[inline]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Name(name) => name,
+            Self::Numbered(word) => word.as_str(),
+        }
     }
+}
+
+impl Numbered {
+    /// `OPCODE65535` would be the longest.
+    const LONGEST: usize = 11;
 
     fn push(&mut self, text: &str) {
         let start = usize::from(self.len);
@@ -85,9 +101,7 @@ impl Word {
         }
     }
 
-    /// The text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
+    fn as_str(&self) -> &str {
         std::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or_default()
     }
 }
@@ -95,7 +109,7 @@ impl Word {
 /// An operation (4 bits).
 #[must_use]
 pub fn opcode(number: u8) -> Word {
-    Word::new(match number {
+    Word::Name(match number {
         0 => "QUERY",
         1 => "IQUERY",
         2 => "STATUS",
@@ -113,7 +127,7 @@ pub fn response_code(number: u16) -> Word {
         "NXRRSET", "NOTAUTH", "NOTZONE",
     ];
     match NAMES.get(usize::from(number)) {
-        Some(name) => Word::new(name),
+        Some(name) => Word::Name(name),
         None => Word::numbered("RCODE", number),
     }
 }
@@ -121,7 +135,7 @@ pub fn response_code(number: u16) -> Word {
 /// A type of records, or of questions.
 #[must_use]
 pub fn record_type(number: u16) -> Word {
-    Word::new(match number {
+    Word::Name(match number {
         kind::A => "A",
         kind::NS => "NS",
         kind::CNAME => "CNAME",
@@ -138,7 +152,7 @@ pub fn record_type(number: u16) -> Word {
 /// A class. The highest bit, which has a meaning of its own in mDNS, is taken as part of the number.
 #[must_use]
 pub fn class(number: u16) -> Word {
-    Word::new(match number {
+    Word::Name(match number {
         1 => "IN",
         2 => "CS",
         3 => "CH",

@@ -100,12 +100,22 @@ impl<'a> Name<'a> {
 
     /// Appends its labels with dots between them, as they stand in the message.
     pub fn push(self, out: &mut Vec<u8>) {
-        self.pieces().for_each(|piece| out.extend_from_slice(piece));
+        for (n, label) in self.labels().enumerate() {
+            if n > 0 {
+                out.push(b'.');
+            }
+            out.extend_from_slice(label);
+        }
     }
 
     /// The same as UTF-8.
     pub fn push_text(self, out: &mut Vec<u8>) {
-        self.pieces().for_each(|piece| push_utf8(out, piece));
+        let start = out.len();
+        self.push(out);
+        if !out[start..].is_ascii() {
+            out.truncate(start);
+            self.pieces().for_each(|piece| push_utf8(out, piece));
+        }
     }
 }
 

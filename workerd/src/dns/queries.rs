@@ -7,9 +7,10 @@
 //!
 //! The table has [`PLACES`] places for keyed hashes of all this, in buckets of four; the oldest of a bucket gives way. Nothing grows, and nobody can choose the bucket.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
+use shm_layout::prefetch::prefetch;
 
 use crate::decode::Addr;
+use crate::keyed_hash::{KeyedHash, NUMBER_BITS};
 
 /// How long a query waits for its response, in nanoseconds.
 pub const WAIT_NS: u64 = 30_000_000_000;
@@ -50,9 +51,13 @@ pub struct Response {
 /// See the module.
 #[derive(Debug)]
 pub struct Queries {
-    hash: RandomState,
+    hash: KeyedHash,
     buckets: Vec<[Place; WAYS]>,
 }
+
+/// What is asked, as the table knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key(u64);
 
 /// All zeros if empty.
 #[derive(Debug, Clone, Copy, Default)]
@@ -68,14 +73,23 @@ impl Queries {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            hash: RandomState::new(),
+            hash: KeyedHash::random(),
             buckets: vec![[Place::default(); WAYS]; BUCKETS],
         }
     }
 
+    /// What is asked, as the table knows it. Has that looked for meanwhile.
+    #[must_use]
+    pub fn key(&self, asked: &Asked<'_>) -> Key {
+        let key = self.hash.of_both(&asked.numbers(), asked.name);
+        // 0 marks what is empty.
+        let key = key.max(1);
+        prefetch(&self.buckets[bucket(key)]);
+        Key(key)
+    }
+
     /// Takes in a query, and says how often it has come again, with this one.
-    pub fn query(&mut self, asked: &Asked<'_>, time_ns: u64) -> u16 {
-        let key = self.key(asked);
+    pub fn query(&mut self, Key(key): Key, time_ns: u64) -> u16 {
         let place = self.place(key);
         if place.is(key, time_ns) && place.responses == 0 {
             place.queries = place.queries.saturating_add(1);
@@ -91,8 +105,7 @@ impl Queries {
     }
 
     /// Takes in a response; `None` if its query is not known.
-    pub fn response(&mut self, asked: &Asked<'_>, time_ns: u64) -> Option<Response> {
-        let key = self.key(asked);
+    pub fn response(&mut self, Key(key): Key, time_ns: u64) -> Option<Response> {
         let place = self.place(key);
         place.is(key, time_ns).then(|| {
             place.responses = place.responses.saturating_add(1);
@@ -106,26 +119,16 @@ impl Queries {
 
     /// Where `key` is, or may be put.
     fn place(&mut self, key: u64) -> &mut Place {
-        let bucket = &mut self.buckets[key as usize % BUCKETS];
+        let bucket = &mut self.buckets[bucket(key)];
         let known = bucket.iter().position(|place| place.key == key);
         let oldest = || (0..WAYS).min_by_key(|way| bucket[*way].asked_ns);
         let way = known.or_else(oldest).unwrap_or(0);
         &mut bucket[way]
     }
+}
 
-    /// Never 0, which marks what is empty.
-    fn key(&self, asked: &Asked<'_>) -> u64 {
-        let mut hasher = self.hash.build_hasher();
-        write_end(&mut hasher, asked.asker);
-        if !is_group(asked.answerer.0) && !is_by_group(asked) {
-            write_end(&mut hasher, asked.answerer);
-        }
-        hasher.write_u64(
-            u64::from(asked.is_stream) << 32 | u64::from(asked.id) << 16 | u64::from(asked.kind),
-        );
-        hasher.write(asked.name);
-        hasher.finish().max(1)
-    }
+fn bucket(key: u64) -> usize {
+    key as usize % BUCKETS
 }
 
 impl Default for Queries {
@@ -141,14 +144,32 @@ impl Place {
     }
 }
 
-fn write_end(hasher: &mut impl Hasher, (address, port): (Addr, u16)) {
-    match address {
-        Addr::V4(address) => hasher.write_u64(u64::from(address) << 16 | u64::from(port)),
-        Addr::V6(address) => {
-            hasher.write_u128(address);
-            hasher.write_u16(port);
-        }
+impl Asked<'_> {
+    /// All but the name. Who is asked is left out where others answer.
+    #[inline]
+    fn numbers(&self) -> [u64; 7] {
+        let [a, b, c] = numbers(self.asker);
+        let [d, e, f] = match is_group(self.answerer.0) || is_by_group(self) {
+            true => [0; 3],
+            false => numbers(self.answerer),
+        };
+        let own = u64::from(self.is_stream) << 32 | u64::from(self.id) << 16 | u64::from(self.kind);
+        [a, b, c, d, e, f, own]
     }
+}
+
+/// An address with its family, and a port.
+#[inline]
+fn numbers((address, port): (Addr, u16)) -> [u64; 3] {
+    let (family, address) = match address {
+        Addr::V4(address) => (4, address.into()),
+        Addr::V6(address) => (6, address),
+    };
+    let [low, middle, high] = [0, 1, 2].map(|nth| {
+        let part: u128 = address >> (nth * NUMBER_BITS);
+        part as u64 & ((1 << NUMBER_BITS) - 1)
+    });
+    [low, middle, high << 24 | family << 16 | u64::from(port)]
 }
 
 /// Whether packets to `address` reach several hosts (RFC 5771, RFC 4291 section 2.7).
@@ -182,8 +203,12 @@ mod tests {
         }
     }
 
+    fn query(queries: &mut Queries, asked: &Asked<'_>, time_ns: u64) -> u16 {
+        queries.query(queries.key(asked), time_ns)
+    }
+
     fn answered(queries: &mut Queries, asked: &Asked<'_>, time_ns: u64) -> Option<(u64, u16, u16)> {
-        let response = queries.response(asked, time_ns)?;
+        let response = queries.response(queries.key(asked), time_ns)?;
         Some((
             response.elapsed_ns,
             response.query_repeats,
@@ -194,9 +219,9 @@ mod tests {
     #[test]
     fn time_counts_from_the_first_query_and_repetitions_are_counted() {
         let mut queries = Queries::new();
-        assert_eq!(queries.query(&asked(7), S), 0);
-        assert_eq!(queries.query(&asked(7), 2 * S), 1);
-        assert_eq!(queries.query(&asked(7), 3 * S), 2);
+        assert_eq!(query(&mut queries, &asked(7), S), 0);
+        assert_eq!(query(&mut queries, &asked(7), 2 * S), 1);
+        assert_eq!(query(&mut queries, &asked(7), 3 * S), 2);
         assert_eq!(
             answered(&mut queries, &asked(7), 4 * S),
             Some((3 * S, 2, 0))
@@ -206,7 +231,7 @@ mod tests {
             Some((4 * S, 2, 1))
         );
         // A new query, with the same numbers.
-        assert_eq!(queries.query(&asked(7), 6 * S), 0);
+        assert_eq!(query(&mut queries, &asked(7), 6 * S), 0);
         assert_eq!(answered(&mut queries, &asked(7), 7 * S), Some((S, 0, 0)));
     }
 
@@ -243,7 +268,7 @@ mod tests {
             },
         ] {
             let mut queries = Queries::new();
-            queries.query(&base, S);
+            query(&mut queries, &base, S);
             assert_eq!(answered(&mut queries, &other, S), None, "{other:?}");
         }
     }
@@ -251,14 +276,14 @@ mod tests {
     #[test]
     fn a_query_waits_for_thirty_seconds() {
         let mut queries = Queries::new();
-        queries.query(&asked(7), S);
+        query(&mut queries, &asked(7), S);
         assert_eq!(answered(&mut queries, &asked(7), 31 * S + 1), None);
         assert_eq!(
             answered(&mut queries, &asked(7), 31 * S),
             Some((30 * S, 0, 0))
         );
         // Long after, the same is a new query.
-        assert_eq!(queries.query(&asked(7), 100 * S), 0);
+        assert_eq!(query(&mut queries, &asked(7), 100 * S), 0);
     }
 
     #[test]
@@ -268,7 +293,7 @@ mod tests {
             answerer: (Addr::V4(0xe000_00fc), 5355),
             ..asked(7)
         };
-        queries.query(&group, S);
+        query(&mut queries, &group, S);
         let host = Asked {
             answerer: (Addr::V4(77), 5355),
             ..group
@@ -281,8 +306,8 @@ mod tests {
         fn it_never_grows(ids: Vec<u16>, times in prop::collection::vec(any::<u64>(), 8)) {
             let mut queries = Queries::new();
             for (id, time) in ids.iter().zip(times.iter().cycle()) {
-                queries.query(&asked(*id), *time);
-                queries.response(&asked(id.wrapping_add(1)), *time);
+                query(&mut queries, &asked(*id), *time);
+                answered(&mut queries, &asked(id.wrapping_add(1)), *time);
             }
             prop_assert_eq!(queries.buckets.len() * WAYS, PLACES);
         }

@@ -278,7 +278,8 @@ fn tunnels_are_scored_as_the_rows_say() {
         let queries = row.queries.iter().flat_map(|(name, kind, count)| {
             (0..*count).map(move |n| (name.replace("%d", &n.to_string()), *kind))
         });
-        let scores = queries.map(|(name, kind)| tunnels.query(&name.to_lowercase(), kind, 0));
+        let scores =
+            queries.map(|(name, kind)| tunnels.query(name.to_lowercase().as_bytes(), kind, 0));
         let score = scores.last().unwrap();
         let number = row.number;
         assert!(

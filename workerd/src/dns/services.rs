@@ -3,7 +3,9 @@
 //! Names at and below these domains are not scored, if the operator leaves that switched on. Whoever controls such a domain could hide a tunnel in it; the
 //! domains here sell names below them to nobody.
 
-use std::collections::HashSet;
+use hashbrown::HashTable;
+
+use crate::keyed_hash::KeyedHash;
 
 /// Content delivery, block lists, reputation and update services, telemetry, reverse look-ups, service discovery.
 const KNOWN: [&str; 62] = [
@@ -77,9 +79,12 @@ const KNOWN: [&str; 62] = [
 ];
 
 /// Domains whose names are not scored.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Services {
-    domains: HashSet<String>,
+    hash: KeyedHash,
+    domains: HashTable<Vec<u8>>,
+    /// By the first byte of a domain: how long those are that begin with it, as bits.
+    lengths: [u64; 256],
 }
 
 impl Services {
@@ -88,18 +93,45 @@ impl Services {
     pub fn new(with_known: bool, of_operator: &[String]) -> Self {
         let known = KNOWN.iter().filter(|_| with_known).copied();
         let own = of_operator.iter().map(|domain| domain.trim_matches('.'));
+        let hash = KeyedHash::random();
+        let mut domains = HashTable::new();
+        let mut lengths = [0; 256];
+        for domain in known.chain(own) {
+            let domain = domain.to_lowercase().into_bytes();
+            if let Some(first) = domain.first() {
+                lengths[usize::from(*first)] |= length_bit(&domain);
+                domains.insert_unique(hash.of(&domain), domain, |domain| hash.of(domain));
+            }
+        }
         Self {
-            domains: known.chain(own).map(str::to_lowercase).collect(),
+            hash,
+            domains,
+            lengths,
         }
     }
 
     /// Whether `name`, which is in lower case, is one of their names.
     #[must_use]
-    pub fn have(&self, name: &str) -> bool {
-        let dots = memchr::memchr_iter(b'.', name.as_bytes()).map(|dot| dot + 1);
+    pub fn have(&self, name: &[u8]) -> bool {
+        let dots = memchr::memchr_iter(b'.', name).map(|dot| dot + 1);
         let mut starts = std::iter::once(0).chain(dots);
-        starts.any(|start| self.domains.contains(&name[start..]))
+        starts.any(|start| self.has(&name[start..]))
     }
+
+    fn has(&self, domain: &[u8]) -> bool {
+        let first = domain.first();
+        let may_be =
+            first.is_some_and(|first| self.lengths[usize::from(*first)] & length_bit(domain) != 0);
+        may_be && {
+            let hash = self.hash.of(domain);
+            self.domains.find(hash, |known| known == domain).is_some()
+        }
+    }
+}
+
+/// One bit for each length, but for long ones.
+fn length_bit(domain: &[u8]) -> u64 {
+    1 << domain.len().min(63)
 }
 
 #[cfg(test)]
@@ -116,11 +148,11 @@ mod tests {
             "x.cdn.example",
             "_http._tcp.local",
         ] {
-            assert!(services.have(name), "{name}");
+            assert!(services.have(name.as_bytes()), "{name}");
         }
         for name in ["notspamhaus.org", "spamhaus.org.example", "example", ""] {
-            assert!(!services.have(name), "{name}");
+            assert!(!services.have(name.as_bytes()), "{name}");
         }
-        assert!(!Services::new(false, &[]).have("zen.spamhaus.org"));
+        assert!(!Services::new(false, &[]).have(b"zen.spamhaus.org"));
     }
 }

@@ -16,12 +16,11 @@
 //! **Bounds.** [`MOST_DOMAINS`] domains, the one that was silent for longest gives way; [`MOST_SUBDOMAINS`] of each are told apart, which is where the share ends. Domains and subdomains are known by
 //! keyed hashes of 64 bits. A message costs one look-up and at most a walk over one domain's subdomains.
 
-use std::hash::{BuildHasher, RandomState};
-
 use hashbrown::HashTable;
 
 use super::codes::kind;
 use super::entropy::Entropy;
+use crate::keyed_hash::KeyedHash;
 
 /// Domains that are remembered.
 pub const MOST_DOMAINS: usize = 5000;
@@ -60,7 +59,7 @@ pub struct Signs {
 /// See the module.
 #[derive(Debug)]
 pub struct Tunnels {
-    hash: RandomState,
+    hash: KeyedHash,
     entropy: Entropy,
     places: HashTable<u32>,
     domains: Vec<Domain>,
@@ -94,7 +93,7 @@ impl Tunnels {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            hash: RandomState::new(),
+            hash: KeyedHash::random(),
             entropy: Entropy::new(),
             places: HashTable::with_capacity(MOST_DOMAINS),
             domains: Vec::with_capacity(MOST_DOMAINS),
@@ -105,12 +104,12 @@ impl Tunnels {
     }
 
     /// Takes in a query for `name`, which is in lower case, and scores it.
-    pub fn query(&mut self, name: &str, kind: u16, time_ns: u64) -> Score {
+    pub fn query(&mut self, name: &[u8], kind: u16, time_ns: u64) -> Score {
         let (subdomain, base) = split(name);
         let entropy = self.entropy.of(name);
         let is_random =
             subdomain.len() >= LONG_SUBDOMAIN && self.entropy.of(subdomain) >= RANDOM_BITS;
-        let key = self.hash.hash_one(base);
+        let key = self.hash.of(base);
         let place = match self.find(key, time_ns) {
             Some(place) => place,
             None => self.begin(key),
@@ -125,7 +124,7 @@ impl Tunnels {
         domain.for_txt += u64::from(kind == kind::TXT);
         domain.for_null += u64::from(kind == kind::NULL);
         if !subdomain.is_empty() {
-            let key = self.hash.hash_one(subdomain);
+            let key = self.hash.of(subdomain);
             let start = place as usize * MOST_SUBDOMAINS;
             let subdomains = &mut self.subdomains[start..start + MOST_SUBDOMAINS];
             domain.remember(subdomains, key);
@@ -134,9 +133,9 @@ impl Tunnels {
     }
 
     /// Scores `name`, which is in lower case, by what is known.
-    pub fn response(&mut self, name: &str, time_ns: u64) -> Score {
+    pub fn response(&mut self, name: &[u8], time_ns: u64) -> Score {
         let entropy = self.entropy.of(name);
-        let key = self.hash.hash_one(split(name).1);
+        let key = self.hash.of(split(name).1);
         match self.find(key, time_ns) {
             Some(place) => self.domains[place as usize].score(entropy),
             None => Domain::default().score(entropy),
@@ -284,16 +283,16 @@ fn share(part: f64, whole: f64) -> f64 {
 }
 
 /// Second-level domains under which names are registered.
-const REGISTRIES: [&str; 15] = [
-    "co.uk", "org.uk", "ac.uk", "gov.uk", "com.au", "org.au", "net.au", "edu.au", "co.nz",
-    "org.nz", "net.nz", "co.jp", "or.jp", "ne.jp", "ac.jp",
+const REGISTRIES: [&[u8]; 15] = [
+    b"co.uk", b"org.uk", b"ac.uk", b"gov.uk", b"com.au", b"org.au", b"net.au", b"edu.au", b"co.nz",
+    b"org.nz", b"net.nz", b"co.jp", b"or.jp", b"ne.jp", b"ac.jp",
 ];
 
 /// Subdomain and base domain.
-fn split(name: &str) -> (&str, &str) {
-    let dot = |end: usize| memchr::memrchr(b'.', &name.as_bytes()[..end]);
+fn split(name: &[u8]) -> (&[u8], &[u8]) {
+    let dot = |end: usize| memchr::memrchr(b'.', &name[..end]);
     let Some(second) = dot(name.len()).and_then(dot) else {
-        return ("", name);
+        return (b"", name);
     };
     let base = match REGISTRIES.contains(&&name[second + 1..]) {
         true => dot(second),
@@ -301,7 +300,7 @@ fn split(name: &str) -> (&str, &str) {
     };
     match base {
         Some(at) => (&name[..at], &name[at + 1..]),
-        None => ("", name),
+        None => (b"", name),
     }
 }
 
@@ -323,7 +322,12 @@ mod tests {
             ("", "", ""),
             ("..", "", "."),
         ] {
-            assert_eq!(split(name), (subdomain, base), "{name}");
+            let (own, other) = split(name.as_bytes());
+            assert_eq!(
+                (own, other),
+                (subdomain.as_bytes(), base.as_bytes()),
+                "{name}"
+            );
         }
     }
 
@@ -331,20 +335,20 @@ mod tests {
     fn responses_change_nothing() {
         let mut tunnels = Tunnels::new();
         let name = "aGVsbG93b3JsZHRoaXNpc2F0ZXN0.suspicious.example.com".to_lowercase();
-        let alone = tunnels.response(&name, 0);
-        assert_eq!(tunnels.response(&name, 0), alone);
-        let first = tunnels.query(&name, kind::TXT, 0);
+        let alone = tunnels.response(name.as_bytes(), 0);
+        assert_eq!(tunnels.response(name.as_bytes(), 0), alone);
+        let first = tunnels.query(name.as_bytes(), kind::TXT, 0);
         for _ in 0..9 {
-            assert_eq!(tunnels.response(&name, 0), first);
+            assert_eq!(tunnels.response(name.as_bytes(), 0), first);
         }
     }
 
     #[test]
     fn a_domain_that_was_silent_for_an_hour_begins_anew() {
         let mut tunnels = Tunnels::new();
-        let first = tunnels.query("a.example.com", kind::TXT, 1);
-        tunnels.query("b.example.com", kind::A, SILENCE_NS + 1);
-        let third = tunnels.query("a.example.com", kind::TXT, 3 * SILENCE_NS);
+        let first = tunnels.query(b"a.example.com", kind::TXT, 1);
+        tunnels.query(b"b.example.com", kind::A, SILENCE_NS + 1);
+        let third = tunnels.query(b"a.example.com", kind::TXT, 3 * SILENCE_NS);
         assert_eq!(first, third);
     }
 
@@ -352,7 +356,7 @@ mod tests {
     fn the_domain_that_was_silent_for_longest_gives_way() {
         let mut tunnels = Tunnels::new();
         let name = |n: usize| format!("x.d{n}.example");
-        let mut ask = |n: usize| tunnels.query(&name(n), kind::TXT, 0).tunneling;
+        let mut ask = |n: usize| tunnels.query(name(n).as_bytes(), kind::TXT, 0).tunneling;
         let fresh = ask(0);
         // Base domains `d0.example` and so on.
         (1..MOST_DOMAINS).for_each(|n| _ = ask(n));
@@ -360,7 +364,7 @@ mod tests {
         ask(MOST_DOMAINS);
         assert_eq!(tunnels.domains.len(), MOST_DOMAINS);
         let queries = |n: usize| {
-            let key = tunnels.hash.hash_one(split(&name(n)).1);
+            let key = tunnels.hash.of(split(name(n).as_bytes()).1);
             let is = |place: &&u32| tunnels.domains[**place as usize].key == key;
             let place = tunnels.places.iter().find(is);
             place.map(|place| tunnels.domains[*place as usize].queries)
@@ -377,14 +381,14 @@ mod tests {
             let mut tunnels = Tunnels::new();
             let mut model: Vec<u32> = Vec::new();
             for name in names {
-                tunnels.query(&format!("a.d{name}.example"), kind::A, 0);
+                tunnels.query(format!("a.d{name}.example").as_bytes(), kind::A, 0);
                 model.retain(|other| *other != name);
                 model.push(name);
             }
             let (mut place, mut order) = (tunnels.oldest, Vec::new());
             while place != NONE {
                 let key = tunnels.domains[place as usize].key;
-                let name = (0..30).find(|name| tunnels.hash.hash_one(format!("d{name}.example").as_str()) == key);
+                let name = (0..30).find(|name| tunnels.hash.of(format!("d{name}.example").as_bytes()) == key);
                 order.extend(name);
                 place = tunnels.domains[place as usize].newer;
             }
@@ -395,7 +399,7 @@ mod tests {
         fn any_names_are_scored(names in prop::collection::vec(".{0,80}", 0..50), kind: u16, time: u64) {
             let mut tunnels = Tunnels::new();
             for name in names {
-                let score = tunnels.query(&name.to_lowercase(), kind, time);
+                let score = tunnels.query(name.to_lowercase().as_bytes(), kind, time);
                 prop_assert!((0.0..=1.0).contains(&score.tunneling));
             }
         }
