@@ -1,6 +1,6 @@
 //! Tells whether a capture holds exactly the packets of another, each flow in its order.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
 use crate::capture::Packet;
@@ -126,6 +126,23 @@ impl Difference {
             }
         }
     }
+}
+
+/// What was not found as often as it is known, in words.
+pub fn counts<K: Ord + fmt::Debug, N: Copy + Default + PartialEq + fmt::Display>(
+    known: &BTreeMap<K, N>,
+    found: &BTreeMap<K, N>,
+) -> Vec<String> {
+    let count = |of: &BTreeMap<K, N>, key: &K| of.get(key).copied().unwrap_or_default();
+    let all: BTreeSet<&K> = known.keys().chain(found.keys()).collect();
+    all.into_iter()
+        .map(|key| (key, count(known, key), count(found, key)))
+        .filter(|(_, known, found)| known != found)
+        .map(|(key, known, found)| {
+            let key = format!("{key:?}");
+            format!("{found} instead of {known}: {key:.200}")
+        })
+        .collect()
 }
 
 impl fmt::Display for Difference {

@@ -13,6 +13,7 @@
 //!   [`namespace`] a network to send them over;
 //! - [`peers`] joins real clients and servers, such as those of [`web`];
 //! - [`saved`] brings back the shared memory of older releases;
+//! - [`traces`] are real captures of which [`tshark`] has told what they hold;
 //! - [`vectors`] reads what the reference says of single packets;
 //! - [`effort`] tells what idle processes cost;
 //! - [`chaos`] kills processes at random and checks every packet;
@@ -46,6 +47,8 @@ pub mod process;
 pub mod processor;
 pub mod saved;
 pub mod switch;
+pub mod traces;
+pub mod tshark;
 pub mod vectors;
 pub mod web;
 

@@ -2,29 +2,19 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use lc_tests::capture::{self, Packet};
 use lc_tests::compare::Difference;
 use lc_tests::processor::{self, Told};
+use lc_tests::traces::{self, Trace};
+use lc_tests::tshark;
 use serde_json::Value;
 use tempfile::tempdir;
-
-/// Captures whose facts are not those of what is told, and why.
-const OTHER: [(&str, &str); 5] = [
-    ("dns-inverse-query.pcap", "on FDDI, which is not decoded"),
-    ("dns-over-http2-clear.pcap", "in HTTP/2"),
-    (
-        "dns-junk-first.pcap",
-        "TShark counts SNMP among the queries",
-    ),
-    ("dns-tcp-gap.pcap", "TShark stops at a gap"),
-    ("dnscrypt-v2.pcap", "DNSCrypt, on the port of mDNS"),
-];
 
 /// Captures that are read by themselves, since the clock of packets makes years of the time between them and others.
 const ALONE: [&str; 2] = ["dns-reversed-tcp.pcap", "dns_over_tcp.pcapng"];
@@ -94,35 +84,17 @@ impl Facts {
     }
 }
 
-/// Captures with DNS, by name, with what is known of them.
-fn captures() -> Option<BTreeMap<String, (PathBuf, Value)>> {
-    let traces = std::env::var_os("LC_HUNT_TRACES").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/traces"),
-        Into::into,
-    );
-    if !traces.is_dir() {
-        lc_tests::skipped!("no captures; name a folder in LC_HUNT_TRACES");
-        return None;
-    }
-    let mut captures = BTreeMap::new();
-    for entry in fs::read_dir(traces.join("dns")).unwrap().flatten() {
-        let path = entry.path();
-        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        let mut beside = path.clone().into_os_string();
-        beside.push(".expected.json");
-        let Ok(known) = fs::read(beside) else {
-            continue;
-        };
-        let known: Value = serde_json::from_slice(&known).unwrap();
+/// Captures with DNS.
+fn captures() -> Option<Vec<Trace>> {
+    let mut traces = traces::of(&["dns"]).unwrap()?;
+    traces.retain(|trace| {
         let has_dns = ["dns", "mdns", "llmnr"]
             .iter()
-            .any(|key| known[*key].is_object());
-        if has_dns && known["use"] == "strict" && !OTHER.iter().any(|(other, _)| *other == name) {
-            captures.insert(name, (path, known));
-        }
-    }
-    assert!(captures.len() > 35, "{} captures", captures.len());
-    Some(captures)
+            .any(|key| trace.facts[*key].is_object());
+        has_dns && trace.is_strict() && !trace.is_in(tshark::DNS)
+    });
+    assert!(traces.len() > 35, "{} captures", traces.len());
+    Some(traces)
 }
 
 /// Runs `lc-hunt dns` over `files`, and gives what arrived.
@@ -134,21 +106,22 @@ fn run(files: &[&Path], workers: &str, sink: &Path, more: &[OsString]) -> Vec<To
 fn messages_are_those_that_are_known_to_be_there() {
     let Some(captures) = captures() else { return };
     for workers in ["1", "4"] {
-        let is_alone = |name: &&String| ALONE.contains(&name.as_str());
-        let (alone, together): (Vec<_>, Vec<_>) = captures.keys().partition(is_alone);
-        let runs = alone.into_iter().map(|name| vec![name]).chain([together]);
-        let told = runs.flat_map(|names| {
-            let files: Vec<&Path> = names.iter().map(|name| &*captures[*name].0).collect();
+        let is_alone = |trace: &&Trace| ALONE.contains(&trace.name());
+        let (alone, together): (Vec<_>, Vec<_>) = captures.iter().partition(is_alone);
+        let runs = alone.into_iter().map(|one| vec![one]).chain([together]);
+        let told = runs.flat_map(|traces| {
+            let files: Vec<&Path> = traces.iter().map(|trace| &*trace.path).collect();
             run(&files, workers, tempdir().unwrap().path(), &[])
         });
         let told: Vec<Told> = told.collect();
         let mut wrong = Vec::new();
-        for (name, (_, known)) in &captures {
-            let has_mdns = known["mdns"].is_object();
-            let mut known = Facts::known(known);
+        for trace in &captures {
+            let name = trace.name();
+            let has_mdns = trace.facts["mdns"].is_object();
+            let mut known = Facts::known(&trace.facts);
             let mut found = Facts::default();
-            let own = INTERFACES.iter().filter(|(capture, _)| capture == name);
-            let names: Vec<&str> = own.map(|(_, own)| *own).chain([&**name]).collect();
+            let own = INTERFACES.iter().filter(|(capture, _)| *capture == name);
+            let names: Vec<&str> = own.map(|(_, own)| *own).chain([name]).collect();
             told.iter()
                 .filter(|told| names.contains(&&*told.interface_name))
                 .for_each(|told| found.add(told));

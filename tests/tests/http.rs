@@ -6,12 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use lc_tests::capture::{self, Packet};
 use lc_tests::compare::Difference;
 use lc_tests::peers::Peers;
 use lc_tests::processor::{self, Told};
+use lc_tests::traces::{self, Trace};
 use lc_tests::web::{self, Nginx, message};
 use serde_json::Value;
 use tempfile::tempdir;
@@ -79,39 +80,20 @@ fn known(facts: &Value) -> Messages {
     known
 }
 
-/// Captures with HTTP, by name, with what is known of them.
-fn captures() -> Option<BTreeMap<String, (PathBuf, Messages)>> {
-    let traces = std::env::var_os("LC_HUNT_TRACES").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/traces"),
-        Into::into,
-    );
-    if !traces.is_dir() {
-        lc_tests::skipped!("no captures; name a folder in LC_HUNT_TRACES");
-        return None;
-    }
-    let mut captures = BTreeMap::new();
-    for entry in fs::read_dir(traces.join("http")).unwrap().flatten() {
-        let path = entry.path();
-        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        let mut beside = path.clone().into_os_string();
-        beside.push(".expected.json");
-        let Ok(facts) = fs::read(beside) else {
-            continue;
-        };
-        let facts: Value = serde_json::from_slice(&facts).unwrap();
-        let has_http = facts["http"].is_object() || facts["http2"].is_object();
-        let is_other = OTHER.iter().any(|(other, _)| *other == name);
-        if has_http && facts["use"] == "strict" && !is_other {
-            captures.insert(name, (path, known(&facts)));
-        }
-    }
-    assert!(captures.len() > 45, "{} captures", captures.len());
-    Some(captures)
+/// Captures with HTTP.
+fn captures() -> Option<Vec<Trace>> {
+    let mut traces = traces::of(&["http"]).unwrap()?;
+    traces.retain(|trace| {
+        let has_http = trace.facts["http"].is_object() || trace.facts["http2"].is_object();
+        has_http && trace.is_strict() && !trace.is_in(&OTHER)
+    });
+    assert!(traces.len() > 45, "{} captures", traces.len());
+    Some(traces)
 }
 
 /// When the first packet of a capture was taken, in seconds.
-fn first_second(path: &Path) -> i64 {
-    let packets = capture::read(path).unwrap().packets;
+fn first_second(trace: &Trace) -> i64 {
+    let packets = trace.packets().unwrap();
     packets
         .first()
         .map_or(0, |packet| packet.time_ns / 1_000_000_000)
@@ -134,20 +116,20 @@ fn messages_are_those_that_are_known_to_be_there() {
                 found.entry(name).or_default().extend(message(&told));
             }
         };
-        let is_alone = |name: &String| ALONE.contains(&name.as_str());
-        let (alone, together): (Vec<_>, Vec<_>) =
-            captures.iter().partition(|(name, _)| is_alone(name));
-        for (name, (path, _)) in alone {
-            play(&[path], Some(name));
+        let is_alone = |trace: &&Trace| ALONE.contains(&trace.name());
+        let (alone, mut together): (Vec<_>, Vec<_>) = captures.iter().partition(is_alone);
+        for trace in alone {
+            play(&[&trace.path], Some(trace.name()));
         }
-        let mut together: Vec<&Path> = together.iter().map(|(_, (path, _))| &**path).collect();
-        together.sort_by_key(|path| first_second(path));
+        together.sort_by_key(|trace| first_second(trace));
+        let together: Vec<&Path> = together.iter().map(|trace| &*trace.path).collect();
         play(&together, None);
         let mut wrong = Vec::new();
-        for (name, (_, known)) in &captures {
+        for trace in &captures {
+            let (name, known) = (trace.name(), known(&trace.facts));
             let found = found.remove(name).unwrap_or_default();
             let missing: Vec<_> = known.difference(&found).collect();
-            let more: Vec<_> = found.difference(known).collect();
+            let more: Vec<_> = found.difference(&known).collect();
             if !missing.is_empty() || !more.is_empty() {
                 wrong.push(format!(
                     "{name}, {workers} workers: missing {missing:.200?}, more {more:.200?}"
