@@ -16,7 +16,7 @@
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
-use std::fmt::{self, Display, Write};
+use std::fmt::{self, Display};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -191,8 +191,7 @@ impl Load {
         let wanted = made.calls.iter().enumerate();
         for (_, call) in wanted.filter(|(number, _)| is_wanted(*number)) {
             let user = &call.caller;
-            let lines = format!("id = \"{user}\"\ntype = \"sip_user\"\npattern = \"{user}\"");
-            writeln!(text, "[[filters]]\n{lines}\nenabled = true").map_err(words)?;
+            text += &processor::filter(user, "sip_user", user);
         }
         fs::write(&filters, text).map_err(words)?;
         Ok(Self {
@@ -381,8 +380,8 @@ fn live_into(
     round.packets = unique.len() as u64;
     round.repeated = (arrived.packets.len() - unique.len()) as u64;
     let once: Vec<Packet> = unique.into_iter().cloned().collect();
-    let once = timeless(&once);
-    let wanted = timeless(&load.wanted);
+    let once = capture::without_times(&once);
+    let wanted = capture::without_times(&load.wanted);
     let difference = Difference::between(&wanted, &once);
     if load.filters.is_none() && round.packets != captured {
         return Err(format!("{} of {captured} packets arrived", round.packets));
@@ -404,15 +403,6 @@ fn live_into(
         0 => Ok(()),
         _ => Err(difference.to_string()),
     }
-}
-
-/// The packets without their times, which a capture gives anew.
-fn timeless(packets: &[Packet]) -> Vec<Packet> {
-    let timeless = |packet: &Packet| Packet {
-        time_ns: 0,
-        ..packet.clone()
-    };
-    packets.iter().map(timeless).collect()
 }
 
 /// Waits until some more packets were captured; how many it are then.

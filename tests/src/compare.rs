@@ -180,19 +180,13 @@ impl fmt::Display for Facts<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ipv4;
 
     /// A UDP packet over raw IPv4 with `port` as source and `mark` as payload.
     fn packet(port: u16, mark: u8) -> Packet {
-        let mut bytes = vec![0x45, 0, 0, 29, 0, 0, 0, 0, 64, 17, 0, 0];
-        bytes.extend([10, 0, 0, 1, 10, 0, 0, 2]);
-        bytes.extend(port.to_be_bytes());
-        bytes.extend([0, 53, 0, 9, 0, 0, mark]);
-        Packet {
-            link_type: 101,
-            time_ns: i64::from(mark),
-            original_len: bytes.len() as u32,
-            bytes,
-        }
+        let ends = [([10, 0, 0, 1].into(), port), ([10, 0, 0, 2].into(), 53)];
+        let bytes = ipv4::udp(ends[0], ends[1], &[mark]);
+        Packet::whole(ipv4::RAW_IP, i64::from(mark), bytes)
     }
 
     #[test]

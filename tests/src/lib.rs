@@ -9,7 +9,7 @@
 //! - [`process`] runs the product's programs with a deadline, [`node`] and [`processor`] the two
 //!   ends of the wire;
 //! - [`daemons`] runs the daemons alone;
-//! - [`calls`] writes captures of calls, [`generated`] makes captures with `lc-bench`,
+//! - [`calls`] writes captures of calls, [`conversations`] of others, both with packets of [`ipv4`]; [`generated`] makes captures with `lc-bench`,
 //!   [`namespace`] a network to send them over;
 //! - [`peers`] joins real clients and servers, such as those of [`web`];
 //! - [`saved`] brings back the shared memory of older releases;
@@ -33,11 +33,13 @@ pub mod capture;
 pub mod chaos;
 pub mod compare;
 pub mod conformance;
+pub mod conversations;
 pub mod daemons;
 pub mod effort;
 pub mod exchange;
 pub mod flow;
 pub mod generated;
+pub mod ipv4;
 pub mod namespace;
 pub mod node;
 pub mod numbered;

@@ -280,11 +280,7 @@ fn unheard(node: &Node, folder: &Path) -> Result<u64, String> {
 }
 
 fn filter_file() -> String {
-    let filter = |n| {
-        format!(
-            "[[filters]]\nid = \"f{n}\"\ntype = \"ip_address\"\npattern = \"10.0.0.{n}\"\nenabled = true\n"
-        )
-    };
+    let filter = |n| processor::filter(format!("f{n}"), "ip_address", format!("10.0.0.{n}"));
     (0..MATCHED).map(filter).collect()
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -273,6 +274,24 @@ impl Processor {
         self.running.signal(nix::sys::signal::Signal::SIGTERM);
         self.running.finish(PATIENCE)
     }
+}
+
+/// A filter as a processor's file has it, by id, type and pattern.
+pub fn filter(id: impl Display, kind: &str, pattern: impl Display) -> String {
+    format!(
+        "[[filters]]\nid = \"{id}\"\ntype = \"{kind}\"\npattern = \"{pattern}\"\nenabled = true\n"
+    )
+}
+
+/// Puts other filters into a processor's file, all at once for whoever reads it.
+///
+/// # Errors
+///
+/// What the system says.
+pub fn replace_filters(file: &Path, filters: &str) -> io::Result<()> {
+    let new = file.with_extension("new");
+    fs::write(&new, filters)?;
+    fs::rename(&new, file)
 }
 
 /// The totals in `folder`.

@@ -75,7 +75,7 @@ fn what_dig_and_dnsmasq_say_arrives_if_it_is_wanted() {
         folder.path().join("sink"),
         folder.path().join("filters.toml"),
     );
-    let text = "[[filters]]\nid = \"w\"\ntype = \"dns_domain\"\npattern = \"*wanted.example\"\nenabled = true\n";
+    let text = processor::filter("w", "dns_domain", "*wanted.example");
     fs::write(&filters, text).unwrap();
     let more = ["--filters".as_ref(), filters.as_ref()];
     let node = peers.capture("dns", &sink, &more).unwrap();

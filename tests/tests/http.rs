@@ -8,8 +8,10 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
-use lc_tests::capture::{self, Packet};
+use lc_tests::capture;
 use lc_tests::compare::Difference;
+use lc_tests::conversations::{self, Conversations};
+use lc_tests::ipv4::{ACK, Connection, PSH, Side};
 use lc_tests::peers::Peers;
 use lc_tests::processor::{self, Told};
 use lc_tests::traces::{self, Trace};
@@ -141,15 +143,15 @@ fn messages_are_those_that_are_known_to_be_there() {
 }
 
 /// Connections of the generated capture, and one of how many is wanted.
-const CONNECTIONS: u32 = 400;
-const WANTED_OF: u32 = 20;
+const CONNECTIONS: usize = 400;
+const WANTED_OF: usize = 20;
 
-fn is_wanted(number: u32) -> bool {
+fn is_wanted(number: usize) -> bool {
     number % WANTED_OF == number / WANTED_OF % 4
 }
 
-/// A connection with a request in two segments, and its response in three.
-fn connection(number: u32) -> Vec<Vec<u8>> {
+/// A connection with a request in two segments, and its response in three, on a port that is none of HTTP's.
+fn connection(number: usize) -> Vec<Vec<u8>> {
     let name = if is_wanted(number) { "wanted" } else { "other" };
     let status = if is_wanted(number) { 503 } else { 200 };
     let request = format!(
@@ -161,86 +163,27 @@ fn connection(number: u32) -> Vec<Vec<u8>> {
     let (one, two) = request.as_bytes().split_at(30);
     let (three, rest) = response.as_bytes().split_at(20);
     let (four, five) = rest.split_at(40);
-    let asked = 101 + request.len() as u32;
-    let answered = 501 + response.len() as u32;
-    let segment = |is_response, numbers, flags, payload| {
-        segment(number, is_response, numbers, flags, payload)
-    };
-    vec![
-        segment(false, (100, 0), 0x02, &[]),
-        segment(true, (500, 101), 0x12, &[]),
-        segment(false, (101, 501), 0x10, &[]),
-        segment(false, (101, 501), 0x18, one),
-        segment(false, (131, 501), 0x18, two),
-        segment(true, (501, asked), 0x18, three),
-        segment(true, (521, asked), 0x18, four),
-        segment(true, (561, asked), 0x18, five),
-        segment(false, (asked, answered), 0x11, &[]),
-        segment(true, (answered, asked + 1), 0x11, &[]),
-        segment(false, (asked + 1, answered + 1), 0x10, &[]),
-    ]
-}
-
-/// An IPv4 packet between the client of a connection and the server, on a port that is none of HTTP's.
-fn segment(
-    number: u32,
-    is_response: bool,
-    (seq, ack): (u32, u32),
-    flags: u8,
-    payload: &[u8],
-) -> Vec<u8> {
-    let client = (Ipv4Addr::from(0x0a00_0000 + number), 20_000 + number as u16);
     let server = (Ipv4Addr::new(192, 0, 2, 80), 8123);
-    let (from, to) = match is_response {
-        true => (server, client),
-        false => (client, server),
-    };
-    let mut packet = vec![0x45, 0];
-    packet.extend((40 + payload.len() as u16).to_be_bytes());
-    packet.extend([0, 0, 0, 0, 64, 6, 0, 0]);
-    packet.extend(from.0.octets());
-    packet.extend(to.0.octets());
-    packet.extend(from.1.to_be_bytes());
-    packet.extend(to.1.to_be_bytes());
-    packet.extend(seq.to_be_bytes());
-    packet.extend(ack.to_be_bytes());
-    packet.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
-    packet.extend_from_slice(payload);
-    packet
+    let mut connection = Connection::open(conversations::client(number), server);
+    for part in [one, two] {
+        connection.send(Side::Client, PSH | ACK, part);
+    }
+    for part in [three, four, five] {
+        connection.send(Side::Server, PSH | ACK, part);
+    }
+    connection.close()
 }
 
 #[test]
 fn of_400_connections_exactly_the_20_that_match_arrive() {
     let folder = tempdir().unwrap();
-    let mut timed: Vec<(i64, u32, Vec<u8>)> = (0..CONNECTIONS)
-        .flat_map(|number| {
-            let start = i64::from(number) * 3_000_000;
-            let packets = (0..).zip(connection(number));
-            packets.map(move |(step, packet)| (start + step * 7_000_000, number, packet))
-        })
-        .collect();
-    timed.sort();
-    let packet = |(after, number, bytes): (i64, u32, Vec<u8>)| {
-        let packet = Packet {
-            link_type: 101,
-            time_ns: 1_767_225_600_000_000_000 + after,
-            original_len: bytes.len() as u32,
-            bytes,
-        };
-        (number, packet)
-    };
-    let made: Vec<_> = timed.into_iter().map(packet).collect();
-    let all: Vec<_> = made.iter().map(|(_, packet)| packet.clone()).collect();
-    let expected: Vec<_> = made
-        .into_iter()
-        .filter(|(number, _)| is_wanted(*number))
-        .map(|(_, packet)| packet)
-        .collect();
+    let made = Conversations::at_once((0..CONNECTIONS).map(connection));
+    let expected = made.packets_of(is_wanted);
     assert_eq!(expected.len(), 20 * 11);
     let file = folder.path().join("made.pcap");
-    capture::write(&file, &all).unwrap();
+    capture::write(&file, &made.packets).unwrap();
     let filters = folder.path().join("filters.toml");
-    let text = "[[filters]]\nid = \"h\"\ntype = \"http_host\"\npattern = \"*.wanted.example\"\nenabled = true\n";
+    let text = processor::filter("h", "http_host", "*.wanted.example");
     fs::write(&filters, text).unwrap();
     let pushed: Vec<OsString> = vec!["--filters".into(), filters.into()];
     let own = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();

@@ -14,6 +14,8 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use lc_tests::capture::{self, Packet};
 use lc_tests::compare::Difference;
+use lc_tests::conversations::{self, Conversations};
+use lc_tests::ipv4::{self, Side};
 use lc_tests::namespace::Namespace;
 use lc_tests::node::{Node, PATIENCE, counter};
 use lc_tests::peers::{Peers, certify};
@@ -44,8 +46,8 @@ impl rustls::KeyLog for Log {
 
 /// What two peers sent in turn, and the secrets that they wrote down.
 struct Session {
-    /// Whether the server sent it, and what.
-    flights: Vec<(bool, Vec<u8>)>,
+    /// Who sent it, and what.
+    flights: Vec<(Side, Vec<u8>)>,
     log: String,
 }
 
@@ -90,13 +92,13 @@ fn talk(suite: SupportedCipherSuite, exchanges: &[(String, String)]) -> Session 
     Session { flights, log }
 }
 
-fn send(client: &mut Connection, server: &mut Connection, flights: &mut Vec<(bool, Vec<u8>)>) {
+fn send(client: &mut Connection, server: &mut Connection, flights: &mut Vec<(Side, Vec<u8>)>) {
     let mut unread = vec![0; 1 << 16];
     while client.wants_write() || server.wants_write() {
-        for is_server in [false, true] {
-            let (from, to) = match is_server {
-                false => (&mut *client, &mut *server),
-                true => (&mut *server, &mut *client),
+        for side in [Side::Client, Side::Server] {
+            let (from, to) = match side {
+                Side::Client => (&mut *client, &mut *server),
+                Side::Server => (&mut *server, &mut *client),
             };
             let mut bytes = Vec::new();
             while from.wants_write() {
@@ -109,71 +111,25 @@ fn send(client: &mut Connection, server: &mut Connection, flights: &mut Vec<(boo
                 while to.reader().read(&mut unread).is_ok_and(|len| len > 0) {}
             }
             if !bytes.is_empty() {
-                flights.push((is_server, bytes));
+                flights.push((side, bytes));
             }
         }
     }
 }
 
-/// An IPv4 packet between the client of a connection and the server.
-fn segment(
-    number: u32,
-    is_server: bool,
-    (seq, ack): (u32, u32),
-    flags: u8,
-    payload: &[u8],
-) -> Vec<u8> {
-    let client = (Ipv4Addr::from(0x0a00_0000 + number), 20_000 + number as u16);
-    let server = (Ipv4Addr::new(192, 0, 2, 80), 443);
-    let (from, to) = match is_server {
-        true => (server, client),
-        false => (client, server),
-    };
-    let mut packet = vec![0x45, 0];
-    packet.extend((40 + payload.len() as u16).to_be_bytes());
-    packet.extend([0, 0, 0, 0, 64, 6, 0, 0]);
-    packet.extend(from.0.octets());
-    packet.extend(to.0.octets());
-    packet.extend(from.1.to_be_bytes());
-    packet.extend(to.1.to_be_bytes());
-    packet.extend(seq.to_be_bytes());
-    packet.extend(ack.to_be_bytes());
-    packet.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
-    packet.extend_from_slice(payload);
-    packet
-}
-
 /// The packets of a connection, from its SYN to its end.
-fn connection(number: u32, session: &Session) -> Vec<Vec<u8>> {
-    let mut next = [101, 501];
-    let mut packets = vec![
-        segment(number, false, (100, 0), 0x02, &[]),
-        segment(number, true, (500, 101), 0x12, &[]),
-        segment(number, false, (101, 501), 0x10, &[]),
-    ];
-    for (is_server, bytes) in &session.flights {
-        for piece in bytes.chunks(1200) {
-            let own = usize::from(*is_server);
-            packets.push(segment(
-                number,
-                *is_server,
-                (next[own], next[1 - own]),
-                0x18,
-                piece,
-            ));
-            next[own] += piece.len() as u32;
-        }
+fn connection(number: usize, session: &Session) -> Vec<Vec<u8>> {
+    let server = (Ipv4Addr::new(192, 0, 2, 80), 443);
+    let mut connection = ipv4::Connection::open(conversations::client(number), server);
+    for (side, bytes) in &session.flights {
+        connection.push(*side, bytes, 1200);
     }
-    let [client, server] = next;
-    packets.push(segment(number, false, (client, server), 0x11, &[]));
-    packets.push(segment(number, true, (server, client + 1), 0x11, &[]));
-    packets.push(segment(number, false, (client + 1, server + 1), 0x10, &[]));
-    packets
+    connection.close()
 }
 
-const CONNECTIONS: u32 = 40;
+const CONNECTIONS: usize = 40;
 
-fn is_wanted(number: u32) -> bool {
+fn is_wanted(number: usize) -> bool {
     number % 8 == 3
 }
 
@@ -186,7 +142,7 @@ fn sessions() -> Vec<Session> {
         cipher_suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
         cipher_suite::TLS13_AES_256_GCM_SHA384,
     ];
-    let session = |number: u32| {
+    let session = |number: usize| {
         let name = if is_wanted(number) { "wanted" } else { "other" };
         let exchange = |path: &str| {
             let body = format!("{}{name} body", "x".repeat(3000));
@@ -200,7 +156,7 @@ fn sessions() -> Vec<Session> {
             (question, answer)
         };
         talk(
-            suites[number as usize % suites.len()],
+            suites[number % suites.len()],
             &[exchange("one"), exchange("two")],
         )
     };
@@ -214,30 +170,12 @@ struct Made {
     wanted: Vec<Packet>,
 }
 
-/// All of `sessions` at the same time, each packet of one some time behind the one before.
+/// All of `sessions` at the same time.
 fn make(folder: &Path, sessions: &[Session]) -> Made {
-    let mut timed: Vec<(i64, u32, Vec<u8>)> = Vec::new();
-    for (number, session) in (0..).zip(sessions) {
-        let start = i64::from(number) * 3_000_000;
-        let packets = (0..).zip(connection(number, session));
-        timed.extend(packets.map(|(step, packet)| (start + step * 7_000_000, number, packet)));
-    }
-    timed.sort();
-    let packet = |(after, number, bytes): (i64, u32, Vec<u8>)| {
-        let packet = Packet {
-            link_type: 101,
-            time_ns: 1_767_225_600_000_000_000 + after,
-            original_len: bytes.len() as u32,
-            bytes,
-        };
-        (number, packet)
-    };
-    let made: Vec<_> = timed.into_iter().map(packet).collect();
-    let all: Vec<_> = made.iter().map(|(_, packet)| packet.clone()).collect();
+    let made = Conversations::at_once(sessions.iter().enumerate().map(|(n, s)| connection(n, s)));
     let file = folder.join("made.pcap");
-    capture::write(&file, &all).unwrap();
-    let wanted = made.into_iter().filter(|(number, _)| is_wanted(*number));
-    let wanted = wanted.map(|(_, packet)| packet).collect();
+    capture::write(&file, &made.packets).unwrap();
+    let wanted = made.packets_of(is_wanted);
     Made { file, wanted }
 }
 
@@ -254,7 +192,7 @@ fn exactly_the_connections_that_match_within_arrive_and_nothing_without_secrets(
     let log: String = sessions.iter().map(|session| &session.log[..]).collect();
     fs::write(&keys, &log).unwrap();
     let filters = folder.path().join("filters.toml");
-    let text = "[[filters]]\nid = \"h\"\ntype = \"http_host\"\npattern = \"*.wanted.example\"\nenabled = true\n";
+    let text = processor::filter("h", "http_host", "*.wanted.example");
     fs::write(&filters, text).unwrap();
     let pushed: Vec<OsString> = vec!["--filters".into(), filters.into()];
     for (name, arguments, ids) in [

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use lc_tests::capture;
+use lc_tests::capture::{self, without_times};
 use lc_tests::compare::Difference;
 use lc_tests::effort::Effort;
 use lc_tests::generated::{Generated, generate};
@@ -30,15 +30,6 @@ fn frames(folder: &Path, seed: &str) -> Generated {
     // Frames fit the interface's MTU of 1500 bytes, VLAN tag or not.
     let flags = ["--packets", "4000", "--seed", seed, "--vlan", "0"];
     generate(folder, &format!("{seed}.pcap"), &flags).unwrap()
-}
-
-/// Everything but the times, which the capture gives anew.
-fn without_times(packets: &[capture::Packet]) -> Vec<capture::Packet> {
-    let timeless = |packet: &capture::Packet| capture::Packet {
-        time_ns: 0,
-        ..packet.clone()
-    };
-    packets.iter().map(timeless).collect()
 }
 
 fn acked(node: &Node, packets: u64) -> serde_json::Value {

@@ -11,7 +11,7 @@ use lc_tests::compare::Difference;
 use lc_tests::generated::{Generated, generate};
 use lc_tests::namespace::Namespace;
 use lc_tests::node::{Node, PATIENCE, counter, is_capturing};
-use lc_tests::processor::Processor;
+use lc_tests::processor::{self, Processor};
 use serde_json::Value;
 use tempfile::tempdir;
 
@@ -111,9 +111,8 @@ fn what_nothing_asked_for_is_shed_before_the_rings_are_full() {
 
 #[test]
 fn what_a_filter_asked_for_is_never_shed() {
-    let filter =
-        "[[filters]]\nid = \"all\"\ntype = \"ip_address\"\npattern = \"*\"\nenabled = true\n";
-    let Some((status, arrived)) = capture_under_pressure("asked", filter) else {
+    let filter = processor::filter("all", "ip_address", "*");
+    let Some((status, arrived)) = capture_under_pressure("asked", &filter) else {
         return;
     };
     assert_eq!(counter(&status, "worker_shed_packets_total"), 0);

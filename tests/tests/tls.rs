@@ -138,7 +138,7 @@ fn connections_that_are_wanted_arrive_as_a_whole_and_alone() {
     let is_wanted = |packet: &&capture::Packet| wanted.contains(&Flow::of(packet));
     let expected: Vec<_> = sent.packets.iter().filter(is_wanted).cloned().collect();
     let filters = folder.path().join("filters.toml");
-    let filter = "[[filters]]\nid = \"a\"\ntype = \"tls_sni\"\npattern = \"a*\"\nenabled = true\n";
+    let filter = processor::filter("a", "tls_sni", "a*");
     fs::write(&filters, filter).unwrap();
     for workers in ["1", "4"] {
         let sink = folder.path().join(workers);
