@@ -702,6 +702,65 @@ fn fill_directory(path: &Path, options: Options, records: u64) {
     }
 }
 
+/// Names of the files below `path` that this process has mapped.
+fn mapped(path: &Path) -> Vec<String> {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let folder = path.file_name().unwrap().to_str().unwrap();
+    maps.lines()
+        .filter_map(|line| line.split_once(folder)?.1.strip_prefix('/'))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn what_is_written_and_what_is_read_is_mapped_and_no_more() {
+    let base = tempdir().unwrap();
+    let mut store = open(Directory::open(base.path()).unwrap(), OPTIONS);
+    append_all(&mut store, 0..40);
+    store.read(Instant::now()).unwrap();
+    let mut files = mapped(base.path());
+    files.sort();
+    let mut all: Vec<_> = fs::read_dir(base.path())
+        .unwrap()
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .collect();
+    all.sort();
+    let (oldest, newest) = (all[1].clone(), all.last().unwrap().clone());
+    assert!(all.len() > 5, "{all:?}");
+    assert_eq!(files, ["position".to_owned(), oldest, newest]);
+    drain(&mut store);
+    store.close(Instant::now()).unwrap();
+    assert_eq!(mapped(base.path()), Vec::<String>::new());
+}
+
+#[test]
+fn mapped_segments_cut_by_somebody_else_cost_what_was_cut() {
+    const RECORD: u64 = 48 + 4000;
+    let base = tempdir().unwrap();
+    let mut store = open(Directory::open(base.path()).unwrap(), OPTIONS);
+    // Four records fill a segment.
+    append_all(&mut store, 0..18);
+    assert_eq!(
+        identity(&store.read(Instant::now()).unwrap()),
+        0,
+        "the oldest is mapped now"
+    );
+    let cut = |segment: &str, size| {
+        let file = File::options().write(true).open(base.path().join(segment));
+        file.unwrap().set_len(size).unwrap();
+    };
+    // In the middle of record 1, while it is read; behind record 16, while it is written.
+    cut("segment-0000000000000001.lco", 80 + RECORD + 100);
+    cut("segment-0000000000000005.lco", 80 + RECORD);
+    append(&mut store, 18);
+    let expected: Vec<_> = (4..17).chain([18]).collect();
+    assert_eq!(drain(&mut store), expected);
+    let counters = store.counters();
+    assert_eq!(counters.lost.packets, packets_in([1, 2, 3, 17]));
+    assert_eq!(counters.waiting, Span::default());
+    assert_eq!(store.state(), State::Ok);
+}
+
 #[test]
 fn a_survey_sees_what_waits_and_what_is_damaged() {
     let base = tempdir().unwrap();

@@ -29,7 +29,7 @@
 //! | [`block`] | what the bytes of a block mean |
 //! | [`link`] | link types, VLAN tags and cooked headers |
 //!
-//! Beside `shm-layout` the only crate with `unsafe`: the ring is a mapping that the kernel writes.
+//! Beside `shm-layout` and `mapped-file` the only crate with `unsafe`: the ring is a mapping that the kernel writes.
 
 pub mod block;
 pub mod link;

@@ -1,18 +1,20 @@
 //! Files in one directory, as far as the store needs them.
 //!
 //! [`Directory`] is the real thing. It belongs to one process at a time, and is refused when anybody else could write
-//! into it. Files are always opened relative to the open directory and never through a symbolic link.
+//! into it. Files are always opened relative to the open directory and never through a symbolic link, and are read and written
+//! through a mapping ([`MappedFile`]).
 
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use mapped_file::MappedFile;
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -233,7 +235,7 @@ impl Directory {
 }
 
 impl Disk for Directory {
-    type File = File;
+    type File = MappedFile;
 
     fn list(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
@@ -246,14 +248,14 @@ impl Disk for Directory {
         Ok(names)
     }
 
-    fn create(&self, name: &str) -> io::Result<File> {
+    fn create(&self, name: &str) -> io::Result<MappedFile> {
         let flags =
             OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR)?;
-        Ok(File::from(fd))
+        MappedFile::new(File::from(fd))
     }
 
-    fn open(&self, name: &str, access: Access) -> io::Result<File> {
+    fn open(&self, name: &str, access: Access) -> io::Result<MappedFile> {
         let access = match access {
             Access::Read => OFlags::RDONLY,
             Access::Write => OFlags::RDWR,
@@ -268,7 +270,7 @@ impl Disk for Directory {
                 "not a regular file",
             ));
         }
-        Ok(File::from(fd))
+        MappedFile::new(File::from(fd))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
@@ -280,33 +282,24 @@ impl Disk for Directory {
     }
 }
 
-impl DiskFile for File {
+impl DiskFile for MappedFile {
     fn size(&self) -> io::Result<u64> {
-        Ok(self.metadata()?.len())
+        Self::size(self)
     }
 
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut done = 0;
-        while done < bytes.len() {
-            match FileExt::read_at(self, &mut bytes[done..], offset + done as u64) {
-                Ok(0) => break,
-                Ok(read) => done += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(done)
+        Self::read_at(self, bytes, offset)
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.write_all_at(bytes, offset)
+        Self::write_at(self, bytes, offset)
     }
 
     fn truncate(&self, size: u64) -> io::Result<()> {
-        self.set_len(size)
+        Self::truncate(self, size)
     }
 
     fn sync(&self) -> io::Result<()> {
-        Ok(rustix::fs::fdatasync(self.as_fd())?)
+        Self::sync(self)
     }
 }

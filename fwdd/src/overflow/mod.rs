@@ -27,8 +27,11 @@
 //! too. With [`SyncPolicy::Never`] a power cut loses what the kernel had not written, and packets that
 //! were delivered or dropped just before may then be counted as lost.
 //!
-//! Files are read and written at positions, not mapped: on a mapping, a full disk and a failing one arrive as SIGBUS,
-//! which would end the process; here both are errors with a number.
+//! Files are mapped into memory ([`mapped_file`]): a record is copied into its segment, and out of it, without a system call for the bytes.
+//! A page that the system can't give, because the disk is full or fails or because somebody has cut the file, is
+//! an error with a number all the same, not the SIGBUS that it is on a plain mapping. Mapped are the segment that is written, the one that
+//! is read, and the position; each other one for a moment, when it is looked at or dropped. Their pages belong to the
+//! page cache, which the kernel takes back when it needs to.
 //!
 //! | module | what it does |
 //! |---|---|

@@ -1,0 +1,274 @@
+//! One test per fault. Those that need a small file system of their own, or that end in a signal, run in a child.
+#![allow(clippy::unwrap_used)]
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use mapped_file::MappedFile;
+use rustix::io::Errno;
+use tempfile::tempdir;
+
+const MEGABYTE: usize = 1 << 20;
+/// Of the file systems made here.
+const CAPACITY: usize = 4 * MEGABYTE;
+
+fn open(path: &Path) -> MappedFile {
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false);
+    MappedFile::new(options.open(path).unwrap()).unwrap()
+}
+
+fn number(error: &std::io::Error) -> Option<Errno> {
+    error.raw_os_error().map(Errno::from_raw_os_error)
+}
+
+// The file is cut by somebody else.
+
+#[test]
+fn a_file_cut_between_two_reads_ends_where_it_was_cut() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("file");
+    let file = open(&path);
+    file.write_at(&[7; MEGABYTE], 0).unwrap();
+    let mut bytes = vec![0; MEGABYTE];
+    assert_eq!(file.read_at(&mut bytes, 0).unwrap(), MEGABYTE);
+    File::options()
+        .write(true)
+        .open(&path)
+        .unwrap()
+        .set_len(100_000)
+        .unwrap();
+    assert_eq!(file.read_at(&mut bytes, 0).unwrap(), 100_000);
+    assert_eq!(file.read_at(&mut bytes, 200_000).unwrap(), 0);
+    // Written behind its end, it has no hole.
+    file.write_at(&[8; 1000], 200_000).unwrap();
+    assert_eq!(fs::read(&path).unwrap().len(), 201_000);
+}
+
+#[test]
+fn a_file_cut_again_and_again_during_reads_and_writes_is_no_end() {
+    const ROUNDS: usize = 100;
+    const SIZE: usize = 320_000;
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("file");
+    let foreign = File::create(&path).unwrap();
+    let (file, over) = (open(&path), AtomicBool::new(false));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                foreign.set_len(0).unwrap();
+                foreign.set_len(SIZE as u64).unwrap();
+            }
+        });
+        let mut bytes = vec![0; SIZE];
+        for _ in 0..ROUNDS {
+            let read = file.read_at(&mut bytes, 0).unwrap();
+            assert!(bytes[..read].iter().all(|byte| [0, 7].contains(byte)));
+            file.write_at(&[7; 20_000], 300_000).unwrap();
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    // The last word is a file like any other.
+    file.write_at(&[9; SIZE], 0).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), vec![9; SIZE]);
+}
+
+// The disk is full.
+
+#[test]
+fn a_full_disk_is_an_error_and_costs_nothing_written_before() {
+    in_file_system("tmpfs", "fills_a_disk");
+}
+
+#[test]
+#[ignore = "the child of a_full_disk_is_an_error_and_costs_nothing_written_before"]
+fn fills_a_disk() {
+    let Some(place) = place() else { return };
+    let file = open(&place.join("file"));
+    let record = [7; 100_000];
+    let mut end = 0;
+    let error = loop {
+        match file.write_at(&record, end) {
+            Ok(()) => end += record.len() as u64,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(number(&error), Some(Errno::NOSPC));
+    assert!(end as usize > CAPACITY - 2 * record.len());
+    file.truncate(end).unwrap();
+    let mut bytes = vec![0; end as usize + 1];
+    assert_eq!(file.read_at(&mut bytes, 0).unwrap(), end as usize);
+    assert!(bytes[..end as usize].iter().all(|byte| *byte == 7));
+    // There is room again.
+    file.truncate(1000).unwrap();
+    file.write_at(&record, 1000).unwrap();
+    assert_eq!(file.size().unwrap(), 101_000);
+}
+
+#[test]
+fn a_hole_on_a_full_disk_is_an_error_and_reads_as_zeros() {
+    in_file_system("tmpfs", "works_in_a_hole");
+}
+
+#[test]
+#[ignore = "the child of a_hole_on_a_full_disk_is_an_error_and_reads_as_zeros"]
+fn works_in_a_hole() {
+    let Some(place) = place() else { return };
+    let (path, filler) = (place.join("file"), place.join("filler"));
+    let file = open(&path);
+    // The file has its length, but for these bytes no room.
+    file.truncate(MEGABYTE as u64).unwrap();
+    file.write_at(b"begin", 0).unwrap();
+    fs::write(&filler, vec![1; CAPACITY]).unwrap_err();
+    for _ in 0..3 {
+        let error = file.write_at(&[7; 100_000], 500_000).unwrap_err();
+        assert_eq!(number(&error), Some(Errno::NOSPC));
+        // On a mapping, even reading a hole takes a page of tmpfs.
+        let mut bytes = vec![0xee; MEGABYTE];
+        assert_eq!(file.read_at(&mut bytes, 0).unwrap(), MEGABYTE);
+        assert_eq!(&bytes[..5], b"begin");
+        assert!(bytes[5..].iter().all(|byte| *byte == 0));
+    }
+    fs::remove_file(&filler).unwrap();
+    file.write_at(&[7; 100_000], 500_000).unwrap();
+    let plain = fs::read(&path).unwrap();
+    assert!(plain[500_000..600_000].iter().all(|byte| *byte == 7));
+}
+
+// File systems that lack something.
+
+#[test]
+fn a_file_system_without_fallocate_is_written_at_positions() {
+    in_file_system("ramfs", "grows_without_fallocate");
+}
+
+#[test]
+#[ignore = "the child of a_file_system_without_fallocate_is_written_at_positions"]
+fn grows_without_fallocate() {
+    let Some(place) = place() else { return };
+    let path = place.join("file");
+    let file = open(&path);
+    let mut expected = Vec::new();
+    for n in 0..100u8 {
+        file.write_at(&[n; 5000], expected.len() as u64).unwrap();
+        expected.extend([n; 5000]);
+        // Within the file through the mapping, as ever.
+        file.write_at(b"mapped", u64::from(n) * 1000).unwrap();
+        let at = usize::from(n) * 1000;
+        expected[at..at + 6].copy_from_slice(b"mapped");
+        let mut bytes = vec![0; expected.len()];
+        assert_eq!(file.read_at(&mut bytes, 0).unwrap(), expected.len());
+        assert!(bytes == expected);
+    }
+    assert!(fs::read(&path).unwrap() == expected);
+}
+
+// Signals that are not ours.
+
+#[test]
+fn a_fault_in_memory_of_somebody_else_kills_as_ever() {
+    let folder = tempdir().unwrap();
+    let output = child(&[], "touches_a_page_that_is_not_there", folder.path());
+    assert_eq!(output.status.signal(), Some(libc::SIGBUS), "{output:?}");
+}
+
+#[test]
+#[ignore = "the child of a_fault_in_memory_of_somebody_else_kills_as_ever"]
+fn touches_a_page_that_is_not_there() {
+    let Some(place) = place() else { return };
+    install_handler(&place);
+    let empty = File::create_new(place.join("empty")).unwrap();
+    let file = File::open(place.join("empty")).unwrap();
+    drop(empty);
+    let (read, shared) = (rustix::mm::ProtFlags::READ, rustix::mm::MapFlags::SHARED);
+    // SAFETY: a new mapping at an address that the kernel chooses.
+    let page = unsafe { rustix::mm::mmap(ptr::null_mut(), 4096, read, shared, &file, 0) }.unwrap();
+    // SAFETY: mapped for reading; that there is no page behind it is what this is about.
+    let byte = unsafe { page.cast::<u8>().read_volatile() };
+    panic!("there is {byte}");
+}
+
+#[test]
+fn a_signal_that_was_sent_kills_as_ever() {
+    let folder = tempdir().unwrap();
+    let output = child(&[], "is_sent_the_signal", folder.path());
+    assert_eq!(output.status.signal(), Some(libc::SIGBUS), "{output:?}");
+}
+
+#[test]
+#[ignore = "the child of a_signal_that_was_sent_kills_as_ever"]
+fn is_sent_the_signal() {
+    let Some(place) = place() else { return };
+    install_handler(&place);
+    // The standard library's handler lets the first one pass, and takes itself away.
+    for _ in 0..2 {
+        // SAFETY: no memory is passed. To this very thread, so that it is taken before the next one is sent.
+        unsafe { libc::raise(libc::SIGBUS) };
+    }
+    panic!("still there");
+}
+
+/// The handler comes with the first mapping.
+fn install_handler(place: &Path) {
+    let path = place.join("mapped");
+    open(&path).write_at(b"mapped", 0).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"mapped");
+}
+
+// Children.
+
+/// Where a child works.
+const PLACE: &str = "MAPPED_FILE_TEST_PLACE";
+
+fn place() -> Option<PathBuf> {
+    std::env::var_os(PLACE).map(PathBuf::from)
+}
+
+/// Runs one ignored test of this file in a child that works in `place`, by way of `wrapper`.
+fn child(wrapper: &[&str], test: &str, place: &Path) -> Output {
+    let exe = std::env::current_exe().unwrap();
+    let words = wrapper.iter().map(OsString::from);
+    let mut words = words.chain([exe.into_os_string()]);
+    Command::new(words.next().unwrap())
+        .args(words)
+        .args(["--exact", test, "--ignored", "--nocapture"])
+        .env(PLACE, place)
+        .output()
+        .unwrap()
+}
+
+/// The same in a small file system of its own.
+fn in_file_system(kind: &str, test: &str) {
+    let folder = tempdir().unwrap();
+    let place = folder.path().display();
+    let mount = format!(
+        "mount -t {kind} -o size={CAPACITY} {kind} '{place}' || exit 77; exec \"$0\" \"$@\""
+    );
+    let wrapper = [
+        "unshare",
+        "--user",
+        "--map-root-user",
+        "--mount",
+        "sh",
+        "-c",
+    ];
+    if Command::new("unshare").arg("--version").output().is_err() {
+        return lc_tests::skipped!("there is no unshare");
+    }
+    let output = child(&[&wrapper[..], &[&mount]].concat(), test, folder.path());
+    let said = String::from_utf8_lossy(&output.stdout);
+    match output.status.code() {
+        Some(0) => assert!(said.contains("1 passed"), "{said}"),
+        // Nothing of it ran.
+        Some(_) if !said.contains("running 1 test") => {
+            lc_tests::skipped!("no file system of its own can be mounted");
+        }
+        _ => panic!("{:?}: {said}", output.status),
+    }
+}
