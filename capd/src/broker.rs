@@ -23,6 +23,7 @@ use lc_daemon::attach::{
 };
 use lc_daemon::fd_store;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::fs::{CWD, renameat};
 use rustix::io::Errno;
 use rustix::net::sockopt::socket_peercred;
 use rustix::net::{
@@ -40,6 +41,8 @@ use crate::run_dir::RunDir;
 
 /// Most connections at a time; more are turned away. Workers, forwarder and supervisor are fewer than 80.
 const MAX_CONNECTIONS: usize = 128;
+/// The socket's name until it has its mode and listens; no longer than [`SOCKET`], for the sake of long paths.
+const UNFINISHED: &str = ".capd.new";
 /// Names in the descriptor store.
 const SNAPSHOT_STORED_AS: &str = "filters";
 const PEER_STORED_AS: &str = "peer";
@@ -147,10 +150,11 @@ impl Broker {
             let failed = failed(call);
             move |error: std::io::Error| failed(Errno::from_io_error(&error).unwrap_or(Errno::IO))
         };
+        let unfinished = run_dir.path().join(UNFINISHED);
         // Left behind by a predecessor that was killed; a living one would have another run directory.
-        match fs::remove_file(&path) {
+        match fs::remove_file(&unfinished) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(io_failed("remove the old socket")(error));
+                return Err(io_failed("remove an unfinished socket")(error));
             }
             _ => {}
         }
@@ -163,12 +167,14 @@ impl Broker {
         .map_err(failed("socket"))?;
         bind(
             &listener,
-            &SocketAddrUnix::new(&path).map_err(failed("address"))?,
+            &SocketAddrUnix::new(&unfinished).map_err(failed("address"))?,
         )
         .map_err(failed("bind"))?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(run_dir.socket_mode()))
-            .map_err(io_failed("set permissions"))?;
+        let mode = fs::Permissions::from_mode(run_dir.socket_mode());
+        fs::set_permissions(&unfinished, mode).map_err(io_failed("set permissions"))?;
         listen(&listener, MAX_CONNECTIONS as i32).map_err(failed("listen"))?;
+        // In place of a killed predecessor's.
+        renameat(CWD, &unfinished, CWD, &path).map_err(failed("rename"))?;
         let wake = Arc::new(
             eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
                 .map_err(failed("eventfd"))?,

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 
+use std::fs;
 use std::net::UdpSocket;
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
@@ -61,6 +62,8 @@ fn ip(arguments: &str) {
 }
 
 fn make_pair() {
+    // Nobody but the test shall send anything, as the kernel does where it has IPv6.
+    fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1").unwrap();
     ip("link set lo up");
     ip("link add near type veth peer name far");
     ip("addr add 10.99.0.1/24 dev near");
@@ -231,7 +234,7 @@ fn replacing_the_filter_loses_nothing_that_both_accept() {
     in_namespace("replacement", |backend| {
         const COUNT: u32 = 20_000;
         let mut live = open(backend, "far", "udp port 5060");
-        let namespace = std::fs::File::open("/proc/thread-self/ns/net").unwrap();
+        let namespace = fs::File::open("/proc/thread-self/ns/net").unwrap();
         let sender = thread::spawn(move || {
             nix::sched::setns(namespace, CloneFlags::CLONE_NEWNET).unwrap();
             send(5060, COUNT);
@@ -824,7 +827,7 @@ fn the_daemon_captures_on_several_interfaces_and_tells_of_a_lost_one() {
                 "pcap"
             }
         );
-        std::fs::write(&config, lines).unwrap();
+        fs::write(&config, lines).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_lc-capd"))
             .arg("--config")
             .arg(config)
@@ -890,7 +893,7 @@ fn the_daemon_stores_its_socket_until_capture_ends() {
             "[hunter]\nprocessor_addr = \"127.0.0.1:55555\"\ninsecure = true\nid = \"test\"\nworkers = 1\nbuffer_size = 100\n\
              batch_queue_size = 1\ninterfaces = [\"far\"]\nruntime_dir = {run_dir:?}\ncapture_backend = \"{name}\"\n"
         );
-        std::fs::write(&config, lines).unwrap();
+        fs::write(&config, lines).unwrap();
         let manager = UnixDatagram::bind(dir.path().join("notify")).unwrap();
         manager.set_read_timeout(Some(PATIENCE)).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_lc-capd"))

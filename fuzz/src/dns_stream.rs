@@ -56,5 +56,6 @@ fn owned(event: Event<'_>) -> Told {
             is_whole,
         } => (1 + u8::from(is_whole), bytes.to_vec(), start),
         Event::GivenUp => (3, Vec::new(), 0),
+        Event::OutOfStep => (4, Vec::new(), 0),
     }
 }

@@ -193,6 +193,22 @@ counters! {
         RtpEvents = "worker_rtp_events_total",
         /// RTP packets of calls that carry comfort noise.
         RtpNoise = "worker_rtp_comfort_noise_packets_total",
+        /// DNS messages.
+        DnsMessages = "worker_dns_messages_total",
+        /// What came in place of a DNS message, and is none.
+        DnsMalformed = "worker_dns_malformed_messages_total",
+        /// HTTP requests and responses.
+        HttpMessages = "worker_http_messages_total",
+        /// What came in place of an HTTP message, and is none.
+        HttpMalformed = "worker_http_malformed_messages_total",
+        /// Hellos of TLS, DTLS and QUIC.
+        TlsHellos = "worker_tls_hellos_total",
+        /// What came in place of a hello, or of a record behind one, and is none.
+        TlsMalformed = "worker_tls_malformed_messages_total",
+        /// Commands of SMTP, IMAP and POP3.
+        MailCommands = "worker_mail_commands_total",
+        /// What came in place of such a command, and is none that is known.
+        MailUnknown = "worker_mail_unknown_commands_total",
         /// TLS sessions that were decrypted.
         TlsDecrypted = "worker_tls_decrypted_sessions_total",
         /// TLS sessions that were not: their secrets did not come in time, the suite or version is not decrypted, or bytes are missing.

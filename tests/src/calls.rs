@@ -14,6 +14,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use crate::capture::{self, Packet};
+use crate::ipv4::{self, End};
 
 const MILLISECOND: u64 = 1_000_000;
 /// Capture time of the first packet.
@@ -88,8 +89,6 @@ pub struct Calls {
     /// The number of the call that each packet belongs to.
     pub owners: Vec<usize>,
 }
-
-type End = (Ipv4Addr, u16);
 
 /// A datagram to be captured.
 struct Datagram {
@@ -389,23 +388,9 @@ fn sender_report(source: u32, clock: u64) -> Vec<u8> {
 }
 
 impl Datagram {
-    /// In a frame of Ethernet and IPv4. Checksums are zero.
+    /// In a frame of Ethernet.
     fn into_packet(self) -> Packet {
-        let len = self.payload.len() as u16;
-        let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0, 0x45, 0];
-        frame.extend((28 + len).to_be_bytes());
-        frame.extend([0, 0, 0x40, 0, 64, 17, 0, 0]);
-        frame.extend(self.from.0.octets());
-        frame.extend(self.to.0.octets());
-        for word in [self.from.1, self.to.1, 8 + len, 0] {
-            frame.extend(word.to_be_bytes());
-        }
-        frame.extend(self.payload);
-        Packet {
-            link_type: ETHERNET,
-            time_ns: self.time_ns as i64,
-            original_len: frame.len() as u32,
-            bytes: frame,
-        }
+        let frame = ipv4::ethernet(&ipv4::udp(self.from, self.to, &self.payload));
+        Packet::whole(ETHERNET, self.time_ns as i64, frame)
     }
 }

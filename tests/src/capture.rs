@@ -41,6 +41,27 @@ pub struct Packet {
     pub bytes: Vec<u8>,
 }
 
+/// Everything but the times, which a live capture gives anew.
+pub fn without_times(packets: &[Packet]) -> Vec<Packet> {
+    let timeless = |packet: &Packet| Packet {
+        time_ns: 0,
+        ..packet.clone()
+    };
+    packets.iter().map(timeless).collect()
+}
+
+impl Packet {
+    /// A packet of which all bytes were captured.
+    pub fn whole(link_type: u32, time_ns: i64, bytes: Vec<u8>) -> Self {
+        Self {
+            link_type,
+            time_ns,
+            original_len: bytes.len() as u32,
+            bytes,
+        }
+    }
+}
+
 /// A file that is no capture at all.
 #[derive(Debug, Error)]
 pub enum CaptureError {

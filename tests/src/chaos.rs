@@ -16,7 +16,7 @@
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
-use std::fmt::{self, Display, Write};
+use std::fmt::{self, Display};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -34,8 +34,9 @@ use crate::capture::{self, Packet};
 use crate::compare::Difference;
 use crate::generated::generate;
 use crate::namespace::Namespace;
-use crate::node::{Node, PATIENCE, captured_in_all, counter, outcome_in_all};
+use crate::node::{Node, PATIENCE, captured_in_all, counter, is_capturing, outcome_in_all};
 use crate::processor::{self, Processor};
+use crate::words;
 
 /// Packets of a round without calls.
 const PACKETS: u64 = 20_000;
@@ -190,8 +191,7 @@ impl Load {
         let wanted = made.calls.iter().enumerate();
         for (_, call) in wanted.filter(|(number, _)| is_wanted(*number)) {
             let user = &call.caller;
-            let lines = format!("id = \"{user}\"\ntype = \"sip_user\"\npattern = \"{user}\"");
-            writeln!(text, "[[filters]]\n{lines}\nenabled = true").map_err(words)?;
+            text += &processor::filter(user, "sip_user", user);
         }
         fs::write(&filters, text).map_err(words)?;
         Ok(Self {
@@ -325,30 +325,19 @@ fn live_into(
     let folder = tempdir().map_err(words)?;
     let load = load(folder.path(), seed)?;
     let sink = folder.path().join("arrived");
-    let mut arguments: Vec<&OsStr> = vec![
-        load.mode.as_ref(),
-        "--interface".as_ref(),
-        "receive".as_ref(),
-        "--sink".as_ref(),
-        sink.as_os_str(),
-        "--no-filter-policy".as_ref(),
-        load.policy.as_ref(),
-        "--workers".as_ref(),
-        "2".as_ref(),
-    ];
+    let mut more: Vec<&OsStr> = vec!["--no-filter-policy".as_ref(), load.policy.as_ref()];
     if let Some(filters) = &load.filters {
-        arguments.extend([OsStr::new("--filters"), filters.as_os_str()]);
+        more.extend([OsStr::new("--filters"), filters.as_os_str()]);
     }
-    let node = Node::start_in(namespace.name(), arguments).map_err(words)?;
-    let capturing = |status: &Value| status["captures"][0]["state"] == "running";
+    let node = Node::capture(namespace.name(), load.mode, "receive", &sink, &more)?;
     let are_filters_there = |status: &Value| {
         let filters = &status["filters"];
         let mut workers = filters["workers"].as_array().into_iter().flatten();
         load.filters.is_none()
             || filters["enabled"] != 0 && workers.all(|worker| *worker == filters["generation"])
     };
-    node.wait_until(|status| capturing(status) && are_filters_there(status))
-        .ok_or("no capture began")?;
+    node.wait_until(are_filters_there)
+        .ok_or("no filters came")?;
     let mut sending = namespace.start_sending(&load.path).map_err(words)?;
     let mut random = SmallRng::seed_from_u64(seed);
     while sending.ended().map_err(words)?.is_none() {
@@ -369,7 +358,7 @@ fn live_into(
                 && *waits == 0
     };
     let status = node
-        .wait_until(|status| capturing(status) && is_quiet(status))
+        .wait_until(|status| is_capturing(status) && is_quiet(status))
         .ok_or_else(|| format!("not all was delivered: {:#?}", node.status()))?;
     if status["ledger"]["balanced"] != true {
         return Err(format!("the ledger does not balance: {status:#}"));
@@ -391,8 +380,8 @@ fn live_into(
     round.packets = unique.len() as u64;
     round.repeated = (arrived.packets.len() - unique.len()) as u64;
     let once: Vec<Packet> = unique.into_iter().cloned().collect();
-    let once = timeless(&once);
-    let wanted = timeless(&load.wanted);
+    let once = capture::without_times(&once);
+    let wanted = capture::without_times(&load.wanted);
     let difference = Difference::between(&wanted, &once);
     if load.filters.is_none() && round.packets != captured {
         return Err(format!("{} of {captured} packets arrived", round.packets));
@@ -414,15 +403,6 @@ fn live_into(
         0 => Ok(()),
         _ => Err(difference.to_string()),
     }
-}
-
-/// The packets without their times, which a capture gives anew.
-fn timeless(packets: &[Packet]) -> Vec<Packet> {
-    let timeless = |packet: &Packet| Packet {
-        time_ns: 0,
-        ..packet.clone()
-    };
-    packets.iter().map(timeless).collect()
 }
 
 /// Waits until some more packets were captured; how many it are then.
@@ -448,8 +428,4 @@ fn living(node: &Node, name: &str) -> Result<i32, String> {
 fn signal(pid: i32, signal: Signal) {
     // One that has just ended by itself needs none.
     let _ = kill(Pid::from_raw(pid), signal);
-}
-
-fn words(error: impl Display) -> String {
-    error.to_string()
 }

@@ -1,6 +1,6 @@
 //! Tells whether a capture holds exactly the packets of another, each flow in its order.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
 use crate::capture::Packet;
@@ -128,6 +128,23 @@ impl Difference {
     }
 }
 
+/// What was not found as often as it is known, in words.
+pub fn counts<K: Ord + fmt::Debug, N: Copy + Default + PartialEq + fmt::Display>(
+    known: &BTreeMap<K, N>,
+    found: &BTreeMap<K, N>,
+) -> Vec<String> {
+    let count = |of: &BTreeMap<K, N>, key: &K| of.get(key).copied().unwrap_or_default();
+    let all: BTreeSet<&K> = known.keys().chain(found.keys()).collect();
+    all.into_iter()
+        .map(|key| (key, count(known, key), count(found, key)))
+        .filter(|(_, known, found)| known != found)
+        .map(|(key, known, found)| {
+            let key = format!("{key:?}");
+            format!("{found} instead of {known}: {key:.200}")
+        })
+        .collect()
+}
+
 impl fmt::Display for Difference {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -163,19 +180,13 @@ impl fmt::Display for Facts<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ipv4;
 
     /// A UDP packet over raw IPv4 with `port` as source and `mark` as payload.
     fn packet(port: u16, mark: u8) -> Packet {
-        let mut bytes = vec![0x45, 0, 0, 29, 0, 0, 0, 0, 64, 17, 0, 0];
-        bytes.extend([10, 0, 0, 1, 10, 0, 0, 2]);
-        bytes.extend(port.to_be_bytes());
-        bytes.extend([0, 53, 0, 9, 0, 0, mark]);
-        Packet {
-            link_type: 101,
-            time_ns: i64::from(mark),
-            original_len: bytes.len() as u32,
-            bytes,
-        }
+        let ends = [([10, 0, 0, 1].into(), port), ([10, 0, 0, 2].into(), 53)];
+        let bytes = ipv4::udp(ends[0], ends[1], &[mark]);
+        Packet::whole(ipv4::RAW_IP, i64::from(mark), bytes)
     }
 
     #[test]

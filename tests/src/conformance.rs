@@ -6,7 +6,6 @@
 //! lc-hunt must say so with exit code 65.
 
 use std::collections::VecDeque;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -19,6 +18,7 @@ use thiserror::Error;
 use crate::capture::{self, CaptureError};
 use crate::compare::Difference;
 use crate::process::{self, ProcessError};
+use crate::traces::{self, FolderError, Trace};
 
 /// lc-hunt's exit code for input that was damaged, all that was good being delivered.
 const EXIT_DAMAGED_INPUT: i32 = 65;
@@ -80,27 +80,6 @@ pub enum Failure {
     Packets(Difference),
 }
 
-/// A folder of captures that can't be used.
-#[derive(Debug, Error)]
-pub enum FolderError {
-    /// Not readable.
-    #[error("cannot read {path}: {source}")]
-    Read {
-        /// Of the file or folder.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// Facts beside a capture that can't be understood.
-    #[error("cannot understand {path}: {source}")]
-    Facts {
-        /// Of the file.
-        path: PathBuf,
-        /// What the parser said.
-        source: serde_json::Error,
-    },
-}
-
 /// One run's result.
 #[derive(Debug)]
 pub struct Verdict {
@@ -118,52 +97,17 @@ pub struct Verdict {
 ///
 /// [`FolderError`] where a folder or a file of facts can't be read.
 pub fn cases(folder: &Path) -> Result<Vec<Case>, FolderError> {
-    let unreadable = |path: &Path| {
-        let path = path.to_owned();
-        move |source| FolderError::Read { path, source }
+    let case = |trace: Trace| match usize::deserialize(&trace.facts["capture"]["packets"]) {
+        Ok(packets) => Ok(Case {
+            capture: trace.path,
+            packets,
+        }),
+        Err(source) => Err(FolderError::Facts {
+            path: trace.path,
+            source,
+        }),
     };
-    let mut cases = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).map_err(unreadable(&folder))? {
-            let path = entry.map_err(unreadable(&folder))?.path();
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let mut facts = path.clone().into_os_string();
-            facts.push(".expected.json");
-            let facts = PathBuf::from(facts);
-            if facts.is_file() {
-                cases.push(Case {
-                    packets: known_packets(&facts)?,
-                    capture: path,
-                });
-            }
-        }
-    }
-    cases.sort_by(|one, other| one.capture.cmp(&other.capture));
-    Ok(cases)
-}
-
-fn known_packets(facts: &Path) -> Result<usize, FolderError> {
-    #[derive(Deserialize)]
-    struct Facts {
-        capture: CaptureFacts,
-    }
-    #[derive(Deserialize)]
-    struct CaptureFacts {
-        packets: usize,
-    }
-    let text = fs::read_to_string(facts).map_err(|source| FolderError::Read {
-        path: facts.to_owned(),
-        source,
-    })?;
-    let facts: Facts = serde_json::from_str(&text).map_err(|source| FolderError::Facts {
-        path: facts.to_owned(),
-        source,
-    })?;
-    Ok(facts.capture.packets)
+    traces::below(folder)?.into_iter().map(case).collect()
 }
 
 /// `count` of `cases`, spread evenly over them; all where there are not more.

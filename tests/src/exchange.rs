@@ -5,8 +5,10 @@
 //! whether the messages are all there.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ffi::OsStr;
 use std::fmt::{self, Display, Write};
 use std::fs;
+use std::net::Ipv4Addr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,10 +19,12 @@ use thiserror::Error;
 
 use crate::capture::{self, Packet};
 use crate::compare::Difference;
+use crate::ipv4;
 use crate::node::{Node, PATIENCE, counter};
-use crate::process::{self, Running, wait_for};
+use crate::process::{self, Running, is_installed, wait_for};
 use crate::processor;
 use crate::switch::{self, Switch};
+use crate::words;
 
 /// Programs that take part, all from Debian packages.
 const PROGRAMS: [&str; 4] = ["sipp", "kamailio", "rtpengine", "tcpdump"];
@@ -136,10 +140,7 @@ impl From<String> for Failure {
 
 /// Why there is no exchange: what is missing on this machine, if anything is.
 pub fn missing() -> Option<String> {
-    let is_missing = |program: &&&str| {
-        let found = ["-c".to_owned(), format!("command -v {program}")];
-        !process::run(Path::new("sh"), found, PATIENCE).is_ok_and(|found| found.code() == 0)
-    };
+    let is_missing = |program: &&&str| !is_installed(program);
     let missing: Vec<_> = PROGRAMS.iter().filter(is_missing).copied().collect();
     (!missing.is_empty()).then(|| format!("{} is not installed", missing.join(", ")))
 }
@@ -183,32 +184,18 @@ impl Exchange {
     fn start_node(&self, switch: &Switch, folder: &Path) -> Result<Node, String> {
         let sink = folder.join("sink");
         let filters = folder.join("filters.toml");
-        let text = format!(
-            "[[filters]]\nid = \"wanted\"\ntype = \"sip_user\"\npattern = \"{WANTED}\"\nenabled = true\n"
-        );
+        let text = processor::filter("wanted", "sip_user", WANTED);
         fs::write(&filters, text).map_err(words)?;
-        let (sink, filters) = (sink.to_string_lossy(), filters.to_string_lossy());
-        let mut arguments = vec![
-            "voip",
-            "--interface",
-            switch::INTERFACE,
-            "--sink",
-            &sink,
-            "--workers",
-            "2",
-            "--no-filter-policy",
-        ];
-        match self.is_filtered {
-            true => arguments.extend(["deny", "--filters", &filters]),
-            false => arguments.push("allow"),
-        }
-        let node = Node::start_in(switch.name(), arguments).map_err(words)?;
-        let is_ready = |status: &Value| {
-            status["captures"][0]["state"] == "running"
-                && status["processor"]["connection"] == "streaming"
-                && (!self.is_filtered || status["filters"]["workers"][0] != 0)
+        let more: &[&OsStr] = match self.is_filtered {
+            true => &["deny".as_ref(), "--filters".as_ref(), filters.as_ref()],
+            false => &["allow".as_ref()],
         };
-        node.wait_until(is_ready).ok_or("no capture began")?;
+        let more = [&["--no-filter-policy".as_ref()], more].concat();
+        let node = Node::capture(switch.name(), "voip", switch::INTERFACE, &sink, &more)?;
+        let has_filters = |status: &Value| status["filters"]["workers"][0] != 0;
+        if self.is_filtered {
+            node.wait_until(has_filters).ok_or("no filters came")?;
+        }
         Ok(node)
     }
 
@@ -786,20 +773,12 @@ fn voice() -> Vec<u8> {
     let file: [u32; 6] = [0xa1b2_c3d4, 0x0004_0002, 0, 0, 65_535, 1];
     capture.extend(file.iter().flat_map(|word| word.to_le_bytes()));
     let mut add = |port: u16, micros: u32, payload: &[u8]| {
-        let udp = 8 + payload.len() as u16;
-        let frame = 34 + u32::from(udp);
-        let record = [micros / 1_000_000, micros % 1_000_000, frame, frame];
+        let [from, to] = [1, 2].map(|host| (Ipv4Addr::new(192, 0, 2, host), port));
+        let frame = ipv4::ethernet(&ipv4::udp(from, to, payload));
+        let len = frame.len() as u32;
+        let record = [micros / 1_000_000, micros % 1_000_000, len, len];
         capture.extend(record.iter().flat_map(|word| word.to_le_bytes()));
-        capture.extend([2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0]);
-        capture.extend([0x45, 0]);
-        capture.extend((20 + udp).to_be_bytes());
-        capture.extend([0, 0, 0, 0, 64, 17, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2]);
-        capture.extend(
-            [port, port, udp, 0]
-                .iter()
-                .flat_map(|word| word.to_be_bytes()),
-        );
-        capture.extend(payload);
+        capture.extend(frame);
     };
     for number in 0..AUDIO as u32 {
         let micros = 20_000 * number;
@@ -820,8 +799,4 @@ fn voice() -> Vec<u8> {
         }
     }
     capture
-}
-
-fn words(error: impl Display) -> String {
-    error.to_string()
 }

@@ -9,9 +9,11 @@
 //! - [`process`] runs the product's programs with a deadline, [`node`] and [`processor`] the two
 //!   ends of the wire;
 //! - [`daemons`] runs the daemons alone;
-//! - [`calls`] writes captures of calls, [`generated`] makes captures with `lc-bench`,
+//! - [`calls`] writes captures of calls, [`conversations`] of others, both with packets of [`ipv4`]; [`generated`] makes captures with `lc-bench`,
 //!   [`namespace`] a network to send them over;
+//! - [`peers`] joins real clients and servers, such as those of [`web`];
 //! - [`saved`] brings back the shared memory of older releases;
+//! - [`traces`] are real captures of which [`tshark`] has told what they hold;
 //! - [`vectors`] reads what the reference says of single packets;
 //! - [`effort`] tells what idle processes cost;
 //! - [`chaos`] kills processes at random and checks every packet;
@@ -31,20 +33,31 @@ pub mod capture;
 pub mod chaos;
 pub mod compare;
 pub mod conformance;
+pub mod conversations;
 pub mod daemons;
 pub mod effort;
 pub mod exchange;
 pub mod flow;
 pub mod generated;
+pub mod ipv4;
 pub mod namespace;
 pub mod node;
 pub mod numbered;
 pub mod outage;
+pub mod peers;
 pub mod process;
 pub mod processor;
 pub mod saved;
 pub mod switch;
+pub mod traces;
+pub mod tshark;
 pub mod vectors;
+pub mod web;
+
+/// An error in words.
+pub(crate) fn words(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
 
 /// Says that a test is skipped, and why, where it is seen: past the test harness, which keeps what
 /// passing tests print.

@@ -19,16 +19,20 @@ impl Namespace {
     /// The namespace, or `None` where this machine does not allow one.
     pub fn new(label: &str) -> Option<Self> {
         let name = format!("lc-test-{}-{label}", std::process::id());
-        if !ip(&["netns", "add", &name]) {
-            return None;
-        }
         let namespace = Self { name };
-        // Nobody but the test shall send anything.
-        let quiet = "echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6";
-        let made = namespace.ip(&["link", "set", "lo", "up"])
-            && ip(&["netns", "exec", &namespace.name, "sh", "-c", quiet])
+        let made = add(&namespace.name)
+            && namespace.ip(&["link", "set", "lo", "up"])
             && namespace.add_pair();
         made.then_some(namespace)
+    }
+
+    /// The same; where it is not allowed, says that the test is skipped.
+    pub fn or_skipped(label: &str) -> Option<Self> {
+        let namespace = Self::new(label);
+        if namespace.is_none() {
+            crate::skipped!("network namespaces can't be made here (root is needed)");
+        }
+        namespace
     }
 
     /// Its name, as `ip netns` knows it.
@@ -108,6 +112,12 @@ impl Drop for Namespace {
     fn drop(&mut self) {
         ip(&["netns", "del", &self.name]);
     }
+}
+
+/// Adds a network namespace in which nobody but the test sends anything; false if that failed.
+pub(crate) fn add(name: &str) -> bool {
+    let quiet = "echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6";
+    ip(&["netns", "add", name]) && ip(&["netns", "exec", name, "sh", "-c", quiet])
 }
 
 /// Whether `ip` did it.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::namespace::Namespace;
 use crate::process::{self, Outcome, ProcessError, Running};
+use crate::words;
 
 /// The longest that any single step of a run may take.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -122,38 +122,33 @@ impl Node {
         Ok(Self { running })
     }
 
-    /// Starts a node that captures on `receive` of `namespace` with two workers into `sink`, and lets everything through.
+    /// Starts `lc-hunt` in `mode`, with two workers and `more` arguments, on `interface` of the network namespace `namespace`; what it captures goes to the sink `sink`. Returns
+    /// when it captures: see [`is_capturing`].
     ///
     /// # Errors
     ///
-    /// [`ProcessError::Start`]
-    pub fn start_capture(namespace: &Namespace, sink: &Path) -> Result<Self, ProcessError> {
-        Self::start_capture_with(namespace, sink, &[])
-    }
-
-    /// The same with `more` arguments.
-    ///
-    /// # Errors
-    ///
-    /// [`ProcessError::Start`]
-    pub fn start_capture_with(
-        namespace: &Namespace,
+    /// What failed; that it does not get so far too.
+    pub fn capture(
+        namespace: &str,
+        mode: &str,
+        interface: &str,
         sink: &Path,
-        more: &[&str],
-    ) -> Result<Self, ProcessError> {
-        let mut arguments: Vec<&OsStr> = vec![
-            "hunt".as_ref(),
+        more: &[&OsStr],
+    ) -> Result<Self, String> {
+        let usual: [&OsStr; 7] = [
+            mode.as_ref(),
             "--interface".as_ref(),
-            "receive".as_ref(),
+            interface.as_ref(),
             "--sink".as_ref(),
-            sink.as_os_str(),
-            "--no-filter-policy".as_ref(),
-            "allow".as_ref(),
+            sink.as_ref(),
             "--workers".as_ref(),
             "2".as_ref(),
         ];
-        arguments.extend(more.iter().map(OsStr::new));
-        Self::start_in(namespace.name(), arguments)
+        let node = Self::start_in(namespace, usual.iter().chain(more)).map_err(words)?;
+        match node.wait_until(is_capturing) {
+            Some(_) => Ok(node),
+            None => Err(format!("no capture began: {:#?}", node.status())),
+        }
     }
 
     /// The process.
@@ -233,6 +228,11 @@ pub fn outcome_in_all(outcome: &Outcome, name: &str) -> u64 {
         .flat_map(|line| line.split(['=', '+']));
     let packets = parts.find_map(|part| part.trim().strip_suffix(name)?.trim().parse().ok());
     packets.unwrap_or_default()
+}
+
+/// Whether a status says that packets of the first interface are captured, and that a processor takes them.
+pub fn is_capturing(status: &Value) -> bool {
+    status["captures"][0]["state"] == "running" && status["processor"]["connection"] == "streaming"
 }
 
 /// The entry of process `name` in a status, or null.

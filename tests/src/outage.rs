@@ -23,6 +23,7 @@ use crate::node::{Node, PATIENCE, counter};
 use crate::numbered;
 use crate::process;
 use crate::processor::{self, Processor};
+use crate::words;
 
 /// Flows that the filter lets through.
 const MATCHED: u64 = 2;
@@ -279,11 +280,7 @@ fn unheard(node: &Node, folder: &Path) -> Result<u64, String> {
 }
 
 fn filter_file() -> String {
-    let filter = |n| {
-        format!(
-            "[[filters]]\nid = \"f{n}\"\ntype = \"ip_address\"\npattern = \"10.0.0.{n}\"\nenabled = true\n"
-        )
-    };
+    let filter = |n| processor::filter(format!("f{n}"), "ip_address", format!("10.0.0.{n}"));
     (0..MATCHED).map(filter).collect()
 }
 
@@ -309,8 +306,4 @@ fn destroy_the_middle(overflow: &Path) -> Result<(), String> {
     bytes[middle..middle + 4096].fill(0x5a);
     // Over the same file: the forwarder may be starting again with it.
     fs::write(victim, bytes).map_err(words)
-}
-
-fn words(error: impl Display) -> String {
-    error.to_string()
 }

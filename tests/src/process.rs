@@ -159,6 +159,15 @@ pub fn is_installed(program: &str) -> bool {
     run(Path::new("sh"), found, Duration::from_secs(10)).is_ok_and(|outcome| outcome.code() == 0)
 }
 
+/// Whether all of `programs` are there, each given with its Debian package; if not, says that the test is skipped.
+pub fn are_installed(programs: &[(&str, &str)]) -> bool {
+    let missing = programs.iter().find(|(name, _)| !is_installed(name));
+    if let Some((name, package)) = missing {
+        crate::skipped!("{name} is not installed (Debian: {package})");
+    }
+    missing.is_none()
+}
+
 /// Waits until `condition` gives something, at most for `limit`.
 pub fn wait_for<T>(limit: Duration, mut condition: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + limit;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -275,6 +276,24 @@ impl Processor {
     }
 }
 
+/// A filter as a processor's file has it, by id, type and pattern.
+pub fn filter(id: impl Display, kind: &str, pattern: impl Display) -> String {
+    format!(
+        "[[filters]]\nid = \"{id}\"\ntype = \"{kind}\"\npattern = \"{pattern}\"\nenabled = true\n"
+    )
+}
+
+/// Puts other filters into a processor's file, all at once for whoever reads it.
+///
+/// # Errors
+///
+/// What the system says.
+pub fn replace_filters(file: &Path, filters: &str) -> io::Result<()> {
+    let new = file.with_extension("new");
+    fs::write(&new, filters)?;
+    fs::rename(&new, file)
+}
+
 /// The totals in `folder`.
 ///
 /// # Errors
@@ -296,6 +315,22 @@ pub fn told(folder: &Path) -> Result<Vec<Told>, ProcessorError> {
         .lines()
         .map(|line| understand(&path, line))
         .collect()
+}
+
+/// What is told of each flow, in the order in which it arrived; flows are in the order of their ends. What has no metadata is left out.
+pub fn by_flow(told: &[Told]) -> Vec<Vec<&Told>> {
+    let mut flows: BTreeMap<_, Vec<&Told>> = BTreeMap::new();
+    for told in told {
+        if let Some(metadata) = &told.metadata {
+            let mut ends = [
+                (&metadata.src_ip, metadata.src_port),
+                (&metadata.dst_ip, metadata.dst_port),
+            ];
+            ends.sort();
+            flows.entry(ends).or_default().push(told);
+        }
+    }
+    flows.into_values().collect()
 }
 
 /// What arrives in the folder `sink` when `lc-hunt` in `mode` reads all of `files`.

@@ -1,6 +1,6 @@
 //! Hosts joined by a switch: each a network namespace of its own, with every frame between them on one interface of the switch.
 
-use crate::namespace::ip;
+use crate::namespace::{self, ip};
 
 /// The interface of the switch that sees all frames, each once.
 pub const INTERFACE: &str = "switch";
@@ -17,13 +17,10 @@ impl Switch {
         let name = |number| format!("lc-test-{}-{label}-{number}", std::process::id());
         let mut switch = Self { names: Vec::new() };
         for number in 0..=hosts {
-            let name = name(number);
-            if !ip(&["netns", "add", &name]) {
-                return None;
-            }
-            switch.names.push(name);
+            switch.names.push(name(number));
         }
-        switch.join().then_some(switch)
+        let made = switch.names.iter().all(|name| namespace::add(name)) && switch.join();
+        made.then_some(switch)
     }
 
     /// The namespace of the switch.
@@ -37,14 +34,11 @@ impl Switch {
     }
 
     fn join(&self) -> bool {
-        let quiet = "echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6";
-        let is_quiet = |name: &String| ip(&["netns", "exec", name, "sh", "-c", quiet]);
         let own = self.name();
         let up = |namespace: &str, interface: &str| {
             ip(&["-n", namespace, "link", "set", interface, "up"])
         };
-        let made = self.names.iter().all(is_quiet)
-            && ip(&["-n", own, "link", "add", INTERFACE, "type", "bridge"])
+        let made = ip(&["-n", own, "link", "add", INTERFACE, "type", "bridge"])
             // It takes frames for others, so that it sees them.
             && ip(&["-n", own, "link", "set", INTERFACE, "promisc", "on"])
             && up(own, INTERFACE)

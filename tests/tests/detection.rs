@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use lc_tests::capture;
 use lc_tests::node::{Node, PATIENCE};
 use lc_tests::vectors::{self, Carrier, Packet, Segment, UNKNOWN, Vector, VectorError};
 use serde_json::Value;
@@ -83,7 +84,7 @@ fn run(captures: &[PathBuf], folder: &Path) -> HashMap<u64, Value> {
 
 /// Writes the vectors' packets into a file for each link type; also gives the time of each vector's last packet.
 fn write(vectors: &[Vector], folder: &Path) -> (Vec<PathBuf>, Vec<u64>) {
-    let mut files = BTreeMap::<u16, Vec<u8>>::new();
+    let mut files = BTreeMap::<u16, Vec<capture::Packet>>::new();
     let mut times = Vec::new();
     for (number, vector) in (1_u64..).zip(vectors) {
         let mut time_ns = 0;
@@ -94,38 +95,20 @@ fn write(vectors: &[Vector], folder: &Path) -> (Vec<PathBuf>, Vec<u64>) {
             };
             // Each packet has a time of its own, by which it is found again.
             time_ns = number * APART_NS + at_ms * 1_000_000 + place * 1_000;
-            let file = files.entry(link_type).or_insert_with(|| header(link_type));
-            record(file, time_ns, &bytes);
+            let packet = capture::Packet::whole(link_type.into(), time_ns as i64, bytes);
+            files.entry(link_type).or_default().push(packet);
         }
         times.push(time_ns);
     }
-    let write = |(link_type, bytes): (u16, Vec<u8>)| {
+    let write = |(link_type, packets): (u16, Vec<_>)| {
         let path = folder.join(format!("{link_type}.pcap"));
-        fs::write(&path, bytes).unwrap();
+        capture::write(&path, &packets).unwrap();
         path
     };
     (files.into_iter().map(write).collect(), times)
 }
 
 const ETHERNET: u16 = 1;
-/// Of a pcap file with nanoseconds.
-const MAGIC: u32 = 0xa1b2_3c4d;
-
-fn header(link_type: u16) -> Vec<u8> {
-    let version = 4 << 16 | 2;
-    let words = [MAGIC, version, 0, 0, 1 << 16, u32::from(link_type)];
-    words.iter().flat_map(|word| word.to_le_bytes()).collect()
-}
-
-fn record(file: &mut Vec<u8>, time_ns: u64, bytes: &[u8]) {
-    let (seconds, nanoseconds) = (time_ns / 1_000_000_000, time_ns % 1_000_000_000);
-    let len = bytes.len() as u32;
-    for word in [seconds as u32, nanoseconds as u32, len, len] {
-        file.extend(word.to_le_bytes());
-    }
-    file.extend(bytes);
-}
-
 /// The frame of a packet of the vector `number`, between two addresses of the vector's own. Checksums are zero.
 fn frame(number: u64, segment: &Segment) -> Vec<u8> {
     let from_first = segment.source.0 < segment.destination.0;

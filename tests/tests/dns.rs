@@ -2,29 +2,21 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use lc_tests::capture::{self, Packet};
+use lc_tests::capture;
 use lc_tests::compare::Difference;
+use lc_tests::conversations::{self, Conversations};
+use lc_tests::ipv4::{self, ACK, Connection, End, PSH, Side};
 use lc_tests::processor::{self, Told};
+use lc_tests::traces::{self, Trace};
+use lc_tests::tshark;
 use serde_json::Value;
 use tempfile::tempdir;
-
-/// Captures whose facts are not those of what is told, and why.
-const OTHER: [(&str, &str); 5] = [
-    ("dns-inverse-query.pcap", "on FDDI, which is not decoded"),
-    ("dns-over-http2-clear.pcap", "in HTTP/2"),
-    (
-        "dns-junk-first.pcap",
-        "TShark counts SNMP among the queries",
-    ),
-    ("dns-tcp-gap.pcap", "TShark stops at a gap"),
-    ("dnscrypt-v2.pcap", "DNSCrypt, on the port of mDNS"),
-];
 
 /// Captures that are read by themselves, since the clock of packets makes years of the time between them and others.
 const ALONE: [&str; 2] = ["dns-reversed-tcp.pcap", "dns_over_tcp.pcapng"];
@@ -94,35 +86,17 @@ impl Facts {
     }
 }
 
-/// Captures with DNS, by name, with what is known of them.
-fn captures() -> Option<BTreeMap<String, (PathBuf, Value)>> {
-    let traces = std::env::var_os("LC_HUNT_TRACES").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/traces"),
-        Into::into,
-    );
-    if !traces.is_dir() {
-        lc_tests::skipped!("no captures; name a folder in LC_HUNT_TRACES");
-        return None;
-    }
-    let mut captures = BTreeMap::new();
-    for entry in fs::read_dir(traces.join("dns")).unwrap().flatten() {
-        let path = entry.path();
-        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        let mut beside = path.clone().into_os_string();
-        beside.push(".expected.json");
-        let Ok(known) = fs::read(beside) else {
-            continue;
-        };
-        let known: Value = serde_json::from_slice(&known).unwrap();
+/// Captures with DNS.
+fn captures() -> Option<Vec<Trace>> {
+    let mut traces = traces::of(&["dns"]).unwrap()?;
+    traces.retain(|trace| {
         let has_dns = ["dns", "mdns", "llmnr"]
             .iter()
-            .any(|key| known[*key].is_object());
-        if has_dns && known["use"] == "strict" && !OTHER.iter().any(|(other, _)| *other == name) {
-            captures.insert(name, (path, known));
-        }
-    }
-    assert!(captures.len() > 35, "{} captures", captures.len());
-    Some(captures)
+            .any(|key| trace.facts[*key].is_object());
+        has_dns && trace.is_strict() && !trace.is_in(tshark::DNS)
+    });
+    assert!(traces.len() > 35, "{} captures", traces.len());
+    Some(traces)
 }
 
 /// Runs `lc-hunt dns` over `files`, and gives what arrived.
@@ -134,21 +108,22 @@ fn run(files: &[&Path], workers: &str, sink: &Path, more: &[OsString]) -> Vec<To
 fn messages_are_those_that_are_known_to_be_there() {
     let Some(captures) = captures() else { return };
     for workers in ["1", "4"] {
-        let is_alone = |name: &&String| ALONE.contains(&name.as_str());
-        let (alone, together): (Vec<_>, Vec<_>) = captures.keys().partition(is_alone);
-        let runs = alone.into_iter().map(|name| vec![name]).chain([together]);
-        let told = runs.flat_map(|names| {
-            let files: Vec<&Path> = names.iter().map(|name| &*captures[*name].0).collect();
+        let is_alone = |trace: &&Trace| ALONE.contains(&trace.name());
+        let (alone, together): (Vec<_>, Vec<_>) = captures.iter().partition(is_alone);
+        let runs = alone.into_iter().map(|one| vec![one]).chain([together]);
+        let told = runs.flat_map(|traces| {
+            let files: Vec<&Path> = traces.iter().map(|trace| &*trace.path).collect();
             run(&files, workers, tempdir().unwrap().path(), &[])
         });
         let told: Vec<Told> = told.collect();
         let mut wrong = Vec::new();
-        for (name, (_, known)) in &captures {
-            let has_mdns = known["mdns"].is_object();
-            let mut known = Facts::known(known);
+        for trace in &captures {
+            let name = trace.name();
+            let has_mdns = trace.facts["mdns"].is_object();
+            let mut known = Facts::known(&trace.facts);
             let mut found = Facts::default();
-            let own = INTERFACES.iter().filter(|(capture, _)| capture == name);
-            let names: Vec<&str> = own.map(|(_, own)| *own).chain([&**name]).collect();
+            let own = INTERFACES.iter().filter(|(capture, _)| *capture == name);
+            let names: Vec<&str> = own.map(|(_, own)| *own).chain([name]).collect();
             told.iter()
                 .filter(|told| names.contains(&&*told.interface_name))
                 .for_each(|told| found.add(told));
@@ -167,51 +142,23 @@ fn messages_are_those_that_are_known_to_be_there() {
 }
 
 /// Conversations of the generated capture, and how many of them are wanted.
-const CONVERSATIONS: u32 = 400;
-const WANTED_OF: u32 = 20;
-const DNS: u16 = 53;
+const CONVERSATIONS: usize = 400;
+const WANTED_OF: usize = 20;
+const SERVER: End = (Ipv4Addr::new(192, 0, 2, 53), 53);
 
-/// A generated capture: its packets, and the conversation of each.
-#[derive(Default)]
-struct Made {
-    packets: Vec<Packet>,
-    owners: Vec<u32>,
-}
-
-impl Made {
-    /// Conversations that are interleaved, each fourth over TCP.
-    fn new() -> Self {
-        let mut timed: Vec<(i64, u32, Vec<u8>)> = Vec::new();
-        for number in 0..CONVERSATIONS {
-            let start = i64::from(number) * 3_000_000;
-            let packets = match number % 4 {
-                0 => over_tcp(number),
-                _ => over_udp(number),
-            };
-            for (step, packet) in (0..).zip(packets) {
-                timed.push((start + step * 7_000_000, number, packet));
-            }
-        }
-        timed.sort();
-        let mut made = Self::default();
-        for (after, number, bytes) in timed {
-            made.packets.push(Packet {
-                link_type: 101,
-                time_ns: 1_767_225_600_000_000_000 + after,
-                original_len: bytes.len() as u32,
-                bytes,
-            });
-            made.owners.push(number);
-        }
-        made
+/// Each fourth is over TCP.
+fn conversation(number: usize) -> Vec<Vec<u8>> {
+    match number % 4 {
+        0 => over_tcp(number),
+        _ => over_udp(number),
     }
 }
 
-fn is_wanted(number: u32) -> bool {
+fn is_wanted(number: usize) -> bool {
     number % WANTED_OF == number / WANTED_OF % 4
 }
 
-fn message(number: u32, is_response: bool) -> Vec<u8> {
+fn message(number: usize, is_response: bool) -> Vec<u8> {
     let domain = if is_wanted(number) { "wanted" } else { "other" };
     let flags: u16 = if is_response { 0x8180 } else { 0x0100 };
     let mut message: Vec<u8> = [number as u16, flags, 1, is_response.into(), 0, 0]
@@ -229,92 +176,39 @@ fn message(number: u32, is_response: bool) -> Vec<u8> {
     message
 }
 
-/// An IPv4 packet between the client of a conversation and the server.
-fn packet(number: u32, is_response: bool, protocol: u8, segment: &[u8]) -> Vec<u8> {
-    let client = Ipv4Addr::from(0x0a00_0000 + number).octets();
-    let server = [192, 0, 2, 53];
-    let (source, destination) = match is_response {
-        true => (server, client),
-        false => (client, server),
-    };
-    let len = (20 + segment.len()) as u16;
-    let mut packet = vec![0x45, 0];
-    packet.extend(len.to_be_bytes());
-    packet.extend([0, 0, 0, 0, 64, protocol, 0, 0]);
-    packet.extend(source);
-    packet.extend(destination);
-    packet.extend_from_slice(segment);
-    packet
-}
-
-fn ports(number: u32, is_response: bool) -> Vec<u8> {
-    let client = 20_000 + number as u16;
-    let (source, destination) = match is_response {
-        true => (DNS, client),
-        false => (client, DNS),
-    };
-    [source.to_be_bytes(), destination.to_be_bytes()].concat()
-}
-
-fn over_udp(number: u32) -> Vec<Vec<u8>> {
-    let datagram = |is_response| {
-        let message = message(number, is_response);
-        let mut datagram = ports(number, is_response);
-        datagram.extend(((8 + message.len()) as u16).to_be_bytes());
-        datagram.extend([0, 0]);
-        datagram.extend(message);
-        packet(number, is_response, 17, &datagram)
-    };
-    vec![datagram(false), datagram(true)]
+fn over_udp(number: usize) -> Vec<Vec<u8>> {
+    let client = conversations::client(number);
+    vec![
+        ipv4::udp(client, SERVER, &message(number, false)),
+        ipv4::udp(SERVER, client, &message(number, true)),
+    ]
 }
 
 /// The response comes in two segments.
-fn over_tcp(number: u32) -> Vec<Vec<u8>> {
+fn over_tcp(number: usize) -> Vec<Vec<u8>> {
     let framed = |is_response| {
         let message = message(number, is_response);
         [&(message.len() as u16).to_be_bytes()[..], &message].concat()
     };
-    let segment = |is_response: bool, (seq, ack): (u32, u32), flags: u8, payload: &[u8]| {
-        let mut segment = ports(number, is_response);
-        segment.extend(seq.to_be_bytes());
-        segment.extend(ack.to_be_bytes());
-        segment.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
-        segment.extend_from_slice(payload);
-        packet(number, is_response, 6, &segment)
-    };
-    let (query, response) = (framed(false), framed(true));
+    let response = framed(true);
     let (first, second) = response.split_at(30);
-    let asked = 101 + query.len() as u32;
-    let (half, answered) = (501 + 30, 501 + response.len() as u32);
-    vec![
-        segment(false, (100, 0), 0x02, &[]),
-        segment(true, (500, 101), 0x12, &[]),
-        segment(false, (101, 501), 0x10, &[]),
-        segment(false, (101, 501), 0x18, &query),
-        segment(true, (501, asked), 0x18, first),
-        segment(true, (half, asked), 0x18, second),
-        segment(false, (asked, answered), 0x11, &[]),
-        segment(true, (answered, asked + 1), 0x11, &[]),
-        segment(false, (asked + 1, answered + 1), 0x10, &[]),
-    ]
+    let mut connection = Connection::open(conversations::client(number), SERVER);
+    connection.send(Side::Client, PSH | ACK, &framed(false));
+    connection.send(Side::Server, PSH | ACK, first);
+    connection.send(Side::Server, PSH | ACK, second);
+    connection.close()
 }
 
 #[test]
 fn of_400_conversations_exactly_the_20_that_match_arrive() {
     let folder = tempdir().unwrap();
-    let made = Made::new();
+    let made = Conversations::at_once((0..CONVERSATIONS).map(conversation));
     let file = folder.path().join("made.pcap");
     capture::write(&file, &made.packets).unwrap();
     let filters = folder.path().join("filters.toml");
-    let text = "[[filters]]\nid = \"d\"\ntype = \"dns_domain\"\npattern = \"*.wanted.example\"\nenabled = true\n";
+    let text = processor::filter("d", "dns_domain", "*.wanted.example");
     fs::write(&filters, text).unwrap();
-    let expected: Vec<Packet> = made
-        .packets
-        .iter()
-        .zip(&made.owners)
-        .filter(|(_, owner)| is_wanted(**owner))
-        .map(|(packet, _)| packet.clone())
-        .collect();
+    let expected = made.packets_of(is_wanted);
     // Those over TCP have nine packets, the others two.
     assert_eq!(expected.len(), 5 * 9 + 15 * 2);
     for workers in ["1", "4"] {

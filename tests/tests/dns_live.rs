@@ -6,15 +6,13 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use lc_tests::node::{Node, PATIENCE};
-use lc_tests::process::{self, is_installed, wait_for};
+use lc_tests::node::PATIENCE;
+use lc_tests::peers::Peers;
+use lc_tests::process::{self, wait_for};
 use lc_tests::processor;
-use lc_tests::switch::{self, Switch};
 use serde_json::Value;
 use tempfile::tempdir;
 
-const CLIENT: usize = 1;
-const SERVER: usize = 2;
 /// Names and types that are asked for; those below `wanted.example` are wanted.
 const QUESTIONS: [(&str, &str); 6] = [
     ("www.wanted.example", "A"),
@@ -26,11 +24,11 @@ const QUESTIONS: [(&str, &str); 6] = [
 ];
 
 /// Asks for `name`, and gives the data of the answers, as dig writes them.
-fn dig(switch: &Switch, name: &str, kind: &str, more: &[&str]) -> Vec<String> {
-    let server = format!("@{}", switch::address(SERVER));
+fn dig(peers: &Peers, name: &str, kind: &str, more: &[&str]) -> Vec<String> {
+    let server = format!("@{}", peers.server_address());
     let usual = [&*server, name, kind, "+short", "+tries=1"];
     let arguments: Vec<&str> = usual.iter().chain(more).copied().collect();
-    let running = process::start_in(switch.host(CLIENT), Path::new("dig"), arguments).unwrap();
+    let running = process::start_in(peers.client(), Path::new("dig"), arguments).unwrap();
     let outcome = running.finish(PATIENCE).unwrap();
     assert_eq!(outcome.code(), 0, "{}{}", outcome.stdout, outcome.stderr);
     let lines = outcome.stdout.lines();
@@ -46,20 +44,12 @@ fn dig(switch: &Switch, name: &str, kind: &str, more: &[&str]) -> Vec<String> {
 
 #[test]
 fn what_dig_and_dnsmasq_say_arrives_if_it_is_wanted() {
-    for program in ["dig", "dnsmasq", "ip"] {
-        if !is_installed(program) {
-            lc_tests::skipped!(
-                "{program} is not installed (Debian: bind9-dnsutils, dnsmasq-base, iproute2)"
-            );
-            return;
-        }
-    }
-    let Some(switch) = Switch::new("dns", 2) else {
-        lc_tests::skipped!("no network namespaces");
+    let programs = [("dig", "bind9-dnsutils"), ("dnsmasq", "dnsmasq-base")];
+    let Some(peers) = Peers::new("dns", &programs) else {
         return;
     };
     let folder = tempdir().unwrap();
-    let listen = format!("--listen-address={}", switch::address(SERVER));
+    let listen = format!("--listen-address={}", peers.server_address());
     let zone = [
         "--keep-in-foreground",
         "--conf-file=/dev/null",
@@ -76,42 +66,29 @@ fn what_dig_and_dnsmasq_say_arrives_if_it_is_wanted() {
         "--srv-host=_sip._udp.wanted.example,sip.wanted.example,5060,10,60",
         &listen,
     ];
-    let _server = process::start_in(switch.host(SERVER), Path::new("dnsmasq"), zone).unwrap();
+    let _server = process::start_in(peers.server(), Path::new("dnsmasq"), zone).unwrap();
     let answers =
-        || (!dig(&switch, "www.other.example", "A", &["+time=1"]).is_empty()).then_some(());
+        || (!dig(&peers, "www.other.example", "A", &["+time=1"]).is_empty()).then_some(());
     wait_for(PATIENCE, answers).expect("dnsmasq answers");
 
     let (sink, filters) = (
         folder.path().join("sink"),
         folder.path().join("filters.toml"),
     );
-    let text = "[[filters]]\nid = \"w\"\ntype = \"dns_domain\"\npattern = \"*wanted.example\"\nenabled = true\n";
+    let text = processor::filter("w", "dns_domain", "*wanted.example");
     fs::write(&filters, text).unwrap();
-    let (sink_text, filters_text) = (sink.to_string_lossy(), filters.to_string_lossy());
-    let arguments = [
-        "dns",
-        "--interface",
-        switch::INTERFACE,
-        "--sink",
-        &sink_text,
-        "--filters",
-        &filters_text,
-        "--workers",
-        "2",
-    ];
-    let node = Node::start_in(switch.name(), arguments).unwrap();
-    let is_ready = |status: &Value| {
-        status["captures"][0]["state"] == "running"
-            && status["processor"]["connection"] == "streaming"
-            && status["filters"]["workers"][0] != 0
-            && status["filters"]["workers"][1] != 0
+    let more = ["--filters".as_ref(), filters.as_ref()];
+    let node = peers.capture("dns", &sink, &more).unwrap();
+    let have_filters = |status: &Value| {
+        let workers = &status["filters"]["workers"];
+        workers[0] != 0 && workers[1] != 0
     };
-    node.wait_until(is_ready).expect("the node captures");
+    node.wait_until(have_filters).expect("filters come");
 
     let mut expected = BTreeSet::new();
     for over in ["+notcp", "+tcp"] {
         for (name, kind) in QUESTIONS {
-            let data = dig(&switch, name, kind, &[over, "+time=5"]);
+            let data = dig(&peers, name, kind, &[over, "+time=5"]);
             assert!(!data.is_empty(), "{name} {kind} {over}");
             if name.ends_with("wanted.example") {
                 let transport = if over == "+tcp" { "TCP" } else { "UDP" };

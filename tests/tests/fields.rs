@@ -6,54 +6,31 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
 
 use lc_tests::capture;
+use lc_tests::traces::{self, Trace};
 use lc_workerd::decode::decode;
 use lc_workerd::extract::extract;
 use lc_workerd::matcher::{Fields, Kind, Kinds};
 use serde_json::Value;
 
-/// What TShark says of a capture, and the fields of each of its packets.
+/// A capture, and the fields of each of its packets.
 struct Case {
-    name: String,
-    facts: Value,
+    trace: Trace,
     packets: Vec<Vec<(Kind, String)>>,
 }
 
-/// The captures in one folder of the collection; `None` without a collection.
-fn cases(folder: &str) -> Option<Vec<Case>> {
-    let traces = std::env::var_os("LC_HUNT_TRACES").map(PathBuf::from);
-    let traces =
-        traces.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/traces"));
-    if !traces.is_dir() {
-        lc_tests::skipped!("no captures: LC_HUNT_TRACES names no folder");
-        return None;
-    }
-    let files = fs::read_dir(traces.join(folder)).unwrap().flatten();
-    let names = files.filter_map(|file| {
-        Some(
-            file.path()
-                .to_str()?
-                .strip_suffix(".expected.json")?
-                .to_owned(),
-        )
-    });
-    Some(names.map(|name| Case::read(&name)).collect())
+/// The captures of one subject; `None` without a collection.
+fn cases(subject: &str) -> Option<Vec<Case>> {
+    let case = |trace: Trace| Case {
+        packets: trace.packets().unwrap().iter().map(fields).collect(),
+        trace,
+    };
+    let traces = traces::of(&[subject]).unwrap()?;
+    Some(traces.into_iter().map(case).collect())
 }
 
 impl Case {
-    fn read(name: &str) -> Self {
-        let facts = fs::read(format!("{name}.expected.json")).unwrap();
-        let packets = capture::read(Path::new(name)).unwrap().packets;
-        Self {
-            name: name.rsplit('/').next().unwrap().to_owned(),
-            facts: serde_json::from_slice(&facts).unwrap(),
-            packets: packets.iter().map(fields).collect(),
-        }
-    }
-
     fn texts(&self, kind: Kind) -> BTreeSet<&str> {
         let all = self.packets.iter().flatten();
         all.filter(|(one, _)| *one == kind)
@@ -96,7 +73,7 @@ fn compare(
 ) -> (usize, usize) {
     let (mut found, mut all) = (0, 0);
     for case in cases {
-        let named = named(&case.facts);
+        let named = named(&case.trace.facts);
         let texts = case.texts(kind);
         found += named
             .iter()
@@ -126,7 +103,7 @@ fn tls_hellos() {
             ),
             ("/tls/server_hello_list", &[("ja3s", Kind::TlsJa3s)]),
         ] {
-            let of_tcp = list(&case.facts, path).filter(|hello| hello["transport"] == "tcp");
+            let of_tcp = list(&case.trace.facts, path).filter(|hello| hello["transport"] == "tcp");
             for hello in of_tcp {
                 all += 1;
                 let Some(fields) = hello["frame"]
@@ -154,7 +131,8 @@ fn tls_hellos() {
                         assert!(
                             is_right,
                             "{} frame {} {key}: {text}, not {accepted:?}",
-                            case.name, hello["frame"]
+                            case.trace.name(),
+                            hello["frame"]
                         );
                     }
                 }

@@ -10,14 +10,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::{BTreeSet, HashMap};
-use std::fmt::Write;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
-use lc_tests::capture;
+use lc_tests::capture::{self, Packet};
 use lc_tests::compare::Difference;
 use lc_tests::generated::generate;
+use lc_tests::ipv4::{self, ACK, PSH, RAW_IP};
 use lc_tests::node::{Node, PATIENCE, counter};
 use lc_tests::processor::{self, Told};
 use tempfile::tempdir;
@@ -44,13 +44,8 @@ fn changing(version: u32, number: u32) -> (Ipv4Addr, u8) {
 /// Puts the filters of `version` into force, all at once for whoever reads the file.
 fn write_filters(path: &Path, version: u32) {
     let mut text = String::new();
-    let mut filter = |id: String, pattern: String| {
-        writeln!(
-            text,
-            "[[filters]]\nid = \"{id}\"\ntype = \"ip_address\"\npattern = \"{pattern}\"\nenabled = true"
-        )
-        .unwrap();
-    };
+    let mut filter =
+        |id: String, pattern: String| text += &processor::filter(id, "ip_address", pattern);
     for client in 0..ALWAYS {
         let address = Ipv4Addr::from_bits(0x0a00_0000 + client);
         filter(format!("always-{client}"), address.to_string());
@@ -62,9 +57,7 @@ fn write_filters(path: &Path, version: u32) {
             format!("{address}/{length}"),
         );
     }
-    let new = path.with_extension("new");
-    fs::write(&new, text).unwrap();
-    fs::rename(&new, path).unwrap();
+    processor::replace_filters(path, &text).unwrap();
 }
 
 /// Number of the client that sent a packet.
@@ -272,9 +265,13 @@ fn bpf_filters_join_the_base_expression() {
     let flags = ["--packets", "3000", "--ipv6", "0", "--vlan", "0"];
     let sent = generate(folder.path(), "sent.pcap", &flags).unwrap();
     let filters = folder.path().join("filters.toml");
-    let text = "[[filters]]\nid = \"mail\"\ntype = \"bpf\"\npattern = \"port 25\"\nenabled = true\n\
-         [[filters]]\nid = \"dns\"\ntype = \"bpf\"\npattern = \"port 53\"\nenabled = true\n\
-         [[filters]]\nid = \"broken\"\ntype = \"bpf\"\npattern = \"port port\"\nenabled = true\n";
+    let text = [
+        ("mail", "port 25"),
+        ("dns", "port 53"),
+        ("broken", "port port"),
+    ]
+    .map(|(id, pattern)| processor::filter(id, "bpf", pattern))
+    .concat();
     fs::write(&filters, text).unwrap();
     let sink = folder.path().join("arrived");
     let node = Node::start([
@@ -308,39 +305,17 @@ fn bpf_filters_join_the_base_expression() {
 
 /// A capture file of these UDP (17) and TCP (6) payloads, each a packet from a client of its own.
 fn write_capture(path: &Path, payloads: &[(u8, Vec<u8>)]) {
-    let mut file: Vec<u8> = Vec::new();
-    // Microseconds, version 2.4, raw IP.
-    for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65_535, 101] {
-        file.extend(word.to_le_bytes());
-    }
-    for (number, (protocol, payload)) in (1_u8..).zip(payloads) {
-        let ports = [0x90, number, 0x90, 1];
-        let transport = match protocol {
-            17 => {
-                let len = (8 + payload.len() as u16).to_be_bytes();
-                [&ports[..], &len, &[0; 2]].concat()
-            }
-            _ => [&ports[..], &[0; 8], &[0x50, 0x18], &[0; 6]].concat(),
+    let server = (Ipv4Addr::new(10, 9, 9, 9), 0x9001);
+    let packets = (1_u8..).zip(payloads).map(|(number, (protocol, payload))| {
+        let client = (Ipv4Addr::new(10, 0, 0, number), 0x9000 + u16::from(number));
+        let bytes = match protocol {
+            17 => ipv4::udp(client, server, payload),
+            _ => ipv4::tcp(client, server, (0, 0), PSH | ACK, payload),
         };
-        let len = (20 + transport.len() + payload.len()) as u16;
-        let mut packet = vec![0x45, 0];
-        packet.extend(len.to_be_bytes());
-        packet.extend([
-            0, 0, 0, 0, 64, *protocol, 0, 0, 10, 0, 0, number, 10, 9, 9, 9,
-        ]);
-        packet.extend(transport);
-        packet.extend(payload);
-        for word in [
-            1_700_000_000,
-            u32::from(number),
-            u32::from(len),
-            u32::from(len),
-        ] {
-            file.extend(word.to_le_bytes());
-        }
-        file.extend(packet);
-    }
-    fs::write(path, file).unwrap();
+        let time_ns = 1_700_000_000_000_000_000 + i64::from(number) * 1_000;
+        Packet::whole(RAW_IP, time_ns, bytes)
+    });
+    capture::write(path, &packets.collect::<Vec<_>>()).unwrap();
 }
 
 /// A ClientHello of TLS 1.2 with one cipher and a server name.
@@ -411,7 +386,7 @@ fn every_type_of_filter_brings_its_packets_and_its_id() {
     write_capture(&sent, &payloads);
     let mut text = String::new();
     for (kind, pattern) in filters {
-        writeln!(text, "[[filters]]\nid = \"{kind}\"\ntype = \"{kind}\"\npattern = \"{pattern}\"\nenabled = true").unwrap();
+        text += &processor::filter(kind, kind, pattern);
     }
     let file = folder.path().join("filters.toml");
     fs::write(&file, text).unwrap();

@@ -6,14 +6,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use lc_tests::capture::{self, Packet};
+use lc_tests::capture;
 use lc_tests::compare::Difference;
-use lc_tests::node::{Node, PATIENCE};
-use lc_tests::process::{self, wait_for};
+use lc_tests::conversations::{self, Conversations};
+use lc_tests::ipv4::{ACK, Connection, PSH, Side};
+use lc_tests::peers::Peers;
 use lc_tests::processor::{self, Told};
-use lc_tests::switch::{self, Switch};
+use lc_tests::traces::{self, Trace};
+use lc_tests::web::{self, Nginx, message};
 use serde_json::Value;
 use tempfile::tempdir;
 
@@ -80,54 +82,20 @@ fn known(facts: &Value) -> Messages {
     known
 }
 
-fn message(told: &Told) -> Option<String> {
-    let details = &told.metadata.as_ref()?.details;
-    let get = |key: &str| details.get(key).map_or("", String::as_str);
-    Some(match get("http.type") {
-        "request" => format!(
-            "{} {} {}",
-            get("http.method"),
-            get("http.host"),
-            get("http.path")
-        ),
-        "response" => get("http.status").to_owned(),
-        _ => return None,
-    })
-}
-
-/// Captures with HTTP, by name, with what is known of them.
-fn captures() -> Option<BTreeMap<String, (PathBuf, Messages)>> {
-    let traces = std::env::var_os("LC_HUNT_TRACES").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/traces"),
-        Into::into,
-    );
-    if !traces.is_dir() {
-        lc_tests::skipped!("no captures; name a folder in LC_HUNT_TRACES");
-        return None;
-    }
-    let mut captures = BTreeMap::new();
-    for entry in fs::read_dir(traces.join("http")).unwrap().flatten() {
-        let path = entry.path();
-        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        let mut beside = path.clone().into_os_string();
-        beside.push(".expected.json");
-        let Ok(facts) = fs::read(beside) else {
-            continue;
-        };
-        let facts: Value = serde_json::from_slice(&facts).unwrap();
-        let has_http = facts["http"].is_object() || facts["http2"].is_object();
-        let is_other = OTHER.iter().any(|(other, _)| *other == name);
-        if has_http && facts["use"] == "strict" && !is_other {
-            captures.insert(name, (path, known(&facts)));
-        }
-    }
-    assert!(captures.len() > 45, "{} captures", captures.len());
-    Some(captures)
+/// Captures with HTTP.
+fn captures() -> Option<Vec<Trace>> {
+    let mut traces = traces::of(&["http"]).unwrap()?;
+    traces.retain(|trace| {
+        let has_http = trace.facts["http"].is_object() || trace.facts["http2"].is_object();
+        has_http && trace.is_strict() && !trace.is_in(&OTHER)
+    });
+    assert!(traces.len() > 45, "{} captures", traces.len());
+    Some(traces)
 }
 
 /// When the first packet of a capture was taken, in seconds.
-fn first_second(path: &Path) -> i64 {
-    let packets = capture::read(path).unwrap().packets;
+fn first_second(trace: &Trace) -> i64 {
+    let packets = trace.packets().unwrap();
     packets
         .first()
         .map_or(0, |packet| packet.time_ns / 1_000_000_000)
@@ -150,20 +118,20 @@ fn messages_are_those_that_are_known_to_be_there() {
                 found.entry(name).or_default().extend(message(&told));
             }
         };
-        let is_alone = |name: &String| ALONE.contains(&name.as_str());
-        let (alone, together): (Vec<_>, Vec<_>) =
-            captures.iter().partition(|(name, _)| is_alone(name));
-        for (name, (path, _)) in alone {
-            play(&[path], Some(name));
+        let is_alone = |trace: &&Trace| ALONE.contains(&trace.name());
+        let (alone, mut together): (Vec<_>, Vec<_>) = captures.iter().partition(is_alone);
+        for trace in alone {
+            play(&[&trace.path], Some(trace.name()));
         }
-        let mut together: Vec<&Path> = together.iter().map(|(_, (path, _))| &**path).collect();
-        together.sort_by_key(|path| first_second(path));
+        together.sort_by_key(|trace| first_second(trace));
+        let together: Vec<&Path> = together.iter().map(|trace| &*trace.path).collect();
         play(&together, None);
         let mut wrong = Vec::new();
-        for (name, (_, known)) in &captures {
+        for trace in &captures {
+            let (name, known) = (trace.name(), known(&trace.facts));
             let found = found.remove(name).unwrap_or_default();
             let missing: Vec<_> = known.difference(&found).collect();
-            let more: Vec<_> = found.difference(known).collect();
+            let more: Vec<_> = found.difference(&known).collect();
             if !missing.is_empty() || !more.is_empty() {
                 wrong.push(format!(
                     "{name}, {workers} workers: missing {missing:.200?}, more {more:.200?}"
@@ -175,15 +143,15 @@ fn messages_are_those_that_are_known_to_be_there() {
 }
 
 /// Connections of the generated capture, and one of how many is wanted.
-const CONNECTIONS: u32 = 400;
-const WANTED_OF: u32 = 20;
+const CONNECTIONS: usize = 400;
+const WANTED_OF: usize = 20;
 
-fn is_wanted(number: u32) -> bool {
+fn is_wanted(number: usize) -> bool {
     number % WANTED_OF == number / WANTED_OF % 4
 }
 
-/// A connection with a request in two segments, and its response in three.
-fn connection(number: u32) -> Vec<Vec<u8>> {
+/// A connection with a request in two segments, and its response in three, on a port that is none of HTTP's.
+fn connection(number: usize) -> Vec<Vec<u8>> {
     let name = if is_wanted(number) { "wanted" } else { "other" };
     let status = if is_wanted(number) { 503 } else { 200 };
     let request = format!(
@@ -195,86 +163,27 @@ fn connection(number: u32) -> Vec<Vec<u8>> {
     let (one, two) = request.as_bytes().split_at(30);
     let (three, rest) = response.as_bytes().split_at(20);
     let (four, five) = rest.split_at(40);
-    let asked = 101 + request.len() as u32;
-    let answered = 501 + response.len() as u32;
-    let segment = |is_response, numbers, flags, payload| {
-        segment(number, is_response, numbers, flags, payload)
-    };
-    vec![
-        segment(false, (100, 0), 0x02, &[]),
-        segment(true, (500, 101), 0x12, &[]),
-        segment(false, (101, 501), 0x10, &[]),
-        segment(false, (101, 501), 0x18, one),
-        segment(false, (131, 501), 0x18, two),
-        segment(true, (501, asked), 0x18, three),
-        segment(true, (521, asked), 0x18, four),
-        segment(true, (561, asked), 0x18, five),
-        segment(false, (asked, answered), 0x11, &[]),
-        segment(true, (answered, asked + 1), 0x11, &[]),
-        segment(false, (asked + 1, answered + 1), 0x10, &[]),
-    ]
-}
-
-/// An IPv4 packet between the client of a connection and the server, on a port that is none of HTTP's.
-fn segment(
-    number: u32,
-    is_response: bool,
-    (seq, ack): (u32, u32),
-    flags: u8,
-    payload: &[u8],
-) -> Vec<u8> {
-    let client = (Ipv4Addr::from(0x0a00_0000 + number), 20_000 + number as u16);
     let server = (Ipv4Addr::new(192, 0, 2, 80), 8123);
-    let (from, to) = match is_response {
-        true => (server, client),
-        false => (client, server),
-    };
-    let mut packet = vec![0x45, 0];
-    packet.extend((40 + payload.len() as u16).to_be_bytes());
-    packet.extend([0, 0, 0, 0, 64, 6, 0, 0]);
-    packet.extend(from.0.octets());
-    packet.extend(to.0.octets());
-    packet.extend(from.1.to_be_bytes());
-    packet.extend(to.1.to_be_bytes());
-    packet.extend(seq.to_be_bytes());
-    packet.extend(ack.to_be_bytes());
-    packet.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
-    packet.extend_from_slice(payload);
-    packet
+    let mut connection = Connection::open(conversations::client(number), server);
+    for part in [one, two] {
+        connection.send(Side::Client, PSH | ACK, part);
+    }
+    for part in [three, four, five] {
+        connection.send(Side::Server, PSH | ACK, part);
+    }
+    connection.close()
 }
 
 #[test]
 fn of_400_connections_exactly_the_20_that_match_arrive() {
     let folder = tempdir().unwrap();
-    let mut timed: Vec<(i64, u32, Vec<u8>)> = (0..CONNECTIONS)
-        .flat_map(|number| {
-            let start = i64::from(number) * 3_000_000;
-            let packets = (0..).zip(connection(number));
-            packets.map(move |(step, packet)| (start + step * 7_000_000, number, packet))
-        })
-        .collect();
-    timed.sort();
-    let packet = |(after, number, bytes): (i64, u32, Vec<u8>)| {
-        let packet = Packet {
-            link_type: 101,
-            time_ns: 1_767_225_600_000_000_000 + after,
-            original_len: bytes.len() as u32,
-            bytes,
-        };
-        (number, packet)
-    };
-    let made: Vec<_> = timed.into_iter().map(packet).collect();
-    let all: Vec<_> = made.iter().map(|(_, packet)| packet.clone()).collect();
-    let expected: Vec<_> = made
-        .into_iter()
-        .filter(|(number, _)| is_wanted(*number))
-        .map(|(_, packet)| packet)
-        .collect();
+    let made = Conversations::at_once((0..CONNECTIONS).map(connection));
+    let expected = made.packets_of(is_wanted);
     assert_eq!(expected.len(), 20 * 11);
     let file = folder.path().join("made.pcap");
-    capture::write(&file, &all).unwrap();
+    capture::write(&file, &made.packets).unwrap();
     let filters = folder.path().join("filters.toml");
-    let text = "[[filters]]\nid = \"h\"\ntype = \"http_host\"\npattern = \"*.wanted.example\"\nenabled = true\n";
+    let text = processor::filter("h", "http_host", "*.wanted.example");
     fs::write(&filters, text).unwrap();
     let pushed: Vec<OsString> = vec!["--filters".into(), filters.into()];
     let own = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
@@ -311,95 +220,25 @@ fn of_400_connections_exactly_the_20_that_match_arrive() {
     }
 }
 
-const SERVER: usize = 1;
-const CLIENT: usize = 2;
-
-/// nginx with HTTP/1 on port 8080 and HTTP/2 in clear on 8082.
-fn nginx(folder: &Path) -> String {
-    let root = folder.display();
-    format!(
-        "daemon off; master_process off; pid {root}/pid; error_log {root}/error.log;\n\
-         events {{}}\n\
-         http {{\n\
-           log_format plain '$request_method $http_host $uri $status';\n\
-           access_log {root}/access.log plain;\n\
-           client_body_temp_path {root}/b; proxy_temp_path {root}/p; fastcgi_temp_path {root}/f; uwsgi_temp_path {root}/u; scgi_temp_path {root}/s;\n\
-           gzip on; gzip_min_length 1; gzip_types text/plain;\n\
-           server {{ listen 8080; listen 8082 http2; root {root}/www; }}\n\
-         }}\n"
-    )
-}
+/// HTTP/1 on port 8080, and HTTP/2 in clear on 8082.
+const SERVER: &str = "server { listen 8080; listen 8082 http2; }\n";
 
 #[test]
 fn what_curl_has_asked_of_nginx_is_told() {
-    let missing = ["curl", "nginx"]
-        .into_iter()
-        .find(|name| process::run(Path::new(name), ["-V"], PATIENCE).is_err());
-    if let Some(name) = missing {
-        lc_tests::skipped!("{name} is not installed");
-        return;
-    }
-    let Some(switch) = Switch::new("http", 2) else {
-        lc_tests::skipped!("no network namespaces on this machine");
+    let Some(peers) = Peers::new("http", &web::PROGRAMS) else {
         return;
     };
     let folder = tempdir().unwrap();
-    let www = folder.path().join("www");
-    fs::create_dir(&www).unwrap();
-    fs::write(www.join("small.txt"), "small").unwrap();
-    fs::write(
-        www.join("large.txt"),
-        "needle in a haystack\n".repeat(20_000),
-    )
-    .unwrap();
-    let configuration = folder.path().join("nginx.conf");
-    fs::write(&configuration, nginx(folder.path())).unwrap();
-    let arguments = [Path::new("-c"), &configuration];
-    let server = process::start_in(switch.host(SERVER), Path::new("nginx"), arguments).unwrap();
+    let large = "needle in a haystack\n".repeat(20_000);
+    let files = [("small.txt", "small"), ("large.txt", &large)];
+    let nginx = Nginx::start(peers.server(), folder.path(), SERVER, &files).unwrap();
     let sink = folder.path().join("sink");
-    let arguments = [
-        "http",
-        "--interface",
-        switch::INTERFACE,
-        "--sink",
-        sink.to_str().unwrap(),
-        "--workers",
-        "2",
-    ];
-    let node = Node::start_in(switch.name(), arguments).unwrap();
-    let is_ready = |status: &Value| {
-        status["captures"][0]["state"] == "running"
-            && status["processor"]["connection"] == "streaming"
-    };
-    assert!(node.wait_until(is_ready).is_some(), "no capture began");
-    let address = switch::address(SERVER);
-    let curl = |more: &[&str]| {
-        let quiet = [
-            "-sS",
-            "--retry-connrefused",
-            "--retry",
-            "5",
-            "-o",
-            "/dev/null",
-        ];
-        let outcome = process::start_in(
-            switch.host(CLIENT),
-            Path::new("curl"),
-            [&quiet[..], more].concat(),
-        )
-        .unwrap()
-        .finish(PATIENCE)
-        .unwrap();
-        assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
-    };
+    let node = peers.capture("http", &sink, &[]).unwrap();
+    let curl = |arguments: &[&str]| web::curl(peers.client(), None, arguments).unwrap();
+    let address = peers.server_address();
     let one = format!("http://{address}:8080");
     let two = format!("http://{address}:8082");
-    curl(&[
-        &format!("{one}/small.txt"),
-        "-o",
-        "/dev/null",
-        &format!("{one}/large.txt"),
-    ]);
+    curl(&[&format!("{one}/small.txt"), &format!("{one}/large.txt")]);
     curl(&["--compressed", &format!("{one}/large.txt")]);
     curl(&["-I", &format!("{one}/large.txt")]);
     curl(&["-d", "a=b", &format!("{one}/form")]);
@@ -411,30 +250,8 @@ fn what_curl_has_asked_of_nginx_is_told() {
         "--compressed",
         &format!("{two}/large.txt"),
     ]);
-    let requests = 8;
-    let log = folder.path().join("access.log");
-    let logged = wait_for(PATIENCE, || {
-        let text = fs::read_to_string(&log).ok()?;
-        (text.lines().count() >= requests).then_some(text)
-    });
-    let mut logged: Vec<String> = logged
-        .expect("a line for each request")
-        .lines()
-        .map(str::to_owned)
-        .collect();
+    let logged = nginx.logged(8).unwrap();
     let outcome = node.terminate().unwrap();
     assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
-    drop(server);
-    let mut found = Vec::new();
-    for told in processor::told(&sink).unwrap() {
-        let details = told.metadata.unwrap_or_default().details;
-        let get = |key: &str| details.get(key).cloned().unwrap_or_default();
-        if get("http.type") == "response" {
-            let parts = ["http.method", "http.host", "http.path", "http.status"].map(get);
-            found.push(parts.join(" "));
-        }
-    }
-    logged.sort();
-    found.sort();
-    assert_eq!(found, logged);
+    assert_eq!(web::responses(&processor::told(&sink).unwrap()), logged);
 }

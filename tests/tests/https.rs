@@ -14,11 +14,14 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use lc_tests::capture::{self, Packet};
 use lc_tests::compare::Difference;
+use lc_tests::conversations::{self, Conversations};
+use lc_tests::ipv4::{self, Side};
 use lc_tests::namespace::Namespace;
-use lc_tests::node::{Node, PATIENCE};
-use lc_tests::process::{self, Outcome, wait_for};
+use lc_tests::node::{Node, PATIENCE, counter};
+use lc_tests::peers::{Peers, certify};
+use lc_tests::process::{self, are_installed, wait_for};
 use lc_tests::processor::{self, Processor, Told};
-use lc_tests::switch::{self, Switch};
+use lc_tests::web::{self, Nginx, message};
 use rustls::crypto::ring::{cipher_suite, default_provider};
 use rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
 use rustls::{
@@ -26,7 +29,7 @@ use rustls::{
     SupportedCipherSuite,
 };
 use serde_json::Value;
-use tempfile::tempdir;
+use tempfile::{TempDir, tempdir};
 
 /// A key log in memory.
 #[derive(Debug, Default)]
@@ -43,8 +46,8 @@ impl rustls::KeyLog for Log {
 
 /// What two peers sent in turn, and the secrets that they wrote down.
 struct Session {
-    /// Whether the server sent it, and what.
-    flights: Vec<(bool, Vec<u8>)>,
+    /// Who sent it, and what.
+    flights: Vec<(Side, Vec<u8>)>,
     log: String,
 }
 
@@ -89,13 +92,13 @@ fn talk(suite: SupportedCipherSuite, exchanges: &[(String, String)]) -> Session 
     Session { flights, log }
 }
 
-fn send(client: &mut Connection, server: &mut Connection, flights: &mut Vec<(bool, Vec<u8>)>) {
+fn send(client: &mut Connection, server: &mut Connection, flights: &mut Vec<(Side, Vec<u8>)>) {
     let mut unread = vec![0; 1 << 16];
     while client.wants_write() || server.wants_write() {
-        for is_server in [false, true] {
-            let (from, to) = match is_server {
-                false => (&mut *client, &mut *server),
-                true => (&mut *server, &mut *client),
+        for side in [Side::Client, Side::Server] {
+            let (from, to) = match side {
+                Side::Client => (&mut *client, &mut *server),
+                Side::Server => (&mut *server, &mut *client),
             };
             let mut bytes = Vec::new();
             while from.wants_write() {
@@ -108,71 +111,25 @@ fn send(client: &mut Connection, server: &mut Connection, flights: &mut Vec<(boo
                 while to.reader().read(&mut unread).is_ok_and(|len| len > 0) {}
             }
             if !bytes.is_empty() {
-                flights.push((is_server, bytes));
+                flights.push((side, bytes));
             }
         }
     }
 }
 
-/// An IPv4 packet between the client of a connection and the server.
-fn segment(
-    number: u32,
-    is_server: bool,
-    (seq, ack): (u32, u32),
-    flags: u8,
-    payload: &[u8],
-) -> Vec<u8> {
-    let client = (Ipv4Addr::from(0x0a00_0000 + number), 20_000 + number as u16);
-    let server = (Ipv4Addr::new(192, 0, 2, 80), 443);
-    let (from, to) = match is_server {
-        true => (server, client),
-        false => (client, server),
-    };
-    let mut packet = vec![0x45, 0];
-    packet.extend((40 + payload.len() as u16).to_be_bytes());
-    packet.extend([0, 0, 0, 0, 64, 6, 0, 0]);
-    packet.extend(from.0.octets());
-    packet.extend(to.0.octets());
-    packet.extend(from.1.to_be_bytes());
-    packet.extend(to.1.to_be_bytes());
-    packet.extend(seq.to_be_bytes());
-    packet.extend(ack.to_be_bytes());
-    packet.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
-    packet.extend_from_slice(payload);
-    packet
-}
-
 /// The packets of a connection, from its SYN to its end.
-fn connection(number: u32, session: &Session) -> Vec<Vec<u8>> {
-    let mut next = [101, 501];
-    let mut packets = vec![
-        segment(number, false, (100, 0), 0x02, &[]),
-        segment(number, true, (500, 101), 0x12, &[]),
-        segment(number, false, (101, 501), 0x10, &[]),
-    ];
-    for (is_server, bytes) in &session.flights {
-        for piece in bytes.chunks(1200) {
-            let own = usize::from(*is_server);
-            packets.push(segment(
-                number,
-                *is_server,
-                (next[own], next[1 - own]),
-                0x18,
-                piece,
-            ));
-            next[own] += piece.len() as u32;
-        }
+fn connection(number: usize, session: &Session) -> Vec<Vec<u8>> {
+    let server = (Ipv4Addr::new(192, 0, 2, 80), 443);
+    let mut connection = ipv4::Connection::open(conversations::client(number), server);
+    for (side, bytes) in &session.flights {
+        connection.push(*side, bytes, 1200);
     }
-    let [client, server] = next;
-    packets.push(segment(number, false, (client, server), 0x11, &[]));
-    packets.push(segment(number, true, (server, client + 1), 0x11, &[]));
-    packets.push(segment(number, false, (client + 1, server + 1), 0x10, &[]));
-    packets
+    connection.close()
 }
 
-const CONNECTIONS: u32 = 40;
+const CONNECTIONS: usize = 40;
 
-fn is_wanted(number: u32) -> bool {
+fn is_wanted(number: usize) -> bool {
     number % 8 == 3
 }
 
@@ -185,7 +142,7 @@ fn sessions() -> Vec<Session> {
         cipher_suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
         cipher_suite::TLS13_AES_256_GCM_SHA384,
     ];
-    let session = |number: u32| {
+    let session = |number: usize| {
         let name = if is_wanted(number) { "wanted" } else { "other" };
         let exchange = |path: &str| {
             let body = format!("{}{name} body", "x".repeat(3000));
@@ -199,7 +156,7 @@ fn sessions() -> Vec<Session> {
             (question, answer)
         };
         talk(
-            suites[number as usize % suites.len()],
+            suites[number % suites.len()],
             &[exchange("one"), exchange("two")],
         )
     };
@@ -213,51 +170,17 @@ struct Made {
     wanted: Vec<Packet>,
 }
 
-/// All of `sessions` at the same time, each packet of one some time behind the one before.
+/// All of `sessions` at the same time.
 fn make(folder: &Path, sessions: &[Session]) -> Made {
-    let mut timed: Vec<(i64, u32, Vec<u8>)> = Vec::new();
-    for (number, session) in (0..).zip(sessions) {
-        let start = i64::from(number) * 3_000_000;
-        let packets = (0..).zip(connection(number, session));
-        timed.extend(packets.map(|(step, packet)| (start + step * 7_000_000, number, packet)));
-    }
-    timed.sort();
-    let packet = |(after, number, bytes): (i64, u32, Vec<u8>)| {
-        let packet = Packet {
-            link_type: 101,
-            time_ns: 1_767_225_600_000_000_000 + after,
-            original_len: bytes.len() as u32,
-            bytes,
-        };
-        (number, packet)
-    };
-    let made: Vec<_> = timed.into_iter().map(packet).collect();
-    let all: Vec<_> = made.iter().map(|(_, packet)| packet.clone()).collect();
+    let made = Conversations::at_once(sessions.iter().enumerate().map(|(n, s)| connection(n, s)));
     let file = folder.join("made.pcap");
-    capture::write(&file, &all).unwrap();
-    let wanted = made.into_iter().filter(|(number, _)| is_wanted(*number));
-    let wanted = wanted.map(|(_, packet)| packet).collect();
+    capture::write(&file, &made.packets).unwrap();
+    let wanted = made.packets_of(is_wanted);
     Made { file, wanted }
 }
 
 fn own(text: &str) -> Vec<OsString> {
     text.split(' ').map(OsString::from).collect()
-}
-
-/// `POST www.wanted.example /wanted/3/one`, and `200`.
-fn message(told: &Told) -> Option<String> {
-    let details = &told.metadata.as_ref()?.details;
-    let get = |key: &str| details.get(key).map_or("", String::as_str);
-    Some(match get("http.type") {
-        "request" => format!(
-            "{} {} {}",
-            get("http.method"),
-            get("http.host"),
-            get("http.path")
-        ),
-        "response" => get("http.status").to_owned(),
-        _ => return None,
-    })
 }
 
 #[test]
@@ -269,7 +192,7 @@ fn exactly_the_connections_that_match_within_arrive_and_nothing_without_secrets(
     let log: String = sessions.iter().map(|session| &session.log[..]).collect();
     fs::write(&keys, &log).unwrap();
     let filters = folder.path().join("filters.toml");
-    let text = "[[filters]]\nid = \"h\"\ntype = \"http_host\"\npattern = \"*.wanted.example\"\nenabled = true\n";
+    let text = processor::filter("h", "http_host", "*.wanted.example");
     fs::write(&filters, text).unwrap();
     let pushed: Vec<OsString> = vec!["--filters".into(), filters.into()];
     for (name, arguments, ids) in [
@@ -341,14 +264,7 @@ fn exactly_the_connections_that_match_within_arrive_and_nothing_without_secrets(
             .filter_map(message)
             .filter(|one| one.starts_with("POST"));
         assert_eq!(requests.count(), 2 * connections, "{name}");
-        let ends: BTreeSet<_> = told
-            .iter()
-            .filter_map(|told| told.metadata.as_ref())
-            .collect::<Vec<_>>()
-            .iter()
-            .map(|one| one.src_port.max(one.dst_port))
-            .collect();
-        assert_eq!(ends.len(), connections, "{name}");
+        assert_eq!(processor::by_flow(&told).len(), connections, "{name}");
     }
 }
 
@@ -440,129 +356,70 @@ fn secrets_of_a_session_reach_the_processor_once_and_all_together() {
     }
 }
 
-const SERVER: usize = 1;
-const CLIENT: usize = 2;
+/// TLS with HTTP/1 and HTTP/2: of version 1.2 on 8443, and 1.3 on 8444; 8445 has suites of block ciphers.
+const SERVERS: &str = "\
+ssl_certificate cert.pem; ssl_certificate_key key.pem;
+server { listen 8443 ssl http2; ssl_protocols TLSv1.2; }
+server { listen 8444 ssl http2; ssl_protocols TLSv1.3; }
+server {
+  listen 8445 ssl http2; ssl_protocols TLSv1.2;
+  ssl_ciphers ECDHE-ECDSA-AES128-SHA256:ECDHE-ECDSA-AES256-SHA384:ECDHE-ECDSA-AES256-SHA;
+}
+";
 
-/// nginx with TLS of either version and HTTP/1 and HTTP/2: 8443 has TLS 1.2, 8444 TLS 1.3; 8445 has suites of block ciphers.
-fn nginx(folder: &Path) -> String {
-    let root = folder.display();
-    let server = |port: u16, more: &str| {
-        format!(
-            "server {{ listen {port} ssl http2; root {root}/www; ssl_certificate {root}/cert.pem; ssl_certificate_key {root}/key.pem; {more} }}\n"
-        )
-    };
-    format!(
-        "daemon off; master_process off; pid {root}/pid; error_log {root}/error.log;\n\
-         events {{}}\n\
-         http {{\n\
-           log_format plain '$request_method $http_host $uri $status';\n\
-           access_log {root}/access.log plain;\n\
-           client_body_temp_path {root}/b; proxy_temp_path {root}/p; fastcgi_temp_path {root}/f; uwsgi_temp_path {root}/u; scgi_temp_path {root}/s;\n\
-           {}{}{}\
-         }}\n",
-        server(8443, "ssl_protocols TLSv1.2;"),
-        server(8444, "ssl_protocols TLSv1.3;"),
-        server(
-            8445,
-            "ssl_protocols TLSv1.2; ssl_ciphers ECDHE-ECDSA-AES128-SHA256:ECDHE-ECDSA-AES256-SHA384:ECDHE-ECDSA-AES256-SHA;"
-        ),
-    )
+/// nginx, asked by curl.
+struct Web {
+    nginx: Nginx,
+    peers: Peers,
+    folder: TempDir,
 }
 
-/// Whether the programs are there; else says that the test is skipped.
-fn are_installed(programs: &[(&str, &str)]) -> bool {
-    for (name, asks) in programs {
-        if process::run(Path::new(name), [*asks], PATIENCE).is_err() {
-            lc_tests::skipped!("{name} is not installed");
-            return false;
-        }
+impl Web {
+    /// An nginx with these files; `None` where that is not possible.
+    fn new(label: &str, files: &[(&str, &str)]) -> Option<Self> {
+        let peers = Peers::new(label, &web::PROGRAMS)?;
+        let folder = tempdir().unwrap();
+        certify(folder.path(), "peer.example").unwrap();
+        let nginx = Nginx::start(peers.server(), folder.path(), SERVERS, files).unwrap();
+        Some(Self {
+            nginx,
+            peers,
+            folder,
+        })
     }
-    true
-}
 
-fn certify(folder: &Path) {
-    let certified = rcgen::generate_simple_self_signed(["peer.example".to_owned()]).unwrap();
-    fs::write(
-        folder.join("key.pem"),
-        certified.signing_key.serialize_pem(),
-    )
-    .unwrap();
-    fs::write(folder.join("cert.pem"), certified.cert.pem()).unwrap();
-}
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
 
-/// A node that captures on `interface`, once it does.
-fn capturing(namespace: &str, interface: &str, sink: &Path, more: &[OsString]) -> Node {
-    let mut arguments: Vec<OsString> = vec!["http".into(), "--interface".into(), interface.into()];
-    arguments.extend(["--sink".into(), sink.into(), "--workers".into(), "2".into()]);
-    arguments.extend_from_slice(more);
-    let node = Node::start_in(namespace, arguments).unwrap();
-    let is_ready = |status: &Value| {
-        status["captures"][0]["state"] == "running"
-            && status["processor"]["connection"] == "streaming"
-    };
-    assert!(node.wait_until(is_ready).is_some(), "no capture began");
-    node
-}
-
-/// Runs a client with a key log.
-fn client(namespace: &str, keys: &Path, command: &[&str]) -> Outcome {
-    let mut log = OsString::from("SSLKEYLOGFILE=");
-    log.push(keys);
-    let mut arguments: Vec<OsString> = vec![log];
-    arguments.extend(command.iter().map(OsString::from));
-    process::start_in(namespace, Path::new("env"), arguments)
-        .unwrap()
-        .finish(PATIENCE)
-        .unwrap()
+    /// Gets a file from one of its ports with a version of HTTP, and writes the secrets to `keys`.
+    fn get(&self, port: u16, version: &str, file: &str, keys: &Path) -> String {
+        let url = format!("https://{}:{port}/{file}", self.peers.server_address());
+        web::curl(self.peers.client(), Some(keys), &[version, &url]).unwrap()
+    }
 }
 
 /// The node has decrypted so many sessions.
 fn decrypted(node: &Node, sessions: u64) -> Value {
-    let has = |status: &Value| {
-        status["counters"]["worker_tls_decrypted_sessions_total"].as_u64() >= Some(sessions)
-    };
+    let has = |status: &Value| counter(status, "worker_tls_decrypted_sessions_total") >= sessions;
     node.wait_until(has)
         .unwrap_or_else(|| panic!("not decrypted: {:#?}", node.status()))
 }
 
 #[test]
 fn what_curl_has_asked_of_nginx_within_tls_is_told() {
-    if !are_installed(&[("curl", "-V"), ("nginx", "-V")]) {
-        return;
-    }
-    let Some(switch) = Switch::new("https", 2) else {
-        lc_tests::skipped!("no network namespaces on this machine");
-        return;
-    };
-    for is_pipe in [false, true] {
-        let folder = tempdir().unwrap();
-        let www = folder.path().join("www");
-        fs::create_dir(&www).unwrap();
-        fs::write(www.join("small.txt"), "small").unwrap();
-        let large = "needle in a haystack\n".repeat(20_000);
-        fs::write(www.join("large.txt"), &large).unwrap();
-        certify(folder.path());
-        let configuration = folder.path().join("nginx.conf");
-        fs::write(&configuration, nginx(folder.path())).unwrap();
-        let arguments = [Path::new("-c"), &configuration];
-        let server = process::start_in(switch.host(SERVER), Path::new("nginx"), arguments).unwrap();
-        let (sink, keys) = (folder.path().join("sink"), folder.path().join("keys"));
-        if is_pipe {
+    let large = "needle in a haystack\n".repeat(20_000);
+    let files = [("large.txt", &large[..]), ("small.txt", "small")];
+    for flag in ["--tls-keylog", "--tls-keylog-pipe"] {
+        let Some(web) = Web::new("https", &files) else {
+            return;
+        };
+        let (sink, keys) = (web.path("sink"), web.path("keys"));
+        if flag == "--tls-keylog-pipe" {
             nix::unistd::mkfifo(&keys, nix::sys::stat::Mode::S_IRWXU).unwrap();
         }
-        let flag = if is_pipe {
-            "--tls-keylog-pipe"
-        } else {
-            "--tls-keylog"
-        };
-        let node = capturing(
-            switch.name(),
-            switch::INTERFACE,
-            &sink,
-            &[flag.into(), keys.clone().into()],
-        );
-        let address = switch::address(SERVER);
-        let received = folder.path().join("received");
+        let more = [flag.as_ref(), keys.as_ref()];
+        let node = web.peers.capture("http", &sink, &more).unwrap();
         let mut requests = 0;
         for (port, version) in [
             (8443, "--http1.1"),
@@ -571,128 +428,58 @@ fn what_curl_has_asked_of_nginx_within_tls_is_told() {
             (8444, "--http2"),
             (8445, "--http1.1"),
         ] {
-            for (file, expected) in [("large.txt", &large[..]), ("small.txt", "small")] {
-                let url = format!("https://{address}:{port}/{file}");
-                let output = received.to_str().unwrap();
-                let command = [
-                    "curl",
-                    "-ksS",
-                    "--retry-connrefused",
-                    "--retry",
-                    "5",
-                    version,
-                    "-o",
-                    output,
-                    &url,
-                ];
-                let outcome = client(switch.host(CLIENT), &keys, &command);
-                assert_eq!(outcome.code(), 0, "{port} {version}: {}", outcome.stderr);
-                assert!(fs::read(&received).unwrap() == expected.as_bytes());
+            for (file, expected) in files {
+                assert!(web.get(port, version, file, &keys) == expected);
                 requests += 1;
             }
         }
         let status = decrypted(&node, requests);
         assert_eq!(status["key_log"]["state"], "read");
-        let log = folder.path().join("access.log");
-        let logged = wait_for(PATIENCE, || {
-            let text = fs::read_to_string(&log).ok()?;
-            (text.lines().count() as u64 >= requests).then_some(text)
-        });
-        let logged = logged.expect("a line for each request");
-        let mut logged: Vec<String> = logged.lines().map(str::to_owned).collect();
+        let logged = web.nginx.logged(requests as usize).unwrap();
         let outcome = node.terminate().unwrap();
         assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
-        drop(server);
-        let mut found = Vec::new();
-        for told in processor::told(&sink).unwrap() {
-            let details = told.metadata.unwrap_or_default().details;
-            let get = |key: &str| details.get(key).cloned().unwrap_or_default();
-            if get("http.type") == "response" {
-                let parts = ["http.method", "http.host", "http.path", "http.status"].map(get);
-                found.push(parts.join(" "));
-            }
-        }
-        logged.sort();
-        found.sort();
-        assert_eq!(found, logged);
+        assert_eq!(web::responses(&processor::told(&sink).unwrap()), logged);
     }
 }
 
 /// By what is said within TLS, one of curl's connections to nginx is wanted; of one whose secrets nobody wrote down nothing is told.
 #[test]
 fn filters_see_within_tls() {
-    if !are_installed(&[("curl", "-V"), ("nginx", "-V")]) {
-        return;
-    }
-    let Some(switch) = Switch::new("https-filters", 2) else {
-        lc_tests::skipped!("no network namespaces on this machine");
+    let files = [("wanted.txt", "the needle\n"), ("other.txt", "hay\n")];
+    let Some(web) = Web::new("https-filters", &files) else {
         return;
     };
-    let folder = tempdir().unwrap();
-    fs::create_dir(folder.path().join("www")).unwrap();
-    fs::write(folder.path().join("www/wanted.txt"), "the needle\n").unwrap();
-    fs::write(folder.path().join("www/other.txt"), "hay\n").unwrap();
-    certify(folder.path());
-    let configuration = folder.path().join("nginx.conf");
-    fs::write(&configuration, nginx(folder.path())).unwrap();
-    let arguments = [Path::new("-c"), &configuration];
-    let _server = process::start_in(switch.host(SERVER), Path::new("nginx"), arguments).unwrap();
-    let (sink, keys) = (folder.path().join("sink"), folder.path().join("keys"));
-    let more: Vec<OsString> = vec![
-        "--tls-keylog".into(),
-        keys.clone().into(),
-        "--capture-body".into(),
-        "--keywords".into(),
-        "needle".into(),
+    let (sink, keys, unread) = (web.path("sink"), web.path("keys"), web.path("unread"));
+    let more = [
+        "--tls-keylog".as_ref(),
+        keys.as_ref(),
+        "--capture-body".as_ref(),
+        "--keywords".as_ref(),
+        "needle".as_ref(),
     ];
-    let node = capturing(switch.name(), switch::INTERFACE, &sink, &more);
-    let nowhere = folder.path().join("unread");
-    let address = switch::address(SERVER);
-    let mut known = 0;
+    let node = web.peers.capture("http", &sink, &more).unwrap();
     for (port, version) in [(8443, "--http1.1"), (8444, "--http2")] {
-        for (file, keys) in [
-            ("wanted.txt", &keys),
-            ("other.txt", &keys),
-            ("wanted.txt", &nowhere),
-        ] {
-            let url = format!("https://{address}:{port}/{file}");
-            let command = [
-                "curl",
-                "-ksS",
-                "--retry-connrefused",
-                "--retry",
-                "5",
-                version,
-                "-o",
-                "/dev/null",
-                &url,
-            ];
-            let outcome = client(switch.host(CLIENT), keys, &command);
-            assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
-            known += u64::from(keys != &nowhere);
-        }
+        web.get(port, version, "wanted.txt", &keys);
+        web.get(port, version, "other.txt", &keys);
+        web.get(port, version, "wanted.txt", &unread);
     }
-    decrypted(&node, known);
+    decrypted(&node, 4);
     let outcome = node.terminate().unwrap();
     assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
     let told = processor::told(&sink).unwrap();
-    let requests: Vec<String> = told
+    let mut requests: Vec<String> = told
         .iter()
         .filter_map(message)
         .filter(|one| one.starts_with("GET"))
         .collect();
+    // Each connection waits for its own secrets, so none has a place before the other.
+    requests.sort();
+    let address = web.peers.server_address();
     let expected = ["8443", "8444"].map(|port| format!("GET {address}:{port} /wanted.txt"));
     assert_eq!(requests, expected);
-    let clients: BTreeSet<u32> = told
-        .iter()
-        .filter_map(|told| told.metadata.as_ref())
-        .map(|one| match one.src_port {
-            8443 | 8444 => one.dst_port,
-            port => port,
-        })
-        .collect();
+    let connections = processor::by_flow(&told);
     assert_eq!(
-        clients.len(),
+        connections.len(),
         2,
         "two connections, and no packet of another"
     );
@@ -701,22 +488,17 @@ fn filters_see_within_tls() {
 /// OpenSSL's own client and server, as each has written down what it sent.
 #[test]
 fn what_openssl_says_within_tls_is_told() {
-    if !are_installed(&[("openssl", "version")]) {
+    if !are_installed(&[("openssl", "openssl")]) {
         return;
     }
-    let Some(namespace) = Namespace::new("openssl-keys") else {
-        lc_tests::skipped!("network namespaces can't be made here (root is needed)");
+    let Some(namespace) = Namespace::or_skipped("openssl-keys") else {
         return;
     };
     let folder = tempdir().unwrap();
-    certify(folder.path());
+    certify(folder.path(), "peer.example").unwrap();
     let (sink, keys) = (folder.path().join("sink"), folder.path().join("keys"));
-    let node = capturing(
-        namespace.name(),
-        "lo",
-        &sink,
-        &["--tls-keylog".into(), keys.clone().into()],
-    );
+    let more = ["--tls-keylog".as_ref(), keys.as_ref()];
+    let node = Node::capture(namespace.name(), "http", "lo", &sink, &more).unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let arguments = [
         "s_server",
@@ -747,12 +529,15 @@ fn what_openssl_says_within_tls_is_told() {
     let outcome = node.terminate().unwrap();
     assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
     let told = processor::told(&sink).unwrap();
-    let messages: Vec<String> = told.iter().filter_map(message).collect();
-    let expected = [
-        "GET peer.example /-tls1_2",
-        "200",
-        "GET peer.example /-tls1_3",
-        "200",
-    ];
-    assert_eq!(messages, expected);
+    let messages = |flow: &Vec<&Told>| -> Vec<String> {
+        let told = flow.iter().copied();
+        told.filter_map(message).collect()
+    };
+    let mut connections: Vec<_> = processor::by_flow(&told).iter().map(messages).collect();
+    connections.sort();
+    let expected = ["-tls1_2", "-tls1_3"].map(|version| {
+        let request = format!("GET peer.example /{version}");
+        vec![request, "200".to_owned()]
+    });
+    assert_eq!(connections, expected);
 }

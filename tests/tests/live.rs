@@ -8,50 +8,28 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use lc_tests::capture;
+use lc_tests::capture::{self, without_times};
 use lc_tests::compare::Difference;
 use lc_tests::effort::Effort;
 use lc_tests::generated::{Generated, generate};
 use lc_tests::namespace::Namespace;
-use lc_tests::node::{Node, PATIENCE, captured_in_all, counter, outcome_in_all};
+use lc_tests::node::{Node, PATIENCE, captured_in_all, counter, is_capturing, outcome_in_all};
 use lc_tests::process::wait_for;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::tempdir;
 
-/// A namespace, or `None` where this machine does not allow one.
-fn namespace(label: &str) -> Option<Namespace> {
-    let namespace = Namespace::new(label);
-    if namespace.is_none() {
-        lc_tests::skipped!("network namespaces can't be made here (root is needed)");
-    }
-    namespace
-}
-
-/// Starts a node that captures on `receive` with two workers into `sink`.
-fn capture_in(namespace: &Namespace, sink: &Path) -> Node {
-    let node = Node::start_capture(namespace, sink).unwrap();
-    node.wait_until(is_capturing).expect("the node captures");
-    node
-}
-
-fn is_capturing(status: &serde_json::Value) -> bool {
-    status["captures"][0]["state"] == "running" && status["processor"]["connection"] == "streaming"
+/// Starts a node that captures on `receive` with two workers into `sink`, and lets everything through.
+fn capture_in(namespace: &Namespace, sink: &Path, more: &[&str]) -> Node {
+    let more = ["--no-filter-policy", "allow"].iter().chain(more);
+    let more: Vec<_> = more.map(AsRef::as_ref).collect();
+    Node::capture(namespace.name(), "hunt", "receive", sink, &more).unwrap()
 }
 
 fn frames(folder: &Path, seed: &str) -> Generated {
     // Frames fit the interface's MTU of 1500 bytes, VLAN tag or not.
     let flags = ["--packets", "4000", "--seed", seed, "--vlan", "0"];
     generate(folder, &format!("{seed}.pcap"), &flags).unwrap()
-}
-
-/// Everything but the times, which the capture gives anew.
-fn without_times(packets: &[capture::Packet]) -> Vec<capture::Packet> {
-    let timeless = |packet: &capture::Packet| capture::Packet {
-        time_ns: 0,
-        ..packet.clone()
-    };
-    packets.iter().map(timeless).collect()
 }
 
 fn acked(node: &Node, packets: u64) -> serde_json::Value {
@@ -61,13 +39,13 @@ fn acked(node: &Node, packets: u64) -> serde_json::Value {
 
 #[test]
 fn packets_at_a_moderate_rate_all_arrive() {
-    let Some(namespace) = namespace("all") else {
+    let Some(namespace) = Namespace::or_skipped("all") else {
         return;
     };
     let folder = tempdir().unwrap();
     let sent = frames(folder.path(), "1");
     let sink = folder.path().join("arrived");
-    let node = capture_in(&namespace, &sink);
+    let node = capture_in(&namespace, &sink, &[]);
     assert_eq!(namespace.send(&sent.path).unwrap().code(), 0);
     let status = acked(&node, 4_000);
     assert_eq!(status["ledger"]["balanced"], true, "{status:#}");
@@ -91,13 +69,13 @@ fn packets_at_a_moderate_rate_all_arrive() {
 
 #[test]
 fn an_interface_goes_and_comes_back() {
-    let Some(namespace) = namespace("back") else {
+    let Some(namespace) = Namespace::or_skipped("back") else {
         return;
     };
     let folder = tempdir().unwrap();
     let (first, second) = (frames(folder.path(), "1"), frames(folder.path(), "2"));
     let sink = folder.path().join("arrived");
-    let node = capture_in(&namespace, &sink);
+    let node = capture_in(&namespace, &sink, &[]);
     assert_eq!(namespace.send(&first.path).unwrap().code(), 0);
     acked(&node, 4_000);
     assert!(namespace.remove_pair());
@@ -188,13 +166,13 @@ fn a_capture_daemon_that_is_replaced_costs_nothing() {
 }
 
 fn ends_without_loss(label: &str, signal: Signal) {
-    let Some(namespace) = namespace(label) else {
+    let Some(namespace) = Namespace::or_skipped(label) else {
         return;
     };
     let folder = tempdir().unwrap();
     let (first, second) = (frames(folder.path(), "1"), frames(folder.path(), "2"));
     let sink = folder.path().join("arrived");
-    let node = capture_in(&namespace, &sink);
+    let node = capture_in(&namespace, &sink, &[]);
     let both = [&*first.path, &second.path];
     end_while_sending(&node, &namespace, both, signal, 4);
     let status = node.status().unwrap();
@@ -210,15 +188,14 @@ fn ends_without_loss(label: &str, signal: Signal) {
 /// A ring that is full before the successor comes: what is missing is what the kernel says.
 #[test]
 fn what_a_full_ring_drops_while_no_capture_daemon_lives_is_counted() {
-    let Some(namespace) = namespace("full") else {
+    let Some(namespace) = Namespace::or_skipped("full") else {
         return;
     };
     let folder = tempdir().unwrap();
     let (first, second) = (frames(folder.path(), "1"), frames(folder.path(), "2"));
     let sink = folder.path().join("arrived");
     let small = ["--pcap-buffer-size", "1"];
-    let node = Node::start_capture_with(&namespace, &sink, &small).unwrap();
-    node.wait_until(is_capturing).expect("the node captures");
+    let node = capture_in(&namespace, &sink, &small);
     let both = [&*first.path, &second.path];
     end_while_sending(&node, &namespace, both, Signal::SIGKILL, 4);
     let sent = [first.packets, second.packets].concat();
@@ -230,15 +207,14 @@ fn what_a_full_ring_drops_while_no_capture_daemon_lives_is_counted() {
 /// Nobody else can read libpcap's ring, but what it held is counted.
 #[test]
 fn what_libpcap_held_for_a_killed_capture_daemon_is_counted() {
-    let Some(namespace) = namespace("libpcap") else {
+    let Some(namespace) = Namespace::or_skipped("libpcap") else {
         return;
     };
     let folder = tempdir().unwrap();
     let (first, second) = (frames(folder.path(), "1"), frames(folder.path(), "2"));
     let sink = folder.path().join("arrived");
     let libpcap = ["--capture-backend", "pcap"];
-    let node = Node::start_capture_with(&namespace, &sink, &libpcap).unwrap();
-    node.wait_until(is_capturing).expect("the node captures");
+    let node = capture_in(&namespace, &sink, &libpcap);
     let both = [&*first.path, &second.path];
     end_while_sending(&node, &namespace, both, Signal::SIGKILL, 2);
     let status = node.status().unwrap();
@@ -257,11 +233,11 @@ fn what_libpcap_held_for_a_killed_capture_daemon_is_counted() {
 
 #[test]
 fn an_idle_node_is_idle() {
-    let Some(namespace) = namespace("idle") else {
+    let Some(namespace) = Namespace::or_skipped("idle") else {
         return;
     };
     let folder = tempdir().unwrap();
-    let node = capture_in(&namespace, &folder.path().join("arrived"));
+    let node = capture_in(&namespace, &folder.path().join("arrived"), &[]);
     let daemons: Vec<u32> = ["lc-capd", "lc-workerd 0", "lc-workerd 1", "lc-fwdd"]
         .iter()
         .map(|name| node.daemon(name).unwrap().unsigned_abs())

@@ -4,72 +4,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 
+use lc_tests::compare;
 use lc_tests::processor::{self, Told};
+use lc_tests::traces::{self, Trace};
+use lc_tests::tshark::is_other_mail;
 use serde_json::Value;
 use tempfile::tempdir;
-
-/// Facts that are not those of the protocol, and why: capture, beginning of the fact.
-const OTHERS: &[(&str, &str, &str)] = &[
-    (
-        "socks5-smtp-503.pcap",
-        "command EHLO",
-        "begins as SOCKS, which is not SMTP",
-    ),
-    ("bad-list-retr-crafted.pcap", "subject", "TShark cuts it"),
-    ("rfc3030-bdat-example1.pcap", "subject", "TShark cuts it"),
-    (
-        "smtp-nested-mail.pcap",
-        "sender bob@",
-        "the server refuses it while another mail is open",
-    ),
-    (
-        "smtp-mail-transactions-invalid.pcap",
-        "sender",
-        "the last one is refused while another mail is open",
-    ),
-    (
-        "smtp-mail-transactions-invalid.pcap",
-        "recipient",
-        "the second one is of no mail",
-    ),
-    (
-        "smtp-subject-windows.pcap",
-        "",
-        "TShark does not find the client",
-    ),
-    (
-        "smtp-pipelining.pcap",
-        "",
-        "TShark reads one command of a segment",
-    ),
-    (
-        "smtp-out-of-order.pcap",
-        "",
-        "TShark reads one command of a segment",
-    ),
-    (
-        "smtp-long-command.pcap",
-        "command QUIT",
-        "a response to AUTH, as the server sees it",
-    ),
-    ("pop3-auth.pcap", "command DXN", "a response to AUTH"),
-    (
-        "pop3-auth.pcap",
-        "user",
-        "TShark does not look into responses to AUTH",
-    ),
-    ("zeek-pop3.pcap", "command AGR", "a response to AUTH"),
-    (
-        "zeek-pop3.pcap",
-        "user",
-        "TShark does not look into responses to AUTH",
-    ),
-    ("ppp-smtp.pcap", "command", "responses to AUTH"),
-];
 
 /// What encoded subjects say, by how they begin; runs of blanks as one.
 const ENCODED: &[(&str, &str)] = &[
@@ -91,30 +34,25 @@ const ENCODED: &[(&str, &str)] = &[
 /// `command MAIL`, `sender a@b`, `recipient a@b`, `user a`, `subject text`, and how often a command was said.
 type Facts = BTreeMap<String, u64>;
 
-/// A capture, and what is known of it.
+/// A capture, and what is known of its mail.
 struct Capture {
-    path: PathBuf,
+    trace: Trace,
     facts: Facts,
-    /// The ends of its connections.
-    ends: BTreeSet<String>,
 }
 
 impl Capture {
-    /// The capture at `path`, if it is one with mail.
-    fn at(path: PathBuf) -> Option<Self> {
-        let mut beside = path.clone().into_os_string();
-        beside.push(".expected.json");
-        let known: Value = serde_json::from_slice(&fs::read(beside).ok()?).unwrap();
-        let sections = ["smtp", "imap", "pop3"].map(|section| &known[section]);
+    /// The capture, if it is one with mail.
+    fn of(trace: Trace) -> Option<Self> {
+        let sections = ["smtp", "imap", "pop3"].map(|section| &trace.facts[section]);
         let has_mail = sections.iter().any(|section| section.is_object());
-        if !has_mail || known["use"] != "strict" {
+        if !has_mail || !trace.is_strict() {
             return None;
         }
         let mut facts = Facts::new();
         for section in sections {
             add_facts(section, &mut facts);
         }
-        for subject in texts(&known["mail_headers"]["subjects"]) {
+        for subject in texts(&trace.facts["mail_headers"]["subjects"]) {
             let encoded = ENCODED.iter().find(|(start, _)| subject.starts_with(start));
             let subject = match encoded {
                 Some((_, text)) => (*text).to_owned(),
@@ -122,22 +60,8 @@ impl Capture {
             };
             facts.insert(format!("subject {subject}"), 1);
         }
-        let flows = known["flows"]["list"].as_array().unwrap();
-        let ends = flows.iter().map(|flow| {
-            let mut ends = [["a", "a_port"], ["b", "b_port"]]
-                .map(|[address, port]| format!("{} {}", flow[address], flow[port]));
-            ends.sort();
-            ends.join(" ")
-        });
-        Some(Self {
-            ends: ends.collect(),
-            path,
-            facts,
-        })
-    }
-
-    fn name(&self) -> &str {
-        self.path.file_name().unwrap().to_str().unwrap()
+        facts.retain(|fact, _| !is_other_mail(trace.name(), fact));
+        Some(Self { trace, facts })
     }
 }
 
@@ -220,29 +144,12 @@ fn passed(line: &str) -> Option<(&str, &str)> {
 
 /// The captures, in rounds.
 fn rounds() -> Option<Vec<Vec<Capture>>> {
-    let traces = std::env::var_os("LC_HUNT_TRACES").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/traces"),
-        Into::into,
-    );
-    let Ok(entries) = fs::read_dir(traces.join("email")) else {
-        lc_tests::skipped!("no captures; name a folder in LC_HUNT_TRACES");
-        return None;
-    };
-    let paths = entries.flatten().map(|entry| entry.path());
-    let mut rounds: Vec<Vec<Capture>> = Vec::new();
-    for capture in paths.filter_map(Capture::at) {
-        let is_free = |round: &&mut Vec<Capture>| {
-            let mut others = round.iter();
-            others.all(|other| other.ends.is_disjoint(&capture.ends))
-        };
-        match rounds.iter_mut().find(is_free) {
-            Some(round) => round.push(capture),
-            None => rounds.push(vec![capture]),
-        }
-    }
-    let captures: usize = rounds.iter().map(Vec::len).sum();
-    assert!(captures > 35, "{captures} captures");
-    Some(rounds)
+    let traces = traces::of(&["email"]).unwrap()?;
+    let captures: Vec<Capture> = traces.into_iter().filter_map(Capture::of).collect();
+    assert!(captures.len() > 35, "{} captures", captures.len());
+    let at_odds =
+        |one: &Capture, other: &Capture| !one.trace.flows().is_disjoint(&other.trace.flows());
+    Some(traces::rounds(captures, at_odds))
 }
 
 #[test]
@@ -251,36 +158,20 @@ fn mails_are_those_that_are_known_to_be_there() {
     let mut wrong = Vec::new();
     for (round, workers) in rounds.iter().flat_map(|round| [(round, "1"), (round, "4")]) {
         let sink = tempdir().unwrap();
-        let files: Vec<&Path> = round.iter().map(|capture| &*capture.path).collect();
+        let files: Vec<&Path> = round.iter().map(|capture| &*capture.trace.path).collect();
         let mut found: BTreeMap<String, Facts> = BTreeMap::new();
         for told in processor::told_of_files("email", &files, workers, sink.path(), &[]).unwrap() {
             add_told(&told, found.entry(told.interface_name.clone()).or_default());
         }
-        for capture in round {
-            let found = found.remove(capture.name()).unwrap_or_default();
-            let differences = differences(capture, &found);
+        for Capture { trace, facts } in round {
+            let name = trace.name();
+            let mut found = found.remove(name).unwrap_or_default();
+            found.retain(|fact, _| !is_other_mail(name, fact));
+            let differences = compare::counts(facts, &found);
             if !differences.is_empty() {
-                let name = capture.name();
                 wrong.push(format!("{name}, {workers} workers: {differences:?}"));
             }
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-}
-
-/// Facts that were told another number of times than they are known.
-fn differences(capture: &Capture, found: &Facts) -> Vec<String> {
-    let is_other = |fact: &str| {
-        let mut others = OTHERS.iter().filter(|(name, ..)| *name == capture.name());
-        others.any(|(_, start, _)| fact.starts_with(start))
-    };
-    let count = |facts: &Facts, fact: &str| facts.get(fact).copied().unwrap_or(0);
-    let all: BTreeSet<_> = capture.facts.keys().chain(found.keys()).collect();
-    let counts = all
-        .into_iter()
-        .map(|fact| (fact, count(found, fact), count(&capture.facts, fact)));
-    counts
-        .filter(|(fact, is, should)| is != should && !is_other(fact))
-        .map(|(fact, is, should)| format!("{is} instead of {should}: {fact:.150}"))
-        .collect()
 }

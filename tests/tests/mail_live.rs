@@ -9,17 +9,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use lc_tests::daemons::end;
-use lc_tests::node::{Node, PATIENCE};
-use lc_tests::process::{self, Running, is_installed, wait_for};
+use lc_tests::node::PATIENCE;
+use lc_tests::peers::{Peers, certify};
+use lc_tests::process::{self, Running, wait_for};
 use lc_tests::processor::{self, Told};
-use lc_tests::switch::{self, Switch};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::tempdir;
 
-const SERVER: usize = 1;
-const CLIENT: usize = 2;
 /// The client: see there.
 const SCRIPT: &str = include_str!("../peers/mail.py");
 const PASSWORD: &str = "s3cret-word";
@@ -299,46 +297,26 @@ impl Found {
 
 #[test]
 fn what_clients_and_servers_of_mail_say_is_told() {
-    for program in ["postfix", "dovecot", "python3", "ip"] {
-        if !is_installed(program) {
-            lc_tests::skipped!(
-                "{program} is not installed (Debian: postfix, dovecot-imapd, dovecot-pop3d, python3, iproute2)"
-            );
-            return;
-        }
-    }
-    let Some(switch) = Switch::new("mail", 2) else {
-        lc_tests::skipped!("no network namespaces");
+    let programs = [
+        ("postfix", "postfix"),
+        ("dovecot", "dovecot-imapd, dovecot-pop3d"),
+        ("python3", "python3"),
+    ];
+    let Some(peers) = Peers::new("mail", &programs) else {
         return;
     };
     let folder = tempdir().unwrap();
     let root = folder.path();
     // The servers' own users look into it.
     fs::set_permissions(root, fs::Permissions::from_mode(0o755)).unwrap();
-    let certified = rcgen::generate_simple_self_signed(["mail.example".to_owned()]).unwrap();
-    fs::write(root.join("key.pem"), certified.signing_key.serialize_pem()).unwrap();
-    fs::write(root.join("cert.pem"), certified.cert.pem()).unwrap();
-    let dovecot = start_dovecot(switch.host(SERVER), root);
-    let postfix = Postfix::start(switch.host(SERVER), root);
+    certify(root, "mail.example").unwrap();
+    let dovecot = start_dovecot(peers.server(), root);
+    let postfix = Postfix::start(peers.server(), root);
 
     let sink = root.join("sink");
-    let arguments = [
-        "email",
-        "--interface",
-        switch::INTERFACE,
-        "--sink",
-        sink.to_str().unwrap(),
-        "--workers",
-        "2",
-    ];
-    let node = Node::start_in(switch.name(), arguments).unwrap();
-    let is_ready = |status: &Value| {
-        status["captures"][0]["state"] == "running"
-            && status["processor"]["connection"] == "streaming"
-    };
-    node.wait_until(is_ready).expect("the node captures");
+    let node = peers.capture("email", &sink, &[]).unwrap();
     let is_up = || {
-        let ports = process::start_in(switch.host(SERVER), Path::new("ss"), ["-Hltn"]).unwrap();
+        let ports = process::start_in(peers.server(), Path::new("ss"), ["-Hltn"]).unwrap();
         let listening = ports.finish(PATIENCE).unwrap().stdout;
         let all = [":2525 ", ":1143 ", ":1110 "];
         all.iter()
@@ -347,9 +325,9 @@ fn what_clients_and_servers_of_mail_say_is_told() {
     };
     wait_for(PATIENCE, is_up).expect("the servers listen");
 
-    let address = switch::address(SERVER);
+    let address = peers.server_address();
     let arguments = ["-c", SCRIPT, &address, PASSWORD];
-    let client = process::start_in(switch.host(CLIENT), Path::new("python3"), arguments).unwrap();
+    let client = process::start_in(peers.client(), Path::new("python3"), arguments).unwrap();
     let client = client.finish(PATIENCE).unwrap();
     assert_eq!(client.code(), 0, "{}{}", client.stderr, postfix.log());
     let is_delivered = || {

@@ -10,8 +10,8 @@ use lc_tests::capture;
 use lc_tests::compare::Difference;
 use lc_tests::generated::{Generated, generate};
 use lc_tests::namespace::Namespace;
-use lc_tests::node::{Node, PATIENCE, counter};
-use lc_tests::processor::Processor;
+use lc_tests::node::{Node, PATIENCE, counter, is_capturing};
+use lc_tests::processor::{self, Processor};
 use serde_json::Value;
 use tempfile::tempdir;
 
@@ -50,10 +50,7 @@ fn flood(folder: &Path) -> Generated {
 /// Captures the flood live while the processor, with these filters, pauses; the status when all of it has its end, and
 /// what arrived.
 fn capture_under_pressure(label: &str, filters: &str) -> Option<(Value, Vec<capture::Packet>)> {
-    let Some(namespace) = Namespace::new(label) else {
-        lc_tests::skipped!("network namespaces can't be made here (root is needed)");
-        return None;
-    };
+    let namespace = Namespace::or_skipped(label)?;
     let folder = tempdir().unwrap();
     let sent = flood(folder.path());
     let filter_file = folder.path().join("filters.toml");
@@ -78,9 +75,7 @@ fn capture_under_pressure(label: &str, filters: &str) -> Option<(Value, Vec<capt
     ];
     let node = Node::start_in(namespace.name(), [&of_node[..], &SMALL].concat()).unwrap();
     node.wait_until(|status| {
-        status["captures"][0]["state"] == "running"
-            && status["processor"]["connection"] == "streaming"
-            && status["filters"]["workers"][0].as_u64() > Some(0)
+        is_capturing(status) && status["filters"]["workers"][0].as_u64() > Some(0)
     })
     .expect("the node captures");
     assert_eq!(namespace.send(&sent.path).unwrap().code(), 0);
@@ -116,9 +111,8 @@ fn what_nothing_asked_for_is_shed_before_the_rings_are_full() {
 
 #[test]
 fn what_a_filter_asked_for_is_never_shed() {
-    let filter =
-        "[[filters]]\nid = \"all\"\ntype = \"ip_address\"\npattern = \"*\"\nenabled = true\n";
-    let Some((status, arrived)) = capture_under_pressure("asked", filter) else {
+    let filter = processor::filter("all", "ip_address", "*");
+    let Some((status, arrived)) = capture_under_pressure("asked", &filter) else {
         return;
     };
     assert_eq!(counter(&status, "worker_shed_packets_total"), 0);

@@ -3,38 +3,26 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
 
 use lc_tests::capture;
 use lc_tests::compare::Difference;
-use lc_tests::conformance;
-
-fn traces() -> Option<PathBuf> {
-    let folder = std::env::var_os("LC_HUNT_TRACES").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/traces"),
-        PathBuf::from,
-    );
-    let found = folder.is_dir().then_some(folder);
-    if found.is_none() {
-        lc_tests::skipped!("no folder of captures; name one in LC_HUNT_TRACES");
-    }
-    found
-}
+use lc_tests::traces;
 
 #[test]
 fn reads_as_many_packets_as_each_capture_is_known_to_hold() {
-    let Some(folder) = traces() else { return };
-    let cases = conformance::cases(&folder).unwrap();
-    assert!(!cases.is_empty());
+    let Some(traces) = traces::all().unwrap() else {
+        return;
+    };
+    assert!(!traces.is_empty());
     let mut wrong = Vec::new();
-    for case in cases {
-        let packets = capture::read(&case.capture).unwrap();
-        if packets.packets.len() != case.packets {
+    for trace in traces {
+        let packets = capture::read(&trace.path).unwrap();
+        let known = trace.facts["capture"]["packets"].as_u64().unwrap();
+        if packets.packets.len() as u64 != known {
             wrong.push(format!(
-                "{}: {} instead of {} ({:?})",
-                case.capture.display(),
+                "{}: {} instead of {known} ({:?})",
+                trace.path.display(),
                 packets.packets.len(),
-                case.packets,
                 packets.damage
             ));
         }
@@ -45,15 +33,13 @@ fn reads_as_many_packets_as_each_capture_is_known_to_hold() {
 
 #[test]
 fn times_and_lengths_are_those_that_are_known() {
-    let Some(folder) = traces() else { return };
+    let Some(traces) = traces::all().unwrap() else {
+        return;
+    };
     let mut wrong = Vec::new();
-    for case in conformance::cases(&folder).unwrap() {
-        let mut facts = case.capture.clone().into_os_string();
-        facts.push(".expected.json");
-        let facts: serde_json::Value =
-            serde_json::from_slice(&std::fs::read(facts).unwrap()).unwrap();
-        let facts = &facts["capture"];
-        let packets = capture::read(&case.capture).unwrap().packets;
+    for trace in traces {
+        let facts = &trace.facts["capture"];
+        let packets = capture::read(&trace.path).unwrap().packets;
         let Some(first) = packets.first() else {
             continue;
         };
@@ -68,7 +54,7 @@ fn times_and_lengths_are_those_that_are_known() {
             || captured != facts["bytes_captured"].as_u64().unwrap()
             || on_wire != facts["bytes_on_wire"].as_u64().unwrap()
         {
-            wrong.push(format!("{}: {facts}", case.capture.display()));
+            wrong.push(format!("{}: {facts}", trace.path.display()));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::fmt::Write;
-use std::fs;
 use std::path::Path;
 
 use lc_tests::capture::Packet;
@@ -32,15 +30,10 @@ fn sets_of_all_types_replace_each_other_without_the_loss_of_a_packet() {
 fn write_filters(path: &Path, clients: &[u8], more: &str) {
     let mut text = more.to_owned();
     for client in clients {
-        writeln!(
-            text,
-            "[[filters]]\nid = \"c{client}\"\ntype = \"ip_address\"\npattern = \"10.0.0.{client}\"\nenabled = true"
-        )
-        .unwrap();
+        let address = format!("10.0.0.{client}");
+        text += &processor::filter(format!("c{client}"), "ip_address", address);
     }
-    let new = path.with_extension("new");
-    fs::write(&new, text).unwrap();
-    fs::rename(&new, path).unwrap();
+    processor::replace_filters(path, &text).unwrap();
 }
 
 /// Release builds of the worker don't take poison.
@@ -87,9 +80,8 @@ fn a_set_that_cannot_be_compiled_leaves_the_one_before_in_force_and_the_next_is_
     let failed =
         |status: &serde_json::Value| counter(status, "worker_filter_generations_failed_total");
     judged(100);
-    let poison =
-        "[[filters]]\nid = \"p\"\ntype = \"dns_domain\"\npattern = \"POISON\"\nenabled = true\n";
-    write_filters(&filters, &[1], poison);
+    let poison = processor::filter("p", "dns_domain", "POISON");
+    write_filters(&filters, &[1], &poison);
     let status = node.wait_until(|status| failed(status) > 0);
     assert_eq!(failed(&status.expect("the failure is counted")), 1);
     // It is not tried again with every heartbeat, of which there are many in this time.

@@ -5,10 +5,13 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use lc_tests::capture::{self, Packet};
 use lc_tests::compare::Difference;
+use lc_tests::conversations;
+use lc_tests::ipv4::{Connection, RAW_IP, Side, udp};
 use lc_tests::node::{Node, PATIENCE, counter};
 use lc_tests::processor;
 use nix::sys::signal::{Signal, kill};
@@ -18,13 +21,7 @@ use tempfile::tempdir;
 /// Flows of each mode, and of which of them one matches.
 const FLOWS: usize = 200;
 const EACH: usize = 20;
-/// LINKTYPE_RAW.
-const RAW_IP: u32 = 101;
 const START_NS: i64 = 1_700_000_000_000_000_000;
-
-const FIN: u8 = 1;
-const SYN: u8 = 2;
-const ACK: u8 = 16;
 
 /// A mode, the type of its filters, and the pattern that flow `number` is made to match.
 #[derive(Clone, Copy)]
@@ -74,75 +71,10 @@ fn host(number: usize) -> String {
     format!("host{number}.example.org")
 }
 
-fn ip(protocol: u8, from: [u8; 4], to: [u8; 4], payload: &[u8]) -> Vec<u8> {
-    let len = (20 + payload.len()) as u16;
-    let [high, low] = len.to_be_bytes();
-    let mut packet = vec![0x45, 0, high, low, 0, 0, 0, 0, 64, protocol, 0, 0];
-    packet.extend_from_slice(&from);
-    packet.extend_from_slice(&to);
-    packet.extend_from_slice(payload);
-    packet
-}
+const SERVER: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 1);
 
-fn client(number: usize) -> ([u8; 4], u16) {
-    let [high, low] = (number as u16).to_be_bytes();
-    ([10, 1, high, low], 40_000 + number as u16)
-}
-
-fn udp(from: ([u8; 4], u16), to: ([u8; 4], u16), payload: &[u8]) -> Vec<u8> {
-    let mut datagram = Vec::new();
-    for field in [from.1, to.1, 8 + payload.len() as u16, 0] {
-        datagram.extend_from_slice(&field.to_be_bytes());
-    }
-    datagram.extend_from_slice(payload);
-    ip(17, from.0, to.0, &datagram)
-}
-
-/// A connection to `port`, as somebody between its ends sees it.
-struct Connection {
-    ends: [([u8; 4], u16); 2],
-    seq: [u32; 2],
-    packets: Vec<Vec<u8>>,
-}
-
-impl Connection {
-    fn open(number: usize, port: u16) -> Self {
-        let mut connection = Self {
-            ends: [client(number), ([10, 2, 0, 1], port)],
-            seq: [1_000 * number as u32, 77],
-            packets: Vec::new(),
-        };
-        connection.packet(0, SYN, b"");
-        connection.packet(1, SYN | ACK, b"");
-        connection.packet(0, ACK, b"");
-        connection
-    }
-
-    fn packet(&mut self, side: usize, flags: u8, payload: &[u8]) {
-        let (from, to) = (self.ends[side], self.ends[1 - side]);
-        let mut segment = [from.1.to_be_bytes(), to.1.to_be_bytes()].concat();
-        segment.extend_from_slice(&self.seq[side].to_be_bytes());
-        segment.extend_from_slice(&self.seq[1 - side].to_be_bytes());
-        segment.extend_from_slice(&[0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
-        segment.extend_from_slice(payload);
-        self.packets.push(ip(6, from.0, to.0, &segment));
-        self.seq[side] += payload.len() as u32 + u32::from(flags & (SYN | FIN) != 0);
-    }
-
-    /// Bytes in segments of `size`, each acknowledged.
-    fn say(&mut self, side: usize, bytes: &[u8], size: usize) {
-        for part in bytes.chunks(size) {
-            self.packet(side, ACK, part);
-            self.packet(1 - side, ACK, b"");
-        }
-    }
-
-    fn close(mut self) -> Vec<Vec<u8>> {
-        self.packet(0, FIN | ACK, b"");
-        self.packet(1, FIN | ACK, b"");
-        self.packet(0, ACK, b"");
-        self.packets
-    }
+fn open(number: usize, port: u16) -> Connection {
+    Connection::open(conversations::client(number), (SERVER, port))
 }
 
 /// A query and its response.
@@ -158,26 +90,26 @@ fn dns(number: usize) -> Vec<Vec<u8>> {
     let answer = [0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 1];
     let head = [high, low, 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0];
     let response = [&head[..], &question, &answer].concat();
-    let (client, server) = (client(number), ([10, 2, 0, 1], 53));
+    let (client, server) = (conversations::client(number), (SERVER, 53));
     vec![udp(client, server, &query), udp(server, client, &response)]
 }
 
 /// Two requests on one connection.
 fn http(number: usize) -> Vec<Vec<u8>> {
-    let mut connection = Connection::open(number, 8_080);
+    let mut connection = open(number, 8_080);
     for path in ["/", "/more"] {
         let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", host(number));
-        connection.say(0, request.as_bytes(), 20);
+        connection.say(Side::Client, request.as_bytes(), 20);
         let body = "x".repeat(3_000);
         let response = format!("HTTP/1.1 200 OK\r\nContent-Length: 3000\r\n\r\n{body}");
-        connection.say(1, response.as_bytes(), 1_000);
+        connection.say(Side::Server, response.as_bytes(), 1_000);
     }
     connection.close()
 }
 
 /// A ClientHello, and data.
 fn tls(number: usize) -> Vec<Vec<u8>> {
-    let mut connection = Connection::open(number, 4_433);
+    let mut connection = open(number, 4_433);
     let name = host(number);
     let len = name.len() as u16;
     let mut extension = Vec::new();
@@ -199,22 +131,26 @@ fn tls(number: usize) -> Vec<Vec<u8>> {
         let [high, low] = (body.len() as u16).to_be_bytes();
         [&[kind, 3, 3, high, low], body].concat()
     };
-    connection.say(0, &record(22, &handshake), 50);
+    connection.say(Side::Client, &record(22, &handshake), 50);
     let mut server_hello = vec![2, 0, 0, 38, 3, 3];
     server_hello.extend_from_slice(&[9; 32]);
     server_hello.extend_from_slice(&[0, 0x13, 1, 0]);
-    connection.say(1, &record(22, &server_hello), 1_000);
+    connection.say(Side::Server, &record(22, &server_hello), 1_000);
     for _ in 0..5 {
-        connection.say(0, &record(23, &[0xaa; 100]), 1_000);
-        connection.say(1, &record(23, &[0xbb; 900]), 1_000);
+        connection.say(Side::Client, &record(23, &[0xaa; 100]), 1_000);
+        connection.say(Side::Server, &record(23, &[0xbb; 900]), 1_000);
     }
     connection.close()
 }
 
 /// A mail.
 fn smtp(number: usize) -> Vec<Vec<u8>> {
-    let mut connection = Connection::open(number, 587);
-    connection.say(1, b"220 mail.example.org ESMTP Postfix\r\n", 1_000);
+    let mut connection = open(number, 587);
+    connection.say(
+        Side::Server,
+        b"220 mail.example.org ESMTP Postfix\r\n",
+        1_000,
+    );
     for (command, reply) in [
         ("EHLO client.example.org\r\n", "250 mail.example.org\r\n"),
         ("MAIL FROM:<sender@example.net>\r\n", "250 2.1.0 Ok\r\n"),
@@ -230,8 +166,8 @@ fn smtp(number: usize) -> Vec<Vec<u8>> {
             "RCPT" => format!("RCPT TO:<user{number}@example.org>\r\n"),
             command => command.to_owned(),
         };
-        connection.say(0, command.as_bytes(), 1_000);
-        connection.say(1, reply.as_bytes(), 1_000);
+        connection.say(Side::Client, command.as_bytes(), 1_000);
+        connection.say(Side::Server, reply.as_bytes(), 1_000);
     }
     connection.close()
 }
@@ -258,12 +194,8 @@ fn traffic(modes: &[Mode]) -> (Vec<Packet>, Vec<Packet>) {
             going.extend(waiting.next());
             continue;
         };
-        let packet = Packet {
-            link_type: RAW_IP,
-            time_ns: START_NS + sent.len() as i64 * 50_000,
-            original_len: bytes.len() as u32,
-            bytes,
-        };
+        let time_ns = START_NS + sent.len() as i64 * 50_000;
+        let packet = Packet::whole(RAW_IP, time_ns, bytes);
         if *matches {
             expected.push(packet.clone());
         }
@@ -279,10 +211,7 @@ fn write_filters(path: &Path, modes: &[Mode]) -> HashSet<String> {
         for number in (0..FLOWS).step_by(EACH) {
             let number = nth * FLOWS + number;
             let (id, pattern) = (mode.id(number), mode.pattern(number));
-            text += &format!(
-                "[[filters]]\nid = \"{id}\"\ntype = \"{}\"\npattern = \"{pattern}\"\nenabled = true\n",
-                mode.filter
-            );
+            text += &processor::filter(&id, mode.filter, pattern);
             ids.insert(id);
         }
     }

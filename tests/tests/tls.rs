@@ -3,73 +3,52 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use lc_tests::capture;
-use lc_tests::compare::Difference;
+use lc_tests::compare::{self, Difference};
 use lc_tests::flow::Flow;
 use lc_tests::generated::generate;
 use lc_tests::namespace::Namespace;
 use lc_tests::node::{Node, PATIENCE};
-use lc_tests::process::{self, wait_for};
-use lc_tests::processor;
+use lc_tests::peers::certify;
+use lc_tests::process::{self, are_installed, wait_for};
+use lc_tests::processor::{self, Told};
+use lc_tests::traces::{self, Trace};
+use lc_tests::tshark;
 use lc_workerd::decode::{Transport, decode};
 use lc_workerd::extract::extract;
 use lc_workerd::matcher::{Fields, Kind, Kinds};
 use serde_json::Value;
 use tempfile::tempdir;
 
-/// Captures of which not every hello is told as TShark tells it, and why.
-const DIFFERENT: &[(&str, &str)] = &[
-    ("openvpn_nohmac_tcp.pcapng", "TLS in packets of OpenVPN"),
-    ("capwap_data.pcapng", "in CAPWAP, which is not opened"),
-];
-
 /// How often which hello was said: JA3 and JA4 of a client's, JA3S of a server's, and the name of the server.
 type Hellos = BTreeMap<String, usize>;
 
 /// A capture with hellos.
 struct Known {
-    path: PathBuf,
+    trace: Trace,
     hellos: Hellos,
-    /// Ends of its flows.
-    flows: BTreeSet<String>,
 }
 
 impl Known {
-    fn at(path: PathBuf) -> Option<Self> {
-        let mut beside = path.clone().into_os_string();
-        beside.push(".expected.json");
-        let known: Value = serde_json::from_slice(&fs::read(beside).ok()?).unwrap();
-        let name = path.file_name()?.to_str()?;
-        let is_other = DIFFERENT.iter().any(|(other, _)| *other == name);
-        if known["use"] != "strict" || known["tls"].is_null() || is_other {
+    fn of(trace: Trace) -> Option<Self> {
+        let tls = &trace.facts["tls"];
+        if !trace.is_strict() || tls.is_null() || trace.is_in(tshark::TLS) {
             return None;
         }
         let mut hellos = Hellos::new();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        for hello in listed(&known["tls"]["client_hello_list"]) {
+        for hello in listed(&tls["client_hello_list"]) {
             let ja = [&hello["ja3"], &hello["ja4"], &hello["sni"]].map(text);
             *hellos.entry(ja.join(" ")).or_default() += 1;
         }
-        for hello in listed(&known["tls"]["server_hello_list"]) {
+        for hello in listed(&tls["server_hello_list"]) {
             *hellos.entry(text(&hello["ja3s"])).or_default() += 1;
         }
-        let flows = known["flows"]["list"].as_array().into_iter().flatten();
-        let flow = |flow: &Value| {
-            let mut ends =
-                ["a", "b"].map(|end| format!("{}:{}", flow[end], flow[&format!("{end}_port")]));
-            ends.sort();
-            ends.join(" ")
-        };
-        Some(Self {
-            flows: flows.map(flow).collect(),
-            path,
-            hellos,
-        })
+        Some(Self { trace, hellos })
     }
 }
 
@@ -83,37 +62,17 @@ fn listed(list: &Value) -> impl Iterator<Item = &Value> {
 
 /// Captures with hellos, in rounds: files of one round have no flow in common.
 fn rounds() -> Option<Vec<Vec<Known>>> {
-    let traces = std::env::var_os("LC_HUNT_TRACES").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/traces"),
-        Into::into,
-    );
-    if !traces.is_dir() {
-        lc_tests::skipped!("no captures; name a folder in LC_HUNT_TRACES");
-        return None;
-    }
-    let entries = fs::read_dir(traces.join("tls")).unwrap().flatten();
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-    paths.sort();
-    let mut rounds: Vec<Vec<Known>> = Vec::new();
-    for known in paths.into_iter().filter_map(Known::at) {
-        let is_apart = |round: &&mut Vec<Known>| {
-            round
-                .iter()
-                .all(|other| other.flows.is_disjoint(&known.flows))
-        };
-        match rounds.iter_mut().find(is_apart) {
-            Some(round) => round.push(known),
-            None => rounds.push(vec![known]),
-        }
-    }
-    assert!(rounds.iter().flatten().count() > 80);
-    Some(rounds)
+    let traces = traces::of(&["tls"]).unwrap()?;
+    let known: Vec<Known> = traces.into_iter().filter_map(Known::of).collect();
+    assert!(known.len() > 80);
+    let at_odds = |one: &Known, other: &Known| !one.trace.flows().is_disjoint(&other.trace.flows());
+    Some(traces::rounds(known, at_odds))
 }
 
-/// The hellos that arrived at `sink`.
-fn arrived(sink: &Path) -> Hellos {
+/// The hellos that are told of.
+fn hellos(told: Vec<Told>) -> Hellos {
     let mut hellos = Hellos::new();
-    for told in processor::told(sink).unwrap() {
+    for told in told {
         let details = told.metadata.unwrap_or_default().details;
         let text = |key: &str| details.get(key).cloned().unwrap_or_default();
         let hello = match text("tls.ja3s") {
@@ -136,31 +95,17 @@ fn hellos_of_captures_are_told() {
         .flat_map(|round| ["1", "4"].map(|workers| (round, workers)))
     {
         let sink = tempdir().unwrap();
-        let mut arguments: Vec<OsString> = vec!["tls".into(), "--workers".into(), workers.into()];
-        for known in round {
-            arguments.extend(["--read-file".into(), known.path.clone().into()]);
-        }
-        arguments.extend(["--sink".into(), sink.path().into()]);
-        let outcome = Node::start(arguments)
-            .unwrap()
-            .finish(2 * PATIENCE)
-            .unwrap();
-        assert_eq!(outcome.code(), 0, "{}{}", outcome.stdout, outcome.stderr);
-        let arrived = arrived(sink.path());
+        let files: Vec<&Path> = round.iter().map(|known| &*known.trace.path).collect();
+        let told = processor::told_of_files("tls", &files, workers, sink.path(), &[]).unwrap();
+        let arrived = hellos(told);
         let mut expected = Hellos::new();
         for (hello, count) in round.iter().flat_map(|known| &known.hellos) {
             *expected.entry(hello.clone()).or_default() += count;
         }
-        let names: BTreeSet<&String> = expected.keys().chain(arrived.keys()).collect();
-        for name in names {
-            let (known, told) = (expected.get(name), arrived.get(name));
-            if known != told {
-                let of = round.iter().find(|one| one.hellos.contains_key(name));
-                let of = of.map(|one| one.path.file_name().unwrap());
-                wrong.push(format!(
-                    "{workers} workers, {of:?}: {name}: {known:?} known, {told:?} told"
-                ));
-            }
+        let differences = compare::counts(&expected, &arrived);
+        if !differences.is_empty() {
+            let names: Vec<_> = round.iter().map(|known| known.trace.name()).collect();
+            wrong.push(format!("{workers} workers, {names:?}: {differences:#?}"));
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
@@ -193,7 +138,7 @@ fn connections_that_are_wanted_arrive_as_a_whole_and_alone() {
     let is_wanted = |packet: &&capture::Packet| wanted.contains(&Flow::of(packet));
     let expected: Vec<_> = sent.packets.iter().filter(is_wanted).cloned().collect();
     let filters = folder.path().join("filters.toml");
-    let filter = "[[filters]]\nid = \"a\"\ntype = \"tls_sni\"\npattern = \"a*\"\nenabled = true\n";
+    let filter = processor::filter("a", "tls_sni", "a*");
     fs::write(&filters, filter).unwrap();
     for workers in ["1", "4"] {
         let sink = folder.path().join(workers);
@@ -221,36 +166,20 @@ fn connections_that_are_wanted_arrive_as_a_whole_and_alone() {
 /// OpenSSL's client and server over loopback of a namespace: what they say of their connections is told.
 #[test]
 fn connections_of_openssl_are_told_as_it_tells_them() {
-    let Some(namespace) = Namespace::new("openssl") else {
-        lc_tests::skipped!("network namespaces can't be made here (root is needed)");
-        return;
-    };
-    if Command::new("openssl").arg("version").output().is_err() {
-        lc_tests::skipped!("openssl is not installed");
+    if !are_installed(&[("openssl", "openssl")]) {
         return;
     }
+    let Some(namespace) = Namespace::or_skipped("openssl") else {
+        return;
+    };
     let folder = tempdir().unwrap();
+    certify(folder.path(), "peer.example").unwrap();
     let (key, certificate) = (
         folder.path().join("key.pem"),
         folder.path().join("cert.pem"),
     );
-    let certified = rcgen::generate_simple_self_signed(["peer.example".to_owned()]).unwrap();
-    fs::write(&key, certified.signing_key.serialize_pem()).unwrap();
-    fs::write(&certificate, certified.cert.pem()).unwrap();
     let sink = folder.path().join("sink");
-    let arguments: [&std::ffi::OsStr; 5] = [
-        "tls".as_ref(),
-        "--interface".as_ref(),
-        "lo".as_ref(),
-        "--sink".as_ref(),
-        sink.as_ref(),
-    ];
-    let node = Node::start_in(namespace.name(), arguments).unwrap();
-    let is_capturing = |status: &Value| {
-        status["captures"][0]["state"] == "running"
-            && status["processor"]["connection"] == "streaming"
-    };
-    node.wait_until(is_capturing).expect("the node captures");
+    let node = Node::capture(namespace.name(), "tls", "lo", &sink, &[]).unwrap();
     let openssl = |arguments: &[&str]| {
         process::start_in(namespace.name(), Path::new("openssl"), arguments).unwrap()
     };
@@ -309,27 +238,35 @@ fn connections_of_openssl_are_told_as_it_tells_them() {
     assert!(server.ended().unwrap().is_none());
     let outcome = node.terminate().unwrap();
     assert_eq!(outcome.code(), 0, "{}", outcome.stderr);
-    let details: Vec<BTreeMap<String, String>> = processor::told(&sink)
-        .unwrap()
+    let told = processor::told(&sink).unwrap();
+    // What is told of each connection.
+    let told: Vec<Vec<&BTreeMap<String, String>>> = processor::by_flow(&told)
         .into_iter()
-        .map(|told| told.metadata.unwrap_or_default().details)
+        .map(|flow| {
+            let metadata = flow.into_iter().filter_map(|told| told.metadata.as_ref());
+            metadata.map(|metadata| &metadata.details).collect()
+        })
         .collect();
     for (_, name, version, _, cipher) in connections {
-        let hello = details
+        let is_hello =
+            |one: &&&BTreeMap<String, String>| one.get("tls.sni").is_some_and(|sni| sni == name);
+        let connection = told
             .iter()
-            .position(|one| one.get("tls.sni").is_some_and(|sni| sni == name));
-        let hello = hello.unwrap_or_else(|| panic!("{name} is told: {details:?}"));
-        assert_eq!(details[hello]["tls.version"], version);
-        let is_answer = |one: &&BTreeMap<String, String>| one.contains_key("tls.cipher");
-        let answer = details[hello..].iter().find(is_answer).unwrap();
+            .find(|details| details.iter().any(|one| is_hello(&one)));
+        let connection = connection.unwrap_or_else(|| panic!("{name} is told: {told:?}"));
+        let hello = connection.iter().find(is_hello).unwrap();
+        assert_eq!(hello["tls.version"], version);
+        let answer = connection.iter().find(|one| one.contains_key("tls.cipher"));
+        let answer = answer.unwrap();
         assert_eq!(
             (&answer["tls.cipher"][..], &answer["tls.version"][..]),
             (cipher, version)
         );
     }
     // TLS 1.2 shows the certificate.
-    let shown = details
+    let shown = told
         .iter()
+        .flatten()
         .find(|one| one.contains_key("tls.cert.sha256"))
         .unwrap();
     let fingerprint = Command::new("openssl")

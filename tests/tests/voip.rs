@@ -6,7 +6,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
@@ -94,15 +93,8 @@ fn find_calls(packets: &[Packet]) -> (BTreeMap<String, Call>, Vec<String>) {
 
 /// Filters for some callers, each with its number as id.
 fn write_filters(path: &Path, callers: &BTreeSet<&str>) {
-    let mut text = String::new();
-    for caller in callers {
-        writeln!(
-            text,
-            "[[filters]]\nid = \"{caller}\"\ntype = \"sip_user\"\npattern = \"{caller}\"\nenabled = true"
-        )
-        .unwrap();
-    }
-    fs::write(path, text).unwrap();
+    let filter = |caller: &&str| processor::filter(caller, "sip_user", caller);
+    fs::write(path, callers.iter().map(filter).collect::<String>()).unwrap();
 }
 
 /// Every eighth call is wanted. Returns what is to arrive, and the call of each packet of that by its time.

@@ -7,13 +7,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 use std::thread;
 
+use lc_tests::compare;
 use lc_tests::node::{Node, PATIENCE, counter};
 use lc_tests::processor::{self, Told};
+use lc_tests::traces::{self, Trace};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -37,7 +38,7 @@ enum Leave {
 /// A capture, and what is in it.
 #[derive(Debug)]
 struct Capture {
-    path: PathBuf,
+    trace: Trace,
     /// Of the interface, as it is told with packets.
     name: String,
     packets: u64,
@@ -52,16 +53,14 @@ struct Facts {
 }
 
 impl Capture {
-    /// The capture at `path`, if it is one with calls.
-    fn at(path: PathBuf) -> Option<Self> {
-        let mut beside = path.clone().into_os_string();
-        beside.push(".expected.json");
-        let known: Value = serde_json::from_slice(&fs::read(beside).ok()?).unwrap();
+    /// The capture, if it is one with calls.
+    fn of(trace: Trace) -> Option<Self> {
+        let known = &trace.facts;
         if known.get("sip").is_none() && known.get("rtp").is_none() {
             return None;
         }
-        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        let mut facts = Facts::known(&known);
+        let name = trace.name().to_owned();
+        let mut facts = Facts::known(known);
         let exception = EXCEPTIONS.iter().find(|(file, ..)| *file == name);
         match exception.map(|(_, leave, _)| leave) {
             Some(Leave::Media) => facts.media = None,
@@ -70,7 +69,7 @@ impl Capture {
         let interface = INTERFACES.iter().find(|(file, _)| *file == name);
         Some(Self {
             packets: known["capture"]["packets"].as_u64().unwrap(),
-            path,
+            trace,
             name: interface.map_or(name, |(_, interface)| (*interface).to_owned()),
             facts,
         })
@@ -135,10 +134,10 @@ impl Facts {
 
     /// What is known but was not found as often, and the reverse.
     fn differences(&self, found: &Self) -> Vec<String> {
-        let messages = differences(&self.messages, &found.messages);
+        let messages = compare::counts(&self.messages, &found.messages);
         let media = self.media.as_ref().map(|media| {
             let none = BTreeMap::new();
-            differences(media, found.media.as_ref().unwrap_or(&none))
+            compare::counts(media, found.media.as_ref().unwrap_or(&none))
         });
         messages
             .into_iter()
@@ -147,62 +146,19 @@ impl Facts {
     }
 }
 
-fn differences<K: Ord + std::fmt::Debug>(
-    known: &BTreeMap<K, u64>,
-    found: &BTreeMap<K, u64>,
-) -> Vec<String> {
-    let keys: BTreeSet<&K> = known.keys().chain(found.keys()).collect();
-    let of = |map: &BTreeMap<K, u64>, key| map.get(key).copied().unwrap_or_default();
-    let differ = keys
-        .into_iter()
-        .filter(|key| of(known, key) != of(found, key));
-    differ
-        .map(|key| {
-            format!(
-                "{key:?}: {} found, {} known",
-                of(found, key),
-                of(known, key)
-            )
-        })
-        .collect()
-}
-
 /// All captures with calls, in rounds.
 fn rounds() -> Option<Vec<Vec<Capture>>> {
-    let traces = std::env::var_os("LC_HUNT_TRACES").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/traces"),
-        Into::into,
-    );
-    if !traces.is_dir() {
-        lc_tests::skipped!("no captures; name a folder in LC_HUNT_TRACES");
-        return None;
-    }
-    let mut paths = Vec::new();
-    for folder in ["voip", "fragments", "tunnels", "other"] {
-        let entries = fs::read_dir(traces.join(folder)).unwrap().flatten();
-        paths.extend(entries.map(|entry| entry.path()));
-    }
-    paths.sort();
-    let mut rounds: Vec<Vec<Capture>> = Vec::new();
-    for capture in paths.into_iter().filter_map(Capture::at) {
-        let ids = capture.call_ids();
-        let is_apart = |round: &&mut Vec<Capture>| {
-            round.iter().all(|other| other.call_ids().is_disjoint(&ids))
-        };
-        match rounds.iter_mut().find(is_apart) {
-            Some(round) => round.push(capture),
-            None => rounds.push(vec![capture]),
-        }
-    }
-    let captures = rounds.iter().flatten().count();
-    assert!(captures > 40, "{captures} captures");
-    Some(rounds)
+    let traces = traces::of(&["fragments", "other", "tunnels", "voip"]).unwrap()?;
+    let captures: Vec<Capture> = traces.into_iter().filter_map(Capture::of).collect();
+    assert!(captures.len() > 40, "{} captures", captures.len());
+    let at_odds = |one: &Capture, other: &Capture| !one.call_ids().is_disjoint(&other.call_ids());
+    Some(traces::rounds(captures, at_odds))
 }
 
 fn start(round: &[Capture], sink: &Path, workers: &str, more: &[&str]) -> Node {
     let mut arguments: Vec<OsString> = vec!["voip".into()];
     for capture in round {
-        arguments.extend(["--read-file".into(), capture.path.clone().into()]);
+        arguments.extend(["--read-file".into(), capture.trace.path.clone().into()]);
     }
     arguments.extend(["--sink".into(), sink.into()]);
     arguments.extend(["--no-filter-policy", "allow", "--workers", workers].map(OsString::from));

@@ -5,7 +5,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::HashMap;
-use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
@@ -41,11 +40,7 @@ fn write_filters(path: &Path, made: &Calls) {
     let mut text = String::new();
     for number in (0..made.calls.len()).filter(|number| is_wanted(*number)) {
         let id = &made.calls[number].id;
-        writeln!(
-            text,
-            "[[filters]]\nid = \"{number}\"\ntype = \"call_id\"\npattern = \"{id}\"\nenabled = true"
-        )
-        .unwrap();
+        text += &processor::filter(number, "call_id", id);
     }
     fs::write(path, text).unwrap();
 }

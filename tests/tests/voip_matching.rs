@@ -5,7 +5,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
@@ -145,11 +144,7 @@ fn text<'a>(filters: impl Iterator<Item = &'a (&'static str, String, String)>) -
     let by_id: BTreeMap<_, _> = filters.map(|filter| (&filter.2, filter)).collect();
     let mut text = String::new();
     for (kind, pattern, id) in by_id.into_values() {
-        writeln!(
-            text,
-            "[[filters]]\nid = \"{id}\"\ntype = \"{kind}\"\npattern = \"{pattern}\"\nenabled = true"
-        )
-        .unwrap();
+        text += &processor::filter(id, kind, pattern);
     }
     text
 }

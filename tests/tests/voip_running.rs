@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::Path;
 
 use lc_tests::calls::{Call, Calls, Plan};
@@ -16,16 +15,9 @@ use tempfile::tempdir;
 
 /// Filters for some callers, all at once for whoever reads the file.
 fn write_filters<'a>(path: &Path, callers: impl IntoIterator<Item = &'a Call>) {
-    let filter = |call: &Call| {
-        let user = &call.caller;
-        format!(
-            "[[filters]]\nid = \"{user}\"\ntype = \"sip_user\"\npattern = \"{user}\"\nenabled = true\n"
-        )
-    };
+    let filter = |call: &Call| processor::filter(&call.caller, "sip_user", &call.caller);
     let text: String = callers.into_iter().map(filter).collect();
-    let new = path.with_extension("new");
-    fs::write(&new, text).unwrap();
-    fs::rename(&new, path).unwrap();
+    processor::replace_filters(path, &text).unwrap();
 }
 
 #[test]

@@ -6,15 +6,15 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::Path;
 
-use lc_tests::capture;
+use lc_tests::capture::{self, Packet};
+use lc_tests::ipv4::{self, RAW_IP, UDP, datagram};
 use lc_tests::node::{Node, PATIENCE};
 use lc_tests::processor::{self, Told};
 use tempfile::tempdir;
 
-const RAW_IP: u32 = 101;
-const UDP: u8 = 17;
 const ESP: u8 = 50;
 
 /// Who sends a packet.
@@ -26,29 +26,12 @@ enum From {
 
 /// IPv4 between caller and callee of pair `pair`.
 fn ip(from: From, pair: u8, protocol: u8, id: u16, fragment: u16, payload: &[u8]) -> Vec<u8> {
-    let ends = [[10, 0, pair, 1], [10, 0, pair, 2]];
+    let [caller, callee] = [1, 2].map(|host| Ipv4Addr::new(10, 0, pair, host));
     let (source, destination) = match from {
-        From::Caller => (ends[0], ends[1]),
-        From::Callee => (ends[1], ends[0]),
+        From::Caller => (caller, callee),
+        From::Callee => (callee, caller),
     };
-    let mut packet = vec![0x45, 0];
-    packet.extend((20 + payload.len() as u16).to_be_bytes());
-    packet.extend(id.to_be_bytes());
-    packet.extend(fragment.to_be_bytes());
-    packet.extend([64, protocol, 0, 0]);
-    packet.extend(source);
-    packet.extend(destination);
-    packet.extend(payload);
-    packet
-}
-
-fn udp(ports: (u16, u16), payload: &[u8]) -> Vec<u8> {
-    let mut datagram = ports.0.to_be_bytes().to_vec();
-    datagram.extend(ports.1.to_be_bytes());
-    datagram.extend((8 + payload.len() as u16).to_be_bytes());
-    datagram.extend([0, 0]);
-    datagram.extend(payload);
-    datagram
+    ipv4::fragment(protocol, source, destination, (id, fragment), payload)
 }
 
 /// `datagram` in ESP with the NULL cipher and an ICV of 12 bytes.
@@ -91,7 +74,7 @@ fn rtp(ssrc: u32, sequence: u16) -> Vec<u8> {
 /// The datagrams of a call: signalling on 5060, media on 20000 and 40000.
 fn call(caller: &str, pair: u8) -> Vec<(From, Vec<u8>)> {
     let request = |method: &str| format!("{method} sip:callee@b.example SIP/2.0");
-    let signalling = |from, bytes: Vec<u8>| (from, udp((5060, 5060), &bytes));
+    let signalling = |from, bytes: Vec<u8>| (from, datagram((5060, 5060), &bytes));
     let mut packets = vec![
         signalling(
             From::Caller,
@@ -106,11 +89,11 @@ fn call(caller: &str, pair: u8) -> Vec<(From, Vec<u8>)> {
         let ssrc = u32::from(pair) << 8;
         packets.push((
             From::Caller,
-            udp((20_000, 40_000), &rtp(ssrc + 1, sequence)),
+            datagram((20_000, 40_000), &rtp(ssrc + 1, sequence)),
         ));
         packets.push((
             From::Callee,
-            udp((40_000, 20_000), &rtp(ssrc + 2, sequence)),
+            datagram((40_000, 20_000), &rtp(ssrc + 2, sequence)),
         ));
     }
     packets.push(signalling(
@@ -126,19 +109,10 @@ fn call(caller: &str, pair: u8) -> Vec<(From, Vec<u8>)> {
 
 /// Writes a capture file, a packet every millisecond.
 fn write(path: &Path, packets: &[Vec<u8>]) {
-    let mut file = Vec::new();
-    for word in [0xa1b2_3c4d, 0x0004_0002, 0, 0, 65_535, RAW_IP] {
-        file.extend(u32::to_le_bytes(word));
-    }
-    for (number, packet) in (0u32..).zip(packets) {
-        let len = packet.len() as u32;
-        let second = 1_767_225_600 + number / 1_000;
-        for word in [second, number % 1_000 * 1_000_000, len, len] {
-            file.extend(word.to_le_bytes());
-        }
-        file.extend(packet);
-    }
-    fs::write(path, file).unwrap();
+    let times = (1_767_225_600_000_000_000..).step_by(1_000_000);
+    let packets = packets.iter().zip(times);
+    let packets = packets.map(|(bytes, time_ns)| Packet::whole(RAW_IP, time_ns, bytes.clone()));
+    capture::write(path, &packets.collect::<Vec<_>>()).unwrap();
 }
 
 /// What arrives of a capture file with `packets`: bytes, and what is told of them.
@@ -147,11 +121,7 @@ fn run(packets: &[Vec<u8>], flags: &[&str]) -> (Vec<Vec<u8>>, Vec<Told>) {
     let (sent, sink) = (folder.path().join("sent.pcap"), folder.path().join("sink"));
     write(&sent, packets);
     let filters = folder.path().join("filters.toml");
-    fs::write(
-        &filters,
-        "[[filters]]\nid = \"alice\"\ntype = \"sip_user\"\npattern = \"alice*\"\nenabled = true\n",
-    )
-    .unwrap();
+    fs::write(&filters, processor::filter("alice", "sip_user", "alice*")).unwrap();
     let mut arguments: Vec<OsString> = vec!["voip".into(), "--read-file".into(), sent.into()];
     arguments.extend(["--sink".into(), sink.clone().into()]);
     if !flags.contains(&"--no-filter-policy") {
@@ -214,7 +184,7 @@ fn one_packet_is_media_where_media_are_expected() {
         UDP,
         0,
         0,
-        &udp((41_003, 41_001), &rtp(7, 1)),
+        &datagram((41_003, 41_001), &rtp(7, 1)),
     )];
     let all = ["--no-filter-policy", "allow", "--workers", "1"];
     let arrived = |more: &[&str]| run(&packets, &[&all[..], more].concat()).0.len();

@@ -1,8 +1,6 @@
 //! Detection over real captures, against the protocols that TShark found in their flows.
 //!
-//! The captures are read from the folder that `LC_HUNT_TRACES` names, by default
-//! `../../shared/traces` beside the repository; without it the test is skipped. A flow is
-//! contradicted when it gets a protocol that TShark doesn't see in it, and missed when TShark sees a
+//! The captures are those of [`lc_tests::traces`]. A flow is contradicted when it gets a protocol that TShark doesn't see in it, and missed when TShark sees a
 //! protocol that can be detected and none is found. The flows that are missed stand in a list with their
 //! reasons; a flow that is found and listed fails the test too, so that the list stays true. Beside
 //! flows, every protocol of a capture must be found somewhere in it: in tunnels, where TShark counts other flows,
@@ -10,12 +8,12 @@
 
 #![allow(clippy::unwrap_used)]
 
+use lc_tests::traces::{self, Trace};
 use lc_workerd::decode::{Addr, arp, decode};
 use lc_workerd::detect::{Context, Details, Detector, Flow, Layer};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
 
 /// A capture, and names of TShark's.
 type Within = (&'static str, &'static [&'static str]);
@@ -184,26 +182,12 @@ const NOWHERE: &[(&str, &[Within])] = &[
 
 #[test]
 fn captures_hold_what_is_found_in_them() {
-    let folder = std::env::var_os("LC_HUNT_TRACES").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/traces")),
-        PathBuf::from,
-    );
-    let Ok(folders) = std::fs::read_dir(&folder) else {
-        lc_tests::skipped!("no captures in {}", folder.display());
+    let Some(captures) = traces::all().unwrap() else {
         return;
     };
     let mut tally = Tally::default();
-    for folder in folders.flatten().filter(|entry| entry.path().is_dir()) {
-        for entry in std::fs::read_dir(folder.path()).unwrap().flatten() {
-            if let Some(name) = entry
-                .path()
-                .to_str()
-                .unwrap()
-                .strip_suffix(".expected.json")
-            {
-                check(Path::new(name), &mut tally);
-            }
-        }
+    for trace in &captures {
+        check(trace, &mut tally);
     }
     for (app, [found, all]) in &tally.apps {
         println!("{app}: {found} of {all}");
@@ -237,15 +221,13 @@ struct Tally {
     nowhere: BTreeSet<(String, String)>,
 }
 
-fn check(capture: &Path, tally: &mut Tally) {
-    let facts = std::fs::read_to_string(format!("{}.expected.json", capture.display())).unwrap();
-    let facts: Value = serde_json::from_str(&facts).unwrap();
-    let Observed { flows, found } = observe(capture);
+fn check(trace: &Trace, tally: &mut Tally) {
+    let (name, facts) = (trace.name(), &trace.facts);
+    let Observed { flows, found } = observe(trace);
     // Of broken input, TShark's opinion isn't a truth.
     if facts["use"] == "capture-only" {
         return;
     }
-    let name = capture.file_name().unwrap().to_str().unwrap();
     let mut unmatched = BTreeSet::new();
     for fact in facts["flows"]["list"].as_array().into_iter().flatten() {
         let apps: Vec<&str> = fact["apps"]
@@ -322,12 +304,10 @@ struct Observed {
     found: BTreeSet<&'static str>,
 }
 
-fn observe(capture: &Path) -> Observed {
+fn observe(trace: &Trace) -> Observed {
     let (mut detector, mut details) = (Detector::new(), Details::new());
     let (mut flows, mut found) = (HashMap::new(), BTreeSet::new());
-    let packets =
-        lc_tests::capture::read(capture).map_or_else(|_| Vec::new(), |capture| capture.packets);
-    for packet in packets {
+    for packet in trace.packets().unwrap() {
         let (link_type, time_ns) = (packet.link_type as u16, packet.time_ns as u64);
         let decoded = decode(link_type, &packet.bytes);
         let arp = || {

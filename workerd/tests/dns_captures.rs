@@ -1,12 +1,13 @@
 //! DNS of real captures through the tracker, against what TShark finds in them.
 //!
-//! The captures are read from the folder that `LC_HUNT_TRACES` names, by default `../../shared/traces` beside the repository; without
-//! it the test is skipped.
+//! The captures are those of [`lc_tests::traces`].
 
 #![allow(clippy::unwrap_used)]
 
 use lc_daemon::config;
 use lc_proto::data::{DnsMetadata, PacketMetadata};
+use lc_tests::traces::{self, Trace};
+use lc_tests::tshark;
 use lc_workerd::decode::{Addr, Decoded, Transport, decode};
 use lc_workerd::dns::{Dns, codes, tracker};
 use lc_workerd::flows::Direction;
@@ -16,7 +17,6 @@ use lc_workerd::session::{At, Ends, Protocol};
 use prost::Message as _;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
 
 type End = (Addr, u16);
 
@@ -102,10 +102,11 @@ impl Consumer for Node {
 /// Of three queries, the second was not captured.
 #[test]
 fn messages_behind_a_gap_are_found() {
-    let Some(folder) = folder() else {
+    let Some(captures) = traces::of(&["dns"]).unwrap() else {
         return;
     };
-    let tally = observe(&folder.join("dns-tcp-gap.pcap"))
+    let is_it = |trace: &&Trace| trace.name() == "dns-tcp-gap.pcap";
+    let tally = observe(captures.iter().find(is_it).unwrap())
         .remove("dns")
         .unwrap();
     // What is behind the gap was waited for, and so came after its response.
@@ -116,51 +117,14 @@ fn messages_behind_a_gap_are_found() {
     assert_eq!(tally.addresses.len(), 12);
 }
 
-/// The folder of captures with DNS, if it is there.
-fn folder() -> Option<PathBuf> {
-    let traces = std::env::var_os("LC_HUNT_TRACES").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/traces")),
-        PathBuf::from,
-    );
-    let folder = traces.join("dns");
-    if !folder.is_dir() {
-        lc_tests::skipped!("no captures in {}", folder.display());
-        return None;
-    }
-    Some(folder)
-}
-
 #[test]
 fn messages_are_those_that_are_known_to_be_there() {
-    let Some(folder) = folder() else {
+    let Some(captures) = traces::of(&["dns"]).unwrap() else {
         return;
     };
-    let mut checked = 0;
-    for entry in std::fs::read_dir(folder).unwrap().flatten() {
-        let path = entry.path();
-        if let Some(name) = path.to_str().unwrap().strip_suffix(".expected.json") {
-            let facts = std::fs::read_to_string(&path).unwrap();
-            let facts: Value = serde_json::from_str(&facts).unwrap();
-            checked += usize::from(check(Path::new(name), &facts));
-        }
-    }
+    let checked = captures.iter().filter(|trace| check(trace)).count();
     assert!(checked > 35, "only {checked} captures with DNS");
 }
-
-/// What is not compared, and why.
-const OTHER: &[(&str, &str)] = &[
-    ("dns-inverse-query.pcap", "on FDDI, which is not decoded"),
-    (
-        "dns-junk-first.pcap",
-        "SNMP that was sent to the port of DNS",
-    ),
-    ("dns-over-http2-clear.pcap", "in HTTP/2"),
-    ("dnscrypt-v2.pcap", "DNSCrypt, on the port of mDNS"),
-    (
-        "dns-tcp-gap.pcap",
-        "TShark stops at the gap: see `messages_behind_a_gap_are_found`",
-    ),
-];
 
 /// Captures with as many responses as queries that are not each other's, and why.
 const UNPAIRED: &[(&str, &str)] = &[(
@@ -169,12 +133,12 @@ const UNPAIRED: &[(&str, &str)] = &[(
 )];
 
 /// Whether there was something to check.
-fn check(capture: &Path, whole: &Value) -> bool {
-    let name = capture.file_name().unwrap().to_str().unwrap();
-    if whole["use"] != "strict" || OTHER.iter().any(|(other, _)| *other == name) {
+fn check(trace: &Trace) -> bool {
+    if !trace.is_strict() || trace.is_in(tshark::DNS) {
         return false;
     }
-    let mut found = observe(capture);
+    let (name, whole) = (trace.name(), &trace.facts);
+    let mut found = observe(trace);
     let mut has_facts = false;
     for section in ["dns", "mdns", "llmnr"] {
         let tally = found.remove(section).unwrap_or_default();
@@ -214,7 +178,7 @@ fn check(capture: &Path, whole: &Value) -> bool {
         assert!(tally.correlated <= tally.responses);
         let is_ordered = whole["capture"]["monotonic_ts"] == true;
         let is_paired = section == "dns" && tally.responses == tally.queries;
-        if is_paired && is_ordered && !UNPAIRED.iter().any(|(one, _)| *one == name) {
+        if is_paired && is_ordered && !trace.is_in(UNPAIRED) {
             assert_eq!(tally.correlated, tally.responses, "{name}");
         }
     }
@@ -269,7 +233,7 @@ fn compare_questions(capture: &str, tally: &Tally, facts: &Value, may_be_more: b
     }
 }
 
-fn observe(capture: &Path) -> BTreeMap<&'static str, Tally> {
+fn observe(trace: &Trace) -> BTreeMap<&'static str, Tally> {
     let mut tallies: BTreeMap<&'static str, Tally> = BTreeMap::new();
     let mut node = Node {
         dns: Dns::new(&config::Dns::default()),
@@ -286,7 +250,7 @@ fn observe(capture: &Path) -> BTreeMap<&'static str, Tally> {
     let mut streams = Streams::new(&Limits::default()).unwrap();
     let mut connections: BTreeMap<String, (Option<ConnectionId>, Ends)> = BTreeMap::new();
     let mut sessions: BTreeMap<String, tracker::State> = BTreeMap::new();
-    for packet in lc_tests::capture::read(capture).unwrap().packets {
+    for packet in trace.packets().unwrap() {
         let decoded = decode(packet.link_type as u16, &packet.bytes);
         let (Some(source), Some(destination)) = ends(&decoded) else {
             continue;

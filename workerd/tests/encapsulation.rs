@@ -1,17 +1,16 @@
 //! Tunnels and fragments of real captures, against the flows and datagrams that TShark found in them.
 //!
-//! The captures are read from the folder that `LC_HUNT_TRACES` names, by default `../../shared/traces` beside the repository; without it
-//! the test is skipped.
+//! The captures are those of [`lc_tests::traces`].
 
 #![allow(clippy::unwrap_used)]
 
-use lc_tests::capture::{self, Packet};
+use lc_tests::capture::Packet;
+use lc_tests::traces::{self, Trace};
 use lc_workerd::decode::{Addr, Decoded, Transport, decode};
 use lc_workerd::fragments::{Fragments, Limits, Offered};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
 
 /// Transport and both ends, the smaller one first.
 type Flow = (&'static str, [(IpAddr, u16); 2]);
@@ -34,29 +33,17 @@ const OTHERWISE: &[&str] = &[
 
 #[test]
 fn captures_hold_the_flows_and_datagrams_that_are_found_in_them() {
-    let folder = std::env::var_os("LC_HUNT_TRACES").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/traces")),
-        PathBuf::from,
-    );
+    let Some(captures) = traces::of(&["fragments", "tunnels"]).unwrap() else {
+        return;
+    };
     let (mut checked, mut wrong) = (0, Vec::new());
-    for subject in ["fragments", "tunnels"] {
-        let Ok(entries) = std::fs::read_dir(folder.join(subject)) else {
-            lc_tests::skipped!("no captures in {}", folder.display());
-            return;
-        };
-        for entry in entries.flatten() {
-            let path = entry.path();
-            let Some(capture) = path.to_str().unwrap().strip_suffix(".expected.json") else {
-                continue;
-            };
-            let facts: Value =
-                serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
-            let name = Path::new(capture).file_name().unwrap().to_str().unwrap();
-            let strict = facts["use"] == "strict";
-            let otherwise = OTHERWISE.iter().any(|start| name.starts_with(start));
-            let differences = differences(Path::new(capture), &facts);
-            checked += usize::from(strict && !otherwise);
-            if strict && !otherwise && !differences.is_empty() {
+    for trace in captures {
+        let name = trace.name();
+        let otherwise = OTHERWISE.iter().any(|start| name.starts_with(start));
+        let differences = differences(&trace);
+        if trace.is_strict() && !otherwise {
+            checked += 1;
+            if !differences.is_empty() {
                 wrong.push(format!("{name}: {}", differences.join("\n    ")));
             }
         }
@@ -65,11 +52,9 @@ fn captures_hold_the_flows_and_datagrams_that_are_found_in_them() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-fn differences(path: &Path, facts: &Value) -> Vec<String> {
-    let Ok(capture) = capture::read(path) else {
-        return vec!["cannot be read".into()];
-    };
-    let seen = Seen::of(&capture.packets);
+fn differences(trace: &Trace) -> Vec<String> {
+    let facts = &trace.facts;
+    let seen = Seen::of(&trace.packets().unwrap());
     let mut differences = Vec::new();
     let expected = facts["fragments"].as_object();
     let datagrams: u64 = ["ipv4_datagrams_reassembled", "ipv6_datagrams_reassembled"]

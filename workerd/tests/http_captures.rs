@@ -1,17 +1,17 @@
 //! Sessions of HTTP in real captures, against the requests and responses that TShark found in them.
 //!
-//! The captures are read from the folder that `LC_HUNT_TRACES` names, by default `../../shared/traces` beside the repository; without it the test is skipped. The tracker gets
-//! all TCP connections of a capture, whatever they carry.
+//! The captures are those of [`lc_tests::traces`]. The tracker gets all TCP connections of a capture, whatever they carry.
 
 #![allow(clippy::unwrap_used)]
 
 mod connections;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 use lc_daemon::config;
 use lc_proto::data::PacketMetadata;
+use lc_tests::compare;
+use lc_tests::traces::{self, Trace};
 use lc_workerd::http::Http;
 use lc_workerd::session::script::Told;
 use prost::Message;
@@ -68,64 +68,35 @@ type Messages = BTreeMap<String, usize>;
 
 #[test]
 fn captures_hold_the_requests_and_responses_that_are_found_in_them() {
-    let folder = std::env::var_os("LC_HUNT_TRACES").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/traces")),
-        PathBuf::from,
-    );
-    let Ok(subjects) = std::fs::read_dir(&folder) else {
-        lc_tests::skipped!("no captures in {}", folder.display());
+    let Some(captures) = traces::all().unwrap() else {
         return;
     };
     let (mut agree, mut wrong) = (0, Vec::new());
-    let entries = subjects
-        .flatten()
-        .filter_map(|subject| std::fs::read_dir(subject.path()).ok());
-    for path in entries.flatten().flatten().map(|entry| entry.path()) {
-        let Some(capture) = path.to_str().unwrap().strip_suffix(".expected.json") else {
-            continue;
-        };
-        let facts: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    for trace in captures {
+        let (name, facts) = (trace.name(), &trace.facts);
         let has_http = !facts["http"].is_null() || !facts["http2"].is_null();
-        let name = Path::new(capture).file_name().unwrap().to_str().unwrap();
-        let is_in = |list: &[(&str, &str)]| list.iter().any(|(file, _)| *file == name);
-        if facts["use"] != "strict" || !has_http || is_in(OUT_OF_REACH) {
+        if !trace.is_strict() || !has_http || trace.is_in(OUT_OF_REACH) {
             continue;
         }
-        let (mut told, mut known) = (told(Path::new(capture)), known(&facts));
-        if is_in(ODD_REQUESTS) {
+        let (mut told, mut known) = (told(&trace), known(facts));
+        if trace.is_in(ODD_REQUESTS) {
             let is_status = |what: &String, _: &mut usize| !what.contains(' ');
             told.retain(is_status);
             known.retain(is_status);
         }
-        if is_in(MORE) {
+        if trace.is_in(MORE) {
             told.iter_mut().for_each(|(what, count)| {
                 *count = known.get(what).copied().unwrap_or(0).min(*count);
             });
             told.retain(|_, count| *count > 0);
         }
-        match differences(&told, &known) {
+        match compare::counts(&known, &told) {
             differences if differences.is_empty() => agree += 1,
             differences => wrong.push(format!("{name}:\n    {}", differences.join("\n    "))),
         }
     }
     println!("{agree} captures agree with what is known of them");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-fn differences(told: &Messages, known: &Messages) -> Vec<String> {
-    let count = |of: &Messages, what: &str| of.get(what).copied().unwrap_or(0);
-    let mut all: Vec<_> = told.keys().chain(known.keys()).collect();
-    all.sort();
-    all.dedup();
-    all.retain(|what| count(told, what) != count(known, what));
-    let difference = |what: &&String| {
-        format!(
-            "{} instead of {}: {what:.200}",
-            count(told, what),
-            count(known, what)
-        )
-    };
-    all.iter().map(difference).collect()
 }
 
 fn known(facts: &Value) -> Messages {
@@ -153,9 +124,9 @@ fn known(facts: &Value) -> Messages {
     known
 }
 
-fn told(capture: &Path) -> Messages {
+fn told(trace: &Trace) -> Messages {
     let mut messages = Messages::new();
-    for told in connections::told(Http::new(&config::Http::default()), capture) {
+    for told in connections::told(Http::new(&config::Http::default()), trace) {
         if let Told::Note {
             protocol, details, ..
         } = told

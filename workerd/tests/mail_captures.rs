@@ -1,17 +1,18 @@
 //! Sessions of SMTP, IMAP and POP3 in real captures, against the commands, addresses and subjects that TShark found in them.
 //!
-//! The captures are read from the folder that `LC_HUNT_TRACES` names, by default `../../shared/traces` beside the repository; without it the test is skipped. The tracker of a protocol gets
-//! all TCP connections of a capture, whatever they carry.
+//! The captures are those of [`lc_tests::traces`]. The tracker of a protocol gets all TCP connections of a capture, whatever they carry.
 
 #![allow(clippy::unwrap_used)]
 
 mod connections;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
 
 use lc_daemon::config::Email;
 use lc_proto::data::{EmailMetadata, PacketMetadata};
+use lc_tests::compare;
+use lc_tests::traces;
+use lc_tests::tshark::is_other_mail;
 use lc_workerd::email::imap::Imap;
 use lc_workerd::email::mime;
 use lc_workerd::email::pop3::Pop3;
@@ -25,86 +26,14 @@ use serde_json::Value;
 /// How often each was told: `command MAIL`, `sender a@b`, `recipient a@b`; and which users and subjects.
 type Facts = BTreeMap<String, usize>;
 
-/// Facts that are not those of the protocol, and why: capture, beginning of the fact.
-const OTHERS: &[(&str, &str, &str)] = &[
-    (
-        "socks5-smtp-503.pcap",
-        "command EHLO",
-        "begins as SOCKS, which is not SMTP",
-    ),
-    ("bad-list-retr-crafted.pcap", "subject", "TShark cuts it"),
-    ("rfc3030-bdat-example1.pcap", "subject", "TShark cuts it"),
-    (
-        "smtp-nested-mail.pcap",
-        "sender bob@",
-        "the server refuses it while another mail is open",
-    ),
-    (
-        "smtp-mail-transactions-invalid.pcap",
-        "sender",
-        "the last one is refused while another mail is open",
-    ),
-    (
-        "smtp-mail-transactions-invalid.pcap",
-        "recipient",
-        "the second one is of no mail",
-    ),
-    (
-        "smtp-subject-windows.pcap",
-        "",
-        "TShark does not find the client",
-    ),
-    (
-        "smtp-pipelining.pcap",
-        "",
-        "TShark reads one command of a segment",
-    ),
-    (
-        "smtp-out-of-order.pcap",
-        "",
-        "TShark reads one command of a segment",
-    ),
-    (
-        "smtp-long-command.pcap",
-        "command QUIT",
-        "a response to AUTH, as the server sees it",
-    ),
-    ("pop3-auth.pcap", "command DXN", "a response to AUTH"),
-    (
-        "pop3-auth.pcap",
-        "user",
-        "TShark does not look into responses to AUTH",
-    ),
-    ("zeek-pop3.pcap", "command AGR", "a response to AUTH"),
-    (
-        "zeek-pop3.pcap",
-        "user",
-        "TShark does not look into responses to AUTH",
-    ),
-    ("ppp-smtp.pcap", "command", "responses to AUTH"),
-];
-
 #[test]
 fn captures_hold_the_mail_that_is_found_in_them() {
-    let folder = std::env::var_os("LC_HUNT_TRACES").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/traces")),
-        PathBuf::from,
-    );
-    let Ok(entries) = std::fs::read_dir(folder.join("email")) else {
-        lc_tests::skipped!("no captures in {}", folder.display());
+    let Some(captures) = traces::of(&["email"]).unwrap() else {
         return;
     };
     let (mut agree, mut wrong) = (0, Vec::new());
-    for path in entries.flatten().map(|entry| entry.path()) {
-        let Some(capture) = path.to_str().unwrap().strip_suffix(".expected.json") else {
-            continue;
-        };
-        let facts: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
-        if facts["use"] != "strict" {
-            continue;
-        }
-        let capture = Path::new(capture);
-        let name = capture.file_name().unwrap().to_str().unwrap();
+    for trace in captures.iter().filter(|trace| trace.is_strict()) {
+        let (name, facts) = (trace.name(), &trace.facts);
         let settings = Email {
             body: Some(65_536),
             ..Email::default()
@@ -114,18 +43,14 @@ fn captures_hold_the_mail_that_is_found_in_them() {
                 continue;
             }
             let mut told = match section {
-                "smtp" => told(connections::told(Smtp::new(&settings), capture)),
-                "imap" => told(connections::told(Imap::new(&settings), capture)),
-                _ => told(connections::told(Pop3::new(&settings), capture)),
+                "smtp" => told(connections::told(Smtp::new(&settings), trace)),
+                "imap" => told(connections::told(Imap::new(&settings), trace)),
+                _ => told(connections::told(Pop3::new(&settings), trace)),
             };
-            let mut known = known(&facts, section);
-            let is_other = |fact: &str| {
-                let mut others = OTHERS.iter().filter(|(capture, ..)| *capture == name);
-                others.any(|(_, start, _)| fact.starts_with(start))
-            };
-            told.retain(|fact, _| !is_other(fact));
-            known.retain(|fact, _| !is_other(fact));
-            match differences(&told, &known) {
+            let mut known = known(facts, section);
+            told.retain(|fact, _| !is_other_mail(name, fact));
+            known.retain(|fact, _| !is_other_mail(name, fact));
+            match compare::counts(&known, &told) {
                 differences if differences.is_empty() => agree += 1,
                 differences => wrong.push(format!("{name}:\n    {}", differences.join("\n    "))),
             }
@@ -133,22 +58,6 @@ fn captures_hold_the_mail_that_is_found_in_them() {
     }
     println!("{agree} captures agree with what is known of them");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-fn differences(told: &Facts, known: &Facts) -> Vec<String> {
-    let count = |of: &Facts, what: &str| of.get(what).copied().unwrap_or(0);
-    let all: BTreeSet<_> = told.keys().chain(known.keys()).collect();
-    let differ = all
-        .into_iter()
-        .filter(|what| count(told, what) != count(known, what));
-    let difference = |what: &String| {
-        format!(
-            "{} instead of {}: {what:.200}",
-            count(told, what),
-            count(known, what)
-        )
-    };
-    differ.map(difference).collect()
 }
 
 fn known(facts: &Value, section: &str) -> Facts {

@@ -1,20 +1,18 @@
 //! TCP reassembly over real captures, against a plain oracle and against TShark's counts.
 //!
-//! The captures are read from the folder that `LC_HUNT_TRACES` names, by default `../../shared/traces` beside the repository; without it the test
-//! is skipped. The oracle knows neither time nor order: of all segments of a direction it keeps the first copy of each byte, by sequence number.
-//! Every byte that it has must be delivered, at its place; where that is not so, the file is listed here with the reason.
+//! The captures are those of [`lc_tests::traces`]. The oracle knows neither time nor order: of all segments of a direction it keeps the first copy of
+//! each byte, by sequence number. Every byte that it has must be delivered, at its place; where that is not so, the file is listed here with the reason.
 
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
 
+use lc_tests::traces::{self, Trace};
 use lc_workerd::decode::{Addr, Decoded, Transport, decode};
 use lc_workerd::flows::{Direction, FlowTable, Seed, Signal, Timeouts, Zone};
 use lc_workerd::reassembly::{
     ConnectionId, Consumer, Counts, Event, Fate, Interest, Limits, Segment, Stream, Streams,
 };
-use serde_json::Value;
 
 /// Files of which not every byte is delivered, or more than the oracle thinks, and why.
 const DIFFERENT: &[(&str, &str)] = &[
@@ -52,19 +50,20 @@ type End = (Addr, u16);
 
 #[test]
 fn captures_are_reassembled_byte_for_byte() {
-    let Some(captures) = captures() else { return };
+    let Some(captures) = traces::all().unwrap() else {
+        return;
+    };
     let mut different = Vec::new();
     let (mut files, mut bytes) = (0, 0);
-    for capture in captures {
-        let facts = facts(&capture);
+    for trace in captures {
+        let (name, facts) = (trace.name(), &trace.facts);
         if facts["tcp"].is_null() {
             continue;
         }
-        let name = capture.file_name().unwrap().to_str().unwrap().to_owned();
-        let told = reassemble(&capture);
+        let told = reassemble(&trace);
         files += 1;
         bytes += told.counts.delivered_bytes;
-        let strict = facts["use"] == "strict" && facts["fragments"].is_null();
+        let strict = trace.is_strict() && facts["fragments"].is_null();
         let whole = facts["capture"]["snapped_packets"] == 0 && facts["encapsulation"].is_null();
         if strict
             && whole
@@ -76,8 +75,7 @@ fn captures_are_reassembled_byte_for_byte() {
                 told.payload_bytes, facts["tcp"]["payload_bytes"]
             ));
         }
-        if strict && told.streams != told.oracle && !DIFFERENT.iter().any(|(file, _)| *file == name)
-        {
+        if strict && told.streams != told.oracle && !trace.is_in(DIFFERENT) {
             let sum =
                 |streams: &BTreeMap<String, Vec<u8>>| streams.values().map(Vec::len).sum::<usize>();
             different.push(format!(
@@ -97,14 +95,16 @@ fn captures_are_reassembled_byte_for_byte() {
 /// Captures that were sent again with other cuts, in another order and with repetitions.
 #[test]
 fn other_cuts_give_the_same_streams() {
-    let Some(captures) = captures() else { return };
+    let Some(captures) = traces::all().unwrap() else {
+        return;
+    };
     for (cut, original) in [
         ("derived-reseg-imap.pcap", "ark-imap.pcap"),
         ("derived-reseg-smtp.pcap", "zeek-smtp.pcap"),
     ] {
         let streams = |name: &str| {
-            let path = captures.iter().find(|path| path.ends_with(name)).unwrap();
-            let streams = reassemble(path).streams.into_values();
+            let trace = captures.iter().find(|trace| trace.name() == name);
+            let streams = reassemble(trace.unwrap()).streams.into_values();
             streams.collect::<BTreeSet<Vec<u8>>>()
         };
         // The originals hold other connections too, and one that was not sent again to its end.
@@ -119,33 +119,6 @@ fn other_cuts_give_the_same_streams() {
         let whole = cut_up.intersection(&originals).count();
         assert!(whole >= cut_up.len() - 1, "{cut}");
     }
-}
-
-fn captures() -> Option<Vec<PathBuf>> {
-    let folder = std::env::var_os("LC_HUNT_TRACES").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/traces")),
-        PathBuf::from,
-    );
-    let Ok(folders) = std::fs::read_dir(&folder) else {
-        lc_tests::skipped!("no captures in {}", folder.display());
-        return None;
-    };
-    let mut captures = Vec::new();
-    for folder in folders.flatten().filter(|entry| entry.path().is_dir()) {
-        for entry in std::fs::read_dir(folder.path()).unwrap().flatten() {
-            let path = entry.path();
-            if let Some(name) = path.to_str().unwrap().strip_suffix(".expected.json") {
-                captures.push(PathBuf::from(name));
-            }
-        }
-    }
-    captures.sort();
-    Some(captures)
-}
-
-fn facts(capture: &Path) -> Value {
-    let facts = std::fs::read_to_string(format!("{}.expected.json", capture.display())).unwrap();
-    serde_json::from_str(&facts).unwrap()
 }
 
 /// What came of a capture. Streams by a text that names sender and receiver; those without bytes are left out.
@@ -175,7 +148,7 @@ impl Consumer for Collector {
     }
 }
 
-fn reassemble(capture: &Path) -> Told {
+fn reassemble(trace: &Trace) -> Told {
     let mut flows =
         FlowTable::<Option<ConnectionId>>::new(1 << 20, Seed::known(1), &Timeouts::default())
             .unwrap();
@@ -184,9 +157,7 @@ fn reassemble(capture: &Path) -> Told {
     let mut names: HashMap<(ConnectionId, bool), String> = HashMap::new();
     let mut oracle: BTreeMap<String, (u32, BTreeMap<i64, u8>)> = BTreeMap::new();
     let mut payload_bytes = 0;
-    let packets =
-        lc_tests::capture::read(capture).map_or_else(|_| Vec::new(), |capture| capture.packets);
-    for (number, packet) in packets.iter().enumerate() {
+    for (number, packet) in trace.packets().unwrap().iter().enumerate() {
         let decoded = decode(packet.link_type as u16, &packet.bytes);
         let Some((name, header)) = tcp(&decoded, &packet.bytes) else {
             continue;

@@ -1,18 +1,16 @@
 //! SIP messages of real captures, against what TShark counts in them.
 //!
-//! The captures are read from the folder that `LC_HUNT_TRACES` names, by default `../../shared/traces` beside the repository; without
-//! it the test is skipped. Segments of TCP are put in order here, so that the framer can be judged by itself; what stands in
+//! The captures are those of [`lc_tests::traces`]. Segments of TCP are put in order here, so that the framer can be judged by itself; what stands in
 //! fragments or in tunnels is left to tests of those.
 
 #![allow(clippy::unwrap_used)]
 
+use lc_tests::traces::{self, Trace};
 use lc_workerd::decode::{Transport, decode};
 use lc_workerd::sip::framer::{Event, Limits};
 use lc_workerd::sip::message::Message;
 use lc_workerd::sip::stream::Stream;
-use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
 
 /// Sequence numbers and payloads.
 type Segments = Vec<(u32, Vec<u8>)>;
@@ -40,41 +38,26 @@ impl Tally {
 
 #[test]
 fn messages_are_those_that_are_known_to_be_there() {
-    let folder = std::env::var_os("LC_HUNT_TRACES").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/traces")),
-        PathBuf::from,
-    );
-    let Ok(folders) = std::fs::read_dir(&folder) else {
-        lc_tests::skipped!("no captures in {}", folder.display());
+    let Some(captures) = traces::all().unwrap() else {
         return;
     };
-    let mut checked = 0;
-    for folder in folders.flatten().filter(|entry| entry.path().is_dir()) {
-        for entry in std::fs::read_dir(folder.path()).unwrap().flatten() {
-            let path = entry.path();
-            if let Some(name) = path.to_str().unwrap().strip_suffix(".expected.json") {
-                let facts = std::fs::read_to_string(&path).unwrap();
-                let facts: Value = serde_json::from_str(&facts).unwrap();
-                checked += usize::from(check(Path::new(name), &facts));
-            }
-        }
-    }
+    let checked = captures.iter().filter(|trace| check(trace)).count();
     assert!(checked > 20, "only {checked} captures with SIP");
 }
 
 /// Whether there was something to check.
-fn check(capture: &Path, facts: &Value) -> bool {
+fn check(trace: &Trace) -> bool {
+    let facts = &trace.facts;
     let sip = &facts["sip"];
     let tunnels = facts["encapsulation"].as_object();
     let is_plain = tunnels.is_none_or(|tunnels| tunnels.keys().all(|key| key.contains("vlan")));
-    let is_whole =
-        facts.get("fragments").is_none() && !capture.ends_with("sip-ipip-fragments.pcap");
-    if facts["use"] != "strict" || !sip.is_object() || !is_plain || !is_whole {
+    let is_whole = facts.get("fragments").is_none() && trace.name() != "sip-ipip-fragments.pcap";
+    if !trace.is_strict() || !sip.is_object() || !is_plain || !is_whole {
         return false;
     }
-    let tally = observe(capture);
+    let tally = observe(trace);
     let counts = |key: &str| -> Counts { serde_json::from_value(sip[key].clone()).unwrap() };
-    let name = capture.display();
+    let name = trace.name();
     assert_eq!(tally.requests, counts("requests"), "{name}");
     assert_eq!(tally.responses, counts("responses"), "{name}");
     let ids = sip["distinct_call_ids"].as_u64().unwrap();
@@ -86,10 +69,10 @@ fn check(capture: &Path, facts: &Value) -> bool {
     true
 }
 
-fn observe(capture: &Path) -> Tally {
+fn observe(trace: &Trace) -> Tally {
     let mut tally = Tally::default();
     let mut streams: BTreeMap<String, Segments> = BTreeMap::new();
-    for packet in lc_tests::capture::read(capture).unwrap().packets {
+    for packet in trace.packets().unwrap() {
         let decoded = decode(packet.link_type as u16, &packet.bytes);
         let payload = decoded.payload_of(&packet.bytes);
         match decoded.transport {

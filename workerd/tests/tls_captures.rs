@@ -1,13 +1,15 @@
 //! Hellos of real captures, as the tracker tells them: server names, JA3, JA3S and JA4 as TShark has them.
 //!
-//! The captures are read from the folder that `LC_HUNT_TRACES` names, by default `../../shared/traces` beside the repository; without it the test is skipped.
+//! The captures are those of [`lc_tests::traces`].
 
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 use lc_proto::data::PacketMetadata;
+use lc_tests::compare;
+use lc_tests::traces::{self, Trace};
+use lc_tests::tshark;
 use lc_workerd::decode::{Addr, Transport, decode};
 use lc_workerd::extract::tls::may_begin;
 use lc_workerd::flows::{Direction, FlowTable, Seed, Signal, Timeouts, Zone};
@@ -20,42 +22,27 @@ use lc_workerd::tls::{Extent, Tls};
 use prost::Message;
 use serde_json::Value;
 
-/// Files of which not every hello is told as TShark tells it, and why.
-const DIFFERENT: &[(&str, &str)] = &[
-    ("openvpn_nohmac_tcp.pcapng", "TLS in packets of OpenVPN"),
-    ("capwap_data.pcapng", "in CAPWAP, which is not opened"),
-];
-
 /// How often which hello was said: server name, JA3 and JA4 of a client's, JA3S of a server's.
 type Hellos = BTreeMap<(String, String, String), usize>;
 
 #[test]
 fn hellos_are_told_as_they_were_said() {
-    let Some(captures) = captures() else { return };
+    let Some(captures) = traces::all().unwrap() else {
+        return;
+    };
     let mut different = Vec::new();
     let (mut files, mut hellos) = (0, 0);
-    for capture in captures {
-        let facts = facts(&capture);
-        if facts["tls"].is_null() || facts["use"] != "strict" {
+    for trace in captures {
+        let facts = &trace.facts;
+        if facts["tls"].is_null() || !trace.is_strict() {
             continue;
         }
         let expected = expected(&facts["tls"]);
-        let name = capture.file_name().unwrap().to_str().unwrap();
-        let told = tell(&capture);
         files += 1;
         hellos += expected.values().sum::<usize>();
-        if told != expected && !DIFFERENT.iter().any(|(file, _)| *file == name) {
-            let missing = expected
-                .iter()
-                .filter(|entry| told.get(entry.0) != Some(entry.1));
-            let other = told
-                .iter()
-                .filter(|entry| expected.get(entry.0) != Some(entry.1));
-            different.push(format!(
-                "{name}: expected {:?}, told {:?}",
-                missing.collect::<Vec<_>>(),
-                other.collect::<Vec<_>>()
-            ));
+        let differences = compare::counts(&expected, &tell(&trace));
+        if !differences.is_empty() && !trace.is_in(tshark::TLS) {
+            different.push(format!("{}: {}", trace.name(), differences.join("\n    ")));
         }
     }
     println!("{files} captures, {hellos} hellos");
@@ -65,33 +52,6 @@ fn hellos_are_told_as_they_were_said() {
         different.len(),
         different.join("\n")
     );
-}
-
-fn captures() -> Option<Vec<PathBuf>> {
-    let folder = std::env::var_os("LC_HUNT_TRACES").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/traces")),
-        PathBuf::from,
-    );
-    let Ok(folders) = std::fs::read_dir(&folder) else {
-        lc_tests::skipped!("no captures in {}", folder.display());
-        return None;
-    };
-    let mut captures = Vec::new();
-    for folder in folders.flatten().filter(|entry| entry.path().is_dir()) {
-        for entry in std::fs::read_dir(folder.path()).unwrap().flatten() {
-            let path = entry.path();
-            if let Some(name) = path.to_str().unwrap().strip_suffix(".expected.json") {
-                captures.push(PathBuf::from(name));
-            }
-        }
-    }
-    captures.sort();
-    Some(captures)
-}
-
-fn facts(capture: &Path) -> Value {
-    let facts = std::fs::read_to_string(format!("{}.expected.json", capture.display())).unwrap();
-    serde_json::from_str(&facts).unwrap()
 }
 
 fn expected(tls: &Value) -> Hellos {
@@ -170,7 +130,7 @@ impl Consumer for Reader {
     }
 }
 
-fn tell(capture: &Path) -> Hellos {
+fn tell(trace: &Trace) -> Hellos {
     let mut flows = FlowTable::<(Option<ConnectionId>, usize)>::new(
         1 << 20,
         Seed::known(1),
@@ -192,9 +152,7 @@ fn tell(capture: &Path) -> Hellos {
         },
     };
     let mut datagrams: Vec<Session> = vec![Session::default()];
-    let packets =
-        lc_tests::capture::read(capture).map_or_else(|_| Vec::new(), |capture| capture.packets);
-    for packet in &packets {
+    for packet in &trace.packets().unwrap() {
         let decoded = decode(packet.link_type as u16, &packet.bytes);
         let Some(probe) = flows.probe(&decoded, Zone::NONE) else {
             continue;

@@ -136,6 +136,9 @@ const DAEMON_OLD: &[i64] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const DAEMON_OLD: &[i64] = &[];
 
+/// What capd needs besides, to show its socket only when it is finished.
+const RENAME: &[i64] = &[libc::SYS_renameat, libc::SYS_renameat2];
+
 /// What fwdd needs besides, for the disk buffer.
 const DISK: &[i64] = &[libc::SYS_fdatasync, libc::SYS_fsync, libc::SYS_pwrite64];
 
@@ -228,6 +231,7 @@ fn allowed(list: SystemCalls) -> Result<Rules, BackendError> {
             rules.insert(libc::SYS_mprotect, vec![no_code()?]);
         }
         SystemCalls::Capture => {
+            rules.extend(RENAME.iter().map(|call| (*call, Vec::new())));
             rules.insert(libc::SYS_socket, one_of(0, &families(&[libc::AF_PACKET]))?);
         }
         SystemCalls::Forwarder => {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use lc_tests::conformance::{self, Plan, Verdict};
-use lc_tests::process;
+use lc_tests::{process, traces};
 
 /// Sends every capture of a folder through lc-hunt and compares what arrived, packet by packet.
 ///
@@ -18,7 +18,7 @@ use lc_tests::process;
 #[command(version)]
 struct Cli {
     /// The folder of captures; its default can be set in the environment as LC_HUNT_TRACES
-    #[arg(default_value = default_folder().into_os_string())]
+    #[arg(default_value = traces::folder().into_os_string())]
     traces: PathBuf,
     /// The program to test [default: lc-hunt beside this program]
     #[arg(long, value_name = "PROGRAM")]
@@ -38,17 +38,6 @@ struct Cli {
     /// Seconds a run may take
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     limit: u64,
-}
-
-/// Unless the environment names a folder, the captures lie beside the workspace.
-fn default_folder() -> PathBuf {
-    if let Some(folder) = std::env::var_os("LC_HUNT_TRACES") {
-        return PathBuf::from(folder);
-    }
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../shared/traces")
-        .components()
-        .collect()
 }
 
 fn main() -> ExitCode {

@@ -3,13 +3,17 @@
 //! Several calls share each connection. Messages that come close to each other are sent at once, then cut into segments at random places; segments come twice and out of order.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use lc_tests::capture::{self, Packet};
+use lc_tests::ipv4::{self, End};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+/// Protocol number of SCTP.
+const SCTP: u8 = 132;
 const MILLISECOND: i64 = 1_000_000;
 const START: i64 = 1_767_225_600_000_000_000;
 /// Messages of one direction that come closer than this are sent at once.
@@ -63,9 +67,18 @@ struct Sent {
     calls: BTreeSet<String>,
 }
 
-struct Ends {
-    addresses: [[u8; 4]; 2],
-    ports: [u16; 2],
+struct Ends([End; 2]);
+
+impl Ends {
+    fn new(addresses: [[u8; 4]; 2], ports: [u16; 2]) -> Self {
+        let [one, other] = addresses.map(Ipv4Addr::from);
+        Self([(one, ports[0]), (other, ports[1])])
+    }
+
+    /// Who sends in a direction, and who receives.
+    fn of(&self, way: usize) -> (End, End) {
+        (self.0[way], self.0[1 - way])
+    }
 }
 
 struct Generator {
@@ -105,12 +118,7 @@ pub fn generate(folder: &Path, wanted: &Wanted) -> Calls {
     acknowledge(&mut sent);
     let packets: Vec<Packet> = sent
         .iter()
-        .map(|sent| Packet {
-            link_type: 1,
-            time_ns: sent.time_ns,
-            original_len: sent.frame.len() as u32,
-            bytes: sent.frame.clone(),
-        })
+        .map(|sent| Packet::whole(1, sent.time_ns, sent.frame.clone()))
         .collect();
     let path = folder.join("tcp-calls.pcap");
     capture::write(&path, &packets).unwrap();
@@ -160,10 +168,10 @@ impl Generator {
         calls: impl Iterator<Item = usize>,
         wanted: &Wanted,
     ) {
-        let ends = Ends {
-            addresses: [[10, 1, 0, number as u8], [10, 2, 0, 1]],
-            ports: [40_000 + number as u16, 5060],
-        };
+        let ends = Ends::new(
+            [[10, 1, 0, number as u8], [10, 2, 0, 1]],
+            [40_000 + number as u16, 5060],
+        );
         let mut ways: [Vec<Message>; 2] = Default::default();
         let mut start = i64::MAX;
         for (place, call) in calls.enumerate() {
@@ -274,10 +282,7 @@ impl Generator {
                 [10, 4, (number % 200) as u8, 1],
             ];
             for way in 0..2 {
-                let ends = Ends {
-                    addresses: [hosts[way], hosts[1 - way]],
-                    ports: [port; 2],
-                };
+                let ends = Ends::new([hosts[way], hosts[1 - way]], [port; 2]);
                 let mut rtp = vec![0x80, 0];
                 rtp.extend((packet as u16).to_be_bytes());
                 rtp.extend((packet as u32 * 160).to_be_bytes());
@@ -391,10 +396,10 @@ impl Generator {
 
     /// A connection that is not SIP.
     fn web(&mut self, number: usize) {
-        let ends = Ends {
-            addresses: [[10, 8, 0, number as u8], [10, 9, 0, 1]],
-            ports: [30_000 + number as u16, 5060],
-        };
+        let ends = Ends::new(
+            [[10, 8, 0, number as u8], [10, 9, 0, 1]],
+            [30_000 + number as u16, 5060],
+        );
         let time_ns = START + number as i64 * MILLISECOND;
         let request = b"GET /INVITE HTTP/1.1\r\nHost: sip.example\r\n\r\n";
         let response = [
@@ -442,39 +447,19 @@ fn frame(is_masked: bool, message: &[u8], random: &mut StdRng, bytes: &mut Vec<u
     );
 }
 
-fn tcp(ends: &Ends, way: usize, numbers: [u32; 2], flags: u8, payload: &[u8]) -> Vec<u8> {
-    let mut header = ports(ends, way);
-    numbers
-        .iter()
-        .for_each(|number| header.extend(number.to_be_bytes()));
-    header.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
-    ip(ends, way, 6, &[&header, payload].concat())
+fn tcp(ends: &Ends, way: usize, [seq, ack]: [u32; 2], flags: u8, payload: &[u8]) -> Vec<u8> {
+    let (from, to) = ends.of(way);
+    ipv4::ethernet(&ipv4::tcp(from, to, (seq, ack), flags, payload))
 }
 
 fn sctp(ends: &Ends, way: usize, chunks: &[u8]) -> Vec<u8> {
-    let mut header = ports(ends, way);
-    header.extend([0; 8]);
-    ip(ends, way, 132, &[&header, chunks].concat())
+    let (from, to) = ends.of(way);
+    let ports = [from.1.to_be_bytes(), to.1.to_be_bytes()].concat();
+    let packet = [&ports[..], &[0; 8], chunks].concat();
+    ipv4::ethernet(&ipv4::packet(SCTP, from.0, to.0, &packet))
 }
 
 fn udp(ends: &Ends, payload: &[u8]) -> Vec<u8> {
-    let mut header = ports(ends, 0);
-    header.extend((payload.len() as u16 + 8).to_be_bytes());
-    header.extend([0; 2]);
-    ip(ends, 0, 17, &[&header, payload].concat())
-}
-
-fn ports(ends: &Ends, way: usize) -> Vec<u8> {
-    let [source, destination] = [ends.ports[way], ends.ports[1 - way]];
-    [source.to_be_bytes(), destination.to_be_bytes()].concat()
-}
-
-fn ip(ends: &Ends, way: usize, protocol: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0];
-    frame.extend((payload.len() as u16 + 20).to_be_bytes());
-    frame.extend([0, 0, 0x40, 0, 64, protocol, 0, 0]);
-    frame.extend(ends.addresses[way]);
-    frame.extend(ends.addresses[1 - way]);
-    frame.extend(payload);
-    frame
+    let (from, to) = ends.of(0);
+    ipv4::ethernet(&ipv4::udp(from, to, payload))
 }

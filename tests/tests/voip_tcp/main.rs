@@ -5,7 +5,6 @@
 mod generated;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
@@ -31,11 +30,7 @@ fn choose(sent: &Calls, filters: &Path) -> BTreeSet<String> {
     let mut text = String::new();
     for call in &wanted {
         let caller = &sent.callers[call];
-        writeln!(
-            text,
-            "[[filters]]\nid = \"{caller}\"\ntype = \"sip_user\"\npattern = \"{caller}\"\nenabled = true"
-        )
-        .unwrap();
+        text += &processor::filter(caller, "sip_user", caller);
     }
     fs::write(filters, text).unwrap();
     wanted

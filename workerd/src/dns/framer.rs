@@ -43,6 +43,8 @@ pub enum Event<'a> {
         /// Whether all of it is there.
         is_whole: bool,
     },
+    /// What comes is no message; what may be one is looked for.
+    OutOfStep,
     /// The stream is given up. Told once; nothing follows.
     GivenUp,
 }
@@ -125,7 +127,10 @@ impl Framer {
                             let end = self.offset + total as u64;
                             return Some(Event::Begun { end });
                         }
-                        None => self.state = State::OutOfStep,
+                        None => {
+                            self.state = State::OutOfStep;
+                            return Some(Event::OutOfStep);
+                        }
                     }
                 }
                 State::Within(total) => return self.message(chunk, total, may_wait),

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use lc_daemon::config;
+use shm_layout::counters::WorkerCounter as Counter;
 
 use super::account::Account;
 use super::analysis::Analysis;
@@ -76,8 +77,12 @@ impl Dns {
     /// A message that has come. One that is cut is compared, as far as it is there, and not told of.
     fn message(&mut self, at: &At, place: Place, bytes: &[u8], tell: &mut impl Tell) {
         let Some(message) = Message::parse(bytes) else {
+            if place.is_whole {
+                tell.count(Counter::DnsMalformed);
+            }
             return tell.settle(place.exchange);
         };
+        tell.count(Counter::DnsMessages);
         let wanted = tell.wanted();
         if wanted.has_any(KINDS) {
             each_field(
@@ -129,7 +134,7 @@ impl Dns {
                     self.message(at, place, bytes, tell);
                 }
             }
-            framer::Event::GivenUp => {}
+            framer::Event::OutOfStep | framer::Event::GivenUp => {}
         }
     }
 }
@@ -150,10 +155,11 @@ impl Protocol for Dns {
     ) -> Course {
         if Message::parse(payload).is_none() {
             tell.belongs(None, payload.len() as u64);
-            return match state.is_dns {
-                true => Course::Follow,
-                false => Course::Foreign,
-            };
+            if !state.is_dns {
+                return Course::Foreign;
+            }
+            tell.count(Counter::DnsMalformed);
+            return Course::Follow;
         }
         state.is_dns = true;
         let exchange = tell.begin();
@@ -187,15 +193,23 @@ impl Protocol for Dns {
                 framer.seek(offset);
                 let may_wait = self.waiting.get() < MOST_WAITING;
                 while let Some(event) = framer.next(&mut bytes, may_wait) {
-                    if event == framer::Event::GivenUp {
-                        share.set(0);
-                        return match state.is_dns {
-                            true => Course::Rest(None),
-                            false => Course::Foreign,
-                        };
+                    match event {
+                        framer::Event::GivenUp => {
+                            share.set(0);
+                            return match state.is_dns {
+                                true => Course::Rest(None),
+                                false => Course::Foreign,
+                            };
+                        }
+                        framer::Event::OutOfStep if state.is_dns => {
+                            tell.count(Counter::DnsMalformed);
+                        }
+                        framer::Event::OutOfStep => {}
+                        event => {
+                            state.is_dns = true;
+                            self.told(at, exchange, event, tell);
+                        }
                     }
-                    state.is_dns = true;
-                    self.told(at, exchange, event, tell);
                 }
             }
             Event::Gap { len, .. } => {

@@ -4,6 +4,7 @@ use lc_daemon::config;
 use lc_proto::data::{DnsMetadata, PacketMetadata};
 use proptest::prelude::*;
 use prost::Message as _;
+use shm_layout::counters::WorkerCounter as Counter;
 
 use super::Dns;
 use super::codes::kind;
@@ -476,6 +477,8 @@ impl Tell for Deaf {
     fn note(&mut self, _: Exchange, _: u64, _: Note<'_>) {}
 
     fn about(&mut self, _: Exchange, _: Note<'_>) {}
+
+    fn count(&mut self, _: Counter) {}
 
     fn settle(&mut self, _: Exchange) {}
 }

@@ -9,6 +9,8 @@
 
 use std::collections::VecDeque;
 
+use shm_layout::counters::WorkerCounter as Counter;
+
 use super::framing::{Asked, framing};
 use super::head::{Head, Start};
 use super::messages::{Event, Framing, Messages, Progress};
@@ -136,6 +138,7 @@ impl Connection {
             match event {
                 Event::Head { bytes, start } => {
                     let Some(head) = Head::parse(bytes).or_else(|| simple(bytes)) else {
+                        tell.count(Counter::HttpMalformed);
                         continue;
                     };
                     self.is_http = true;
@@ -176,7 +179,7 @@ impl Connection {
                     if let Some(pair) = self.pairs.back().filter(asks) {
                         return Turn::Course(Course::Becomes(offset, pair.id));
                     }
-                    self.lose_track(clerk, SIDE, tell);
+                    self.stray(clerk, SIDE, tell);
                 }
             }
         }
@@ -228,6 +231,7 @@ impl Connection {
             match event {
                 Event::Head { bytes, start } => {
                     let Some(head) = Head::parse(bytes) else {
+                        tell.count(Counter::HttpMalformed);
                         continue;
                     };
                     let Start::Response { status, .. } = head.start else {
@@ -281,7 +285,7 @@ impl Connection {
                     self.claim_rest(SIDE, self.responses.settled(), tell);
                     self.end_of_message(clerk, SIDE, tell);
                 }
-                Event::Strange(_) => self.lose_track(clerk, SIDE, tell),
+                Event::Strange(_) => self.stray(clerk, SIDE, tell),
             }
         }
         FOLLOW
@@ -438,6 +442,16 @@ impl Connection {
                 self.pairs.remove(place);
             }
         }
+    }
+
+    /// What has come in a direction is no message.
+    fn stray(&mut self, clerk: &mut Clerk, side: Direction, tell: &mut impl Tell) {
+        if self.is_http {
+            tell.count(Counter::HttpMalformed);
+        }
+        let settled = self.messages(side).settled();
+        self.claim_rest(side, settled, tell);
+        self.lose_track(clerk, side, tell);
     }
 
     /// It is not known any more where messages begin in a direction.

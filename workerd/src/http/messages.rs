@@ -119,12 +119,23 @@ enum State {
     /// Within the data of a chunk, up to this offset.
     Chunk(u64),
     /// Behind the data of a chunk.
-    ChunkEnd,
+    ChunkEnd {
+        has_cr: bool,
+    },
     /// Behind the last chunk.
     Trailers {
-        /// Whether the current line is empty so far.
-        is_empty: bool,
+        /// What there is of the current line.
+        line: Line,
     },
+}
+
+/// What there is of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Line {
+    Nothing,
+    /// A carriage return, which may belong to its end.
+    Cr,
+    Text,
 }
 
 const BEGIN: State = State::Head {
@@ -197,8 +208,8 @@ impl Messages {
             State::Size { size, has_digits } => (5, size, has_digits),
             State::Extension { size } => (6, size, false),
             State::Chunk(end) => (7, end, false),
-            State::ChunkEnd => (8, 0, false),
-            State::Trailers { is_empty } => (9, 0, is_empty),
+            State::ChunkEnd { has_cr } => (8, 0, has_cr),
+            State::Trailers { line } => (9, line as u64, false),
         };
         Progress {
             kind,
@@ -223,8 +234,14 @@ impl Messages {
             },
             6 => State::Extension { size: number },
             7 => State::Chunk(number),
-            8 => State::ChunkEnd,
-            9 => State::Trailers { is_empty: flag },
+            8 => State::ChunkEnd { has_cr: flag },
+            9 => State::Trailers {
+                line: match number {
+                    0 => Line::Nothing,
+                    1 => Line::Cr,
+                    _ => Line::Text,
+                },
+            },
             _ => State::Lost,
         };
         Self {
@@ -343,7 +360,9 @@ impl Messages {
                     self.state = BEGIN;
                     return Some(Found::End);
                 }
-                State::Chunk(end) if end <= self.settled => self.state = State::ChunkEnd,
+                State::Chunk(end) if end <= self.settled => {
+                    self.state = State::ChunkEnd { has_cr: false };
+                }
                 State::Head { .. } | State::Lost => {
                     if let Break(found) = self.begin(chunk) {
                         return found;
@@ -358,22 +377,27 @@ impl Messages {
                 State::Length(end) | State::Chunk(end) => {
                     return Some(Found::Body(self.take(chunk, end - self.settled)));
                 }
-                State::Size { .. } | State::Extension { .. } | State::ChunkEnd => {
+                State::Size { .. } | State::Extension { .. } | State::ChunkEnd { .. } => {
                     if !self.chunk_line(chunk) {
                         self.state = State::Lost;
                         return Some(Found::Strange);
                     }
                 }
-                State::Trailers { is_empty } => {
-                    let line = self.line(chunk);
-                    let is_empty = is_empty && matches!(line, b"\n" | b"\r\n" | b"\r");
-                    let is_over = line.ends_with(b"\n");
-                    if is_over && is_empty {
+                State::Trailers { line } => {
+                    let more = self.line(chunk);
+                    let text = more.strip_suffix(b"\n");
+                    let line = match (line, text.unwrap_or(more)) {
+                        (line, b"") => line,
+                        (Line::Nothing, b"\r") => Line::Cr,
+                        _ => Line::Text,
+                    };
+                    let is_over = text.is_some();
+                    if is_over && line != Line::Text {
                         self.state = BEGIN;
                         return Some(Found::End);
                     }
                     self.state = State::Trailers {
-                        is_empty: is_over || is_empty,
+                        line: if is_over { Line::Nothing } else { line },
                     };
                 }
             }
@@ -398,19 +422,24 @@ impl Messages {
             State::Extension { size } => {
                 if self.line(chunk).ends_with(b"\n") {
                     self.state = match size {
-                        0 => State::Trailers { is_empty: true },
+                        0 => State::Trailers {
+                            line: Line::Nothing,
+                        },
                         size => State::Chunk(self.settled.saturating_add(size)),
                     };
                 }
                 true
             }
-            _ => match self.line(chunk) {
-                b"\n" | b"\r\n" => {
-                    self.state = SIZE;
-                    true
-                }
-                line => line == b"\r",
-            },
+            State::ChunkEnd { has_cr } => {
+                self.state = match chunk[0] {
+                    b'\n' => SIZE,
+                    b'\r' if !has_cr => State::ChunkEnd { has_cr: true },
+                    _ => return false,
+                };
+                self.take(chunk, 1);
+                true
+            }
+            _ => false,
         }
     }
 

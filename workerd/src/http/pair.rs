@@ -1,5 +1,7 @@
 //! A request and its response, which are judged as one: what is remembered of them, and what is told.
 
+use shm_layout::counters::WorkerCounter as Counter;
+
 use super::body::Body;
 use super::content::{ContentFilter, Judgement};
 use super::framing::Asked;
@@ -109,6 +111,7 @@ impl Clerk {
         else {
             return;
         };
+        tell.count(Counter::HttpMessages);
         let wanted = tell.wanted();
         if wanted.has(Kind::HttpHost) {
             head.hosts()
@@ -145,6 +148,7 @@ impl Clerk {
         offset: u64,
         tell: &mut impl Tell,
     ) {
+        tell.count(Counter::HttpMessages);
         pair.has_response = true;
         self.take_in(pair, head, Direction::Response, tell);
         if !tell.is_unwanted(pair.id) {

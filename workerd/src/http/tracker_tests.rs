@@ -502,6 +502,8 @@ fn part() -> impl Strategy<Value = (Direction, Vec<u8>)> {
         &b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..],
         b"POST /x HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc",
         b"\r\nPOST /y?z HTTP/1.1\nTransfer-Encoding: chunked\n\n2;x\nab\n0\nT: t\n\n",
+        b"POST /c HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\r\n1\r\na\0 GET /d HTTP/1.1\r\n\r\n",
+        b"POST /e HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\r\n\r\n",
         b"HEAD /h HTTP/1.0\r\nX: needle\r\n\r\n",
         b"CONNECT h:1 HTTP/1.1\r\n\r\n",
         b"GET /u HTTP/1.1\r\nUpgrade: websocket\r\n\r\n",

@@ -3,36 +3,17 @@
 use std::collections::BTreeMap;
 
 use lc_daemon::config::NoFilterPolicy;
+use lc_tests::ipv4::{ACK, FIN, SYN};
 use proptest::prelude::*;
 use shm_layout::counters::WorkerCounter as Counter;
 
 use super::toy::{self, Toy};
-use crate::voip::harness::{Death, End, Harness, MILLISECOND, Memory, SECOND, Setup};
+use crate::voip::harness::{Death, End, Harness, MILLISECOND, Memory, SECOND, Setup, tcp};
 
-const SYN: u8 = 2;
-const ACK: u8 = 16;
-const FIN: u8 = 1;
 const RST: u8 = 4;
 const CLIENT: End = (1, 40_000);
 const SERVER: End = (2, 7_000);
 const BANNER: &[u8] = b"SSH-2.0-toy\r\n";
-
-fn ip(protocol: u8, from: u8, to: u8, payload: &[u8]) -> Vec<u8> {
-    let mut packet = vec![0x45, 0];
-    packet.extend_from_slice(&(payload.len() as u16 + 20).to_be_bytes());
-    packet.extend_from_slice(&[0, 0, 0, 0, 64, protocol, 0, 0, 10, 0, 0, from, 10, 0, 0, to]);
-    packet.extend_from_slice(payload);
-    packet
-}
-
-fn tcp(from: End, to: End, (seq, ack): (u32, u32), flags: u8, payload: &[u8]) -> Vec<u8> {
-    let mut segment = [from.1.to_be_bytes(), to.1.to_be_bytes()].concat();
-    segment.extend_from_slice(&seq.to_be_bytes());
-    segment.extend_from_slice(&ack.to_be_bytes());
-    segment.extend_from_slice(&[0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
-    segment.extend_from_slice(payload);
-    ip(6, from.0, to.0, &segment)
-}
 
 /// A connection, as both ends see it.
 #[derive(Clone)]

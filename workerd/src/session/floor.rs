@@ -4,6 +4,9 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::rc::Rc;
 
+use shm_layout::counters::WorkerCounter as Counter;
+
+use super::counts::Counts;
 use super::early::Early;
 use super::exchanges::{About, Addresses, Exchanges, Inherited};
 use super::notes::Notes;
@@ -186,6 +189,8 @@ pub(super) struct Floor<R: Roster> {
     has_news: bool,
     /// What was told of packets in either direction, and does not stand on them yet.
     noted: [Notes; 2],
+    /// What protocols have counted.
+    pub counts: Counts,
     /// Connections in which something happened.
     pub touched: Vec<(ConnectionId, SessionRef)>,
     /// Sessions that are over, or not ours.
@@ -213,6 +218,7 @@ impl<R: Roster> Floor<R> {
             overdue: Vec::new(),
             has_news: false,
             noted: Default::default(),
+            counts: Counts::default(),
             touched: Vec::new(),
             over: Vec::new(),
             changed: Vec::new(),
@@ -614,6 +620,7 @@ impl<R: Roster> Floor<R> {
             judge,
             exchanges: &mut self.exchanges,
             noted: &mut self.noted[direction as usize],
+            counts: &mut self.counts,
             side: &mut sides[direction as usize],
             begun,
             session: id,
@@ -931,6 +938,7 @@ struct Teller<'t, 'j> {
     judge: Judge<'j>,
     exchanges: &'t mut Exchanges,
     noted: &'t mut Notes,
+    counts: &'t mut Counts,
     side: &'t mut Side,
     begun: &'t mut Begun,
     session: SessionRef,
@@ -981,6 +989,10 @@ impl Tell for Teller<'_, '_> {
 
     fn is_unwanted(&self, exchange: Exchange) -> bool {
         self.exchanges.standing(exchange) == Standing::Unwanted
+    }
+
+    fn count(&mut self, counter: Counter) {
+        self.counts.add(counter);
     }
 
     fn keys(&mut self, keys: SessionKeys) {

@@ -25,11 +25,13 @@
 //! | `exchanges` | the board: which exchanges are wanted, and why |
 //! | `side` | whose which bytes are |
 //! | `waiting`, `notes` | packets that wait, and what is told of them |
+//! | `counts` | what protocols count |
 //! | `early`, `pending` | what has come before it is known what a connection carries, or what its protocol needs |
 //! | `waypoint`, `journal` | where a session is, and what a successor has to know of it |
 //! | `desk` | holds, sends and counts |
 //! | `script` | plays sessions to a protocol, and keeps what it tells: for tests and checks |
 
+mod counts;
 pub mod desk;
 mod early;
 pub mod exchanges;
@@ -47,6 +49,8 @@ pub mod tracker;
 pub mod waiting;
 pub mod waypoint;
 
+#[cfg(test)]
+mod counting_tests;
 #[cfg(test)]
 mod desk_tests;
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use lc_daemon::config::{self, Config, NoFilterPolicy, TlsFlow};
 use lc_daemon::key_log::Entry;
-use shm_layout::worker::WorkerCommit;
 
 use super::roster::{Carrier, Roster, Terms};
 use super::tracker::{At, Cited, Course, Place, Protocol, Tell};
@@ -163,12 +162,6 @@ macro_rules! protocols {
             fn learn(&mut self, entry: &Entry, now_ns: u64) {
                 if let Some(https) = &mut self.https {
                     https.protocol.learn(entry, now_ns);
-                }
-            }
-
-            fn report(&mut self, commit: &mut WorkerCommit) {
-                if let Some(https) = &mut self.https {
-                    https.protocol.report(commit);
                 }
             }
         }

@@ -2,7 +2,6 @@
 
 use lc_daemon::config::NoFilterPolicy;
 use lc_daemon::key_log::Entry;
-use shm_layout::worker::WorkerCommit;
 
 use super::tracker::{At, Cited, Course, Place, Tell};
 use crate::detect;
@@ -70,9 +69,6 @@ pub trait Roster {
 
     /// Takes in a secret of TLS, at the time `now_ns` of a clock that does not go back.
     fn learn(&mut self, _entry: &Entry, _now_ns: u64) {}
-
-    /// Counts what happened since the last call.
-    fn report(&mut self, _commit: &mut WorkerCommit) {}
 
     /// See [`Protocol::place`](super::Protocol::place).
     fn place(&self, state: &Self::State, cited: &mut Cited) -> Option<Place>;

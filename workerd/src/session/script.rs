@@ -1,5 +1,7 @@
 //! For tests and checks of protocols, of this crate and those that use it: [`Script`] plays what was said, [`Recorder`] keeps what is told.
 
+use shm_layout::counters::WorkerCounter as Counter;
+
 use super::tracker::{At, Content, Course, Ends, Exchange, Note, Protocol, Tell};
 use crate::decode::Addr;
 use crate::flows::Direction;
@@ -60,6 +62,8 @@ pub struct Recorder {
     pub direction: Direction,
     /// All that was told.
     pub told: Vec<Told>,
+    /// All that was counted.
+    pub counted: Vec<Counter>,
     begun: u64,
 }
 
@@ -72,6 +76,8 @@ pub struct Script<'p, P: Protocol> {
     begun: u64,
     /// All that was told, in order.
     pub told: Vec<Told>,
+    /// All that was counted.
+    pub counted: Vec<Counter>,
 }
 
 impl<'p, P: Protocol> Script<'p, P> {
@@ -99,6 +105,7 @@ impl<'p, P: Protocol> Script<'p, P> {
             offsets: [0; 2],
             begun: 0,
             told: Vec::new(),
+            counted: Vec::new(),
         }
     }
 
@@ -199,11 +206,13 @@ impl<'p, P: Protocol> Script<'p, P> {
         let mut recorder = Recorder {
             direction,
             told: std::mem::take(&mut self.told),
+            counted: std::mem::take(&mut self.counted),
             begun: self.begun,
         };
         let course = play(self.protocol, &self.at, &mut self.state, &mut recorder);
         recorder.course(course);
         (self.told, self.begun) = (recorder.told, recorder.begun);
+        self.counted = recorder.counted;
         course
     }
 }
@@ -214,6 +223,7 @@ impl Default for Recorder {
         Self {
             direction: Direction::Request,
             told: Vec::new(),
+            counted: Vec::new(),
             begun: 0,
         }
     }
@@ -273,6 +283,10 @@ impl Tell for Recorder {
             details: note.details.to_vec(),
             blocks: note.blocks.to_vec(),
         });
+    }
+
+    fn count(&mut self, counter: Counter) {
+        self.counted.push(counter);
     }
 
     fn settle(&mut self, exchange: Exchange) {

@@ -825,9 +825,9 @@ impl<R: Roster> Sessions<R> {
         }
     }
 
-    /// Has protocols count what happened.
+    /// Reports what protocols have counted.
     pub fn report(&mut self, commit: &mut WorkerCommit) {
-        self.floor.roster.report(commit);
+        self.floor.counts.report(commit);
     }
 
     /// Once per batch: has flows forgotten that have been silent for too long, and packets that have left where nothing waits any more.

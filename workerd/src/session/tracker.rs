@@ -1,5 +1,7 @@
 //! What a protocol has to know, and what it tells.
 
+use shm_layout::counters::WorkerCounter as Counter;
+
 use crate::decode::Addr;
 use crate::flows::Direction;
 use crate::matcher::{Kind, Kinds};
@@ -203,6 +205,9 @@ pub trait Tell {
     fn is_unwanted(&self, _exchange: Exchange) -> bool {
         false
     }
+
+    /// Counts one.
+    fn count(&mut self, counter: Counter);
 
     /// The secrets of the session are known: they go with the next packet of it that is forwarded.
     fn keys(&mut self, _keys: SessionKeys) {}

@@ -1,5 +1,7 @@
 //! What is known of a connection, whatever carries it: who has said hello, and what may still be told.
 
+use shm_layout::counters::WorkerCounter as Counter;
+
 use super::describe::Describe;
 use super::fields;
 use super::handshake::{Message, kind};
@@ -127,7 +129,9 @@ impl Connection {
         };
         match (message.kind, message.body) {
             (kind::CLIENT_HELLO, Some(body)) => {
-                if let Some(hello) = ClientHello::read(body, carrier) {
+                let hello = ClientHello::read(body, carrier);
+                count(hello.is_some(), tell);
+                if let Some(hello) = hello {
                     self.client_said(at, &hello);
                     fields::of_client(&hello, self.wanted(tell), |kind, text| {
                         tell.compare(exchange, kind, text);
@@ -136,7 +140,9 @@ impl Connection {
                 }
             }
             (kind::SERVER_HELLO | kind::HELLO_RETRY_REQUEST, Some(body)) => {
-                if let Some(hello) = ServerHello::read(body) {
+                let hello = ServerHello::read(body);
+                count(hello.is_some(), tell);
+                if let Some(hello) = hello {
                     let asked_ns = self.asked_ns;
                     let is_retry = hello.is_retry() || message.kind == kind::HELLO_RETRY_REQUEST;
                     self.server_said(at, &hello, is_retry);
@@ -258,6 +264,14 @@ impl Connection {
             tell.settle(exchange);
         }
     }
+}
+
+/// Counts a hello, or what came in place of one.
+fn count(is_hello: bool, tell: &mut impl Tell) {
+    tell.count(match is_hello {
+        true => Counter::TlsHellos,
+        false => Counter::TlsMalformed,
+    });
 }
 
 fn opposite(direction: Direction) -> Direction {

@@ -40,6 +40,8 @@ impl Room {
 #[derive(Debug, Default)]
 pub struct Held {
     bytes: Vec<u8>,
+    /// How many of them are forgotten: less than half, so that forgetting costs no more than what is forgotten.
+    forgotten: usize,
     taken: Option<(Room, usize)>,
 }
 
@@ -57,6 +59,7 @@ impl Held {
     /// Puts `bytes` at `start`, with zeros before them where there was nothing; false, with nothing changed, if there is no room.
     #[must_use]
     pub fn write(&mut self, start: usize, bytes: &[u8], room: &Room) -> bool {
+        let start = self.forgotten + start;
         let end = start + bytes.len();
         if !self.reserve(end, room) {
             return false;
@@ -71,20 +74,23 @@ impl Held {
     /// What is kept.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+        &self.bytes[self.forgotten..]
     }
 
     /// The same, to be changed in place.
     #[must_use]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes
+        &mut self.bytes[self.forgotten..]
     }
 
     /// Forgets the first `len` bytes. Their room is kept for others, unless nothing is left.
     pub fn drop_first(&mut self, len: usize) {
-        match len >= self.bytes.len() {
-            true => self.clear(),
-            false => drop(self.bytes.drain(..len)),
+        self.forgotten = self.forgotten.saturating_add(len);
+        if self.forgotten >= self.bytes.len() {
+            self.clear();
+        } else if self.forgotten >= self.bytes.len() / 2 {
+            self.bytes.drain(..self.forgotten);
+            self.forgotten = 0;
         }
     }
 
@@ -123,6 +129,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn first_bytes_are_forgotten() {
+        let room = Room::new(usize::MAX);
+        let mut held = Held::default();
+        let bytes: Vec<u8> = (0..250).collect();
+        assert!(held.extend(&bytes, &room));
+        for first in (0..250).step_by(10) {
+            assert_eq!(held.bytes(), &bytes[first..]);
+            held.drop_first(10);
+        }
+        assert_eq!((held.bytes(), room.used()), (&[][..], 0));
+    }
+
+    #[test]
     fn room_is_given_back() {
         let room = Room::new(1024);
         let mut one = Held::default();
@@ -136,6 +155,10 @@ mod tests {
         );
         assert!(!one.extend(&[1; 300], &room));
         assert_eq!((one.bytes().len(), room.used()), (300, 768));
+        other.drop_first(99);
+        assert!(other.write(1, &[3; 10], &room));
+        other.bytes_mut()[0] = 4;
+        assert_eq!(other.bytes(), [4, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3]);
         one.clear();
         assert_eq!((one.bytes().len(), room.used()), (0, 256));
         drop(other);

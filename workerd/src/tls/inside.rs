@@ -8,7 +8,6 @@ use std::collections::VecDeque;
 
 use lc_daemon::key_log::{Entry, Label};
 use shm_layout::counters::WorkerCounter as Counter;
-use shm_layout::worker::WorkerCommit;
 
 use super::decrypt::{Agreement, Opened, Opener};
 use super::handshake::{Messages, kind};
@@ -37,15 +36,6 @@ pub struct Inside<P> {
     protocol: P,
     secrets: Store,
     room: Room,
-    counts: Counts,
-}
-
-/// What was counted since the last report.
-#[derive(Debug, Default)]
-struct Counts {
-    decrypted: u64,
-    undecrypted: u64,
-    failed_records: u64,
 }
 
 /// What is remembered of a connection.
@@ -138,7 +128,6 @@ impl<P: Protocol> Inside<P> {
             protocol,
             secrets: Store::default(),
             room: Room::new(ROOM),
-            counts: Counts::default(),
         }
     }
 
@@ -150,18 +139,6 @@ impl<P: Protocol> Inside<P> {
     /// Takes in a secret, at the time `now_ns` of a clock that does not go back.
     pub fn learn(&mut self, entry: &Entry, now_ns: u64) {
         self.secrets.add(entry, now_ns);
-    }
-
-    /// Counts what happened since the last call.
-    pub fn report(&mut self, commit: &mut WorkerCommit) {
-        let Counts {
-            decrypted,
-            undecrypted,
-            failed_records,
-        } = std::mem::take(&mut self.counts);
-        commit.add(Counter::TlsDecrypted, decrypted);
-        commit.add(Counter::TlsUndecrypted, undecrypted);
-        commit.add(Counter::TlsRecordsFailed, failed_records);
     }
 
     /// Bytes that wait.
@@ -183,7 +160,7 @@ impl<P: Protocol> Inside<P> {
             let (header, mut content) = match side.next() {
                 Ok(Some(record)) => record,
                 Ok(None) => return Course::Follow,
-                Err(NoRecord) => return self.give_up_side(at.direction, state),
+                Err(NoRecord) => return give_up_side(at.direction, state, tell),
             };
             let place = side.start + HEADER as u64;
             let end = place + content.len() as u64;
@@ -208,7 +185,7 @@ impl<P: Protocol> Inside<P> {
                     Found::Opener(opener) => side.opener = Some(opener),
                     Found::Nothing => return Course::Follow,
                     Found::NoSecrets if state.fate == Fate::Open => return Course::Wait,
-                    Found::NoSecrets | Found::Never => return self.give_up(state),
+                    Found::NoSecrets | Found::Never => return give_up(state, tell),
                 }
                 if let Some(keys) = hellos.keys(&mut self.secrets) {
                     tell.keys(keys);
@@ -225,11 +202,11 @@ impl<P: Protocol> Inside<P> {
             match &opened {
                 Some(_) if state.fate != Fate::Decrypted => {
                     state.fate = Fate::Decrypted;
-                    self.counts.decrypted += 1;
+                    tell.count(Counter::TlsDecrypted);
                 }
                 Some(_) => {}
                 None => {
-                    self.counts.failed_records += 1;
+                    tell.count(Counter::TlsRecordsFailed);
                     // Before any data it is of the handshake.
                     side.is_torn |= side.plain > 0;
                 }
@@ -288,30 +265,30 @@ impl<P: Protocol> Inside<P> {
             course => course,
         }
     }
+}
 
-    /// Nothing more can be read in a direction.
-    fn give_up_side(&mut self, direction: Direction, state: &mut State<P::State>) -> Course {
-        let side = &mut state.sides[direction as usize];
+/// Nothing more can be read in a direction.
+fn give_up_side<S>(direction: Direction, state: &mut State<S>, tell: &mut impl Tell) -> Course {
+    let side = &mut state.sides[direction as usize];
+    side.is_over = true;
+    side.waiting.clear();
+    if state.sides.iter().all(|side| side.is_over) {
+        return give_up(state, tell);
+    }
+    Course::Rest(None)
+}
+
+/// Nothing more can be read at all.
+fn give_up<S>(state: &mut State<S>, tell: &mut impl Tell) -> Course {
+    if matches!(state.fate, Fate::Open | Fate::Late) {
+        state.fate = Fate::Undecrypted;
+        tell.count(Counter::TlsUndecrypted);
+    }
+    for side in &mut state.sides {
         side.is_over = true;
         side.waiting.clear();
-        if state.sides.iter().all(|side| side.is_over) {
-            return self.give_up(state);
-        }
-        Course::Rest(None)
     }
-
-    /// Nothing more can be read at all.
-    fn give_up(&mut self, state: &mut State<P::State>) -> Course {
-        if matches!(state.fate, Fate::Open | Fate::Late) {
-            state.fate = Fate::Undecrypted;
-            self.counts.undecrypted += 1;
-        }
-        for side in &mut state.sides {
-            side.is_over = true;
-            side.waiting.clear();
-        }
-        Course::RestOfBoth(None)
-    }
+    Course::RestOfBoth(None)
 }
 
 impl<P: Protocol> Protocol for Inside<P> {
@@ -344,18 +321,18 @@ impl<P: Protocol> Protocol for Inside<P> {
                 }
                 let fits = side.waiting.bytes().len() + bytes.len() <= MOST_WAITING;
                 if !fits || !side.waiting.extend(bytes, &self.room) {
-                    return self.give_up_side(at.direction, state);
+                    return give_up_side(at.direction, state, tell);
                 }
                 self.read(at, state, tell)
             }
-            Event::Gap { .. } => self.give_up_side(at.direction, state),
+            Event::Gap { .. } => give_up_side(at.direction, state, tell),
             Event::End { reason, .. } => {
                 match self.read(at, state, tell) {
                     Course::Follow => {}
                     course => return course,
                 }
                 if state.fate != Fate::Decrypted {
-                    return self.give_up_side(at.direction, state);
+                    return give_up_side(at.direction, state, tell);
                 }
                 let offset = state.sides[at.direction as usize].plain;
                 self.tell_within(at, state, Event::End { offset, reason }, tell)
@@ -538,6 +515,10 @@ impl<T: Tell> Tell for Translator<'_, T> {
 
     fn is_unwanted(&self, exchange: Exchange) -> bool {
         self.tell.is_unwanted(exchange)
+    }
+
+    fn count(&mut self, counter: Counter) {
+        self.tell.count(counter);
     }
 
     fn settle(&mut self, exchange: Exchange) {

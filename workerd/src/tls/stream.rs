@@ -1,5 +1,7 @@
 //! TLS over a stream: the opening, records, and the handshake messages in them.
 
+use shm_layout::counters::WorkerCounter as Counter;
+
 use super::connection::Connection;
 use super::describe::Describe;
 use super::handshake::Messages;
@@ -64,6 +66,9 @@ impl Stream {
         let read = side.take(at, offset, bytes, connection, data, parts);
         if read.is_err() {
             side.is_lost = true;
+            if connection.is_certain() {
+                parts.tell.count(Counter::TlsMalformed);
+            }
             connection.was_lost(at.direction, parts.tell);
             if !was_torn && !connection.is_certain() {
                 return read;

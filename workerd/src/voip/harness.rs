@@ -6,12 +6,14 @@
 //!
 //! A worker can die at any border of its commits ([`Harness::dies_at`]), and its successor goes on in the same memory.
 
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
 use lc_daemon::attach::Peer;
 use lc_daemon::config::NoFilterPolicy;
 use lc_proto::data::{CapturedPacket, PacketMetadata};
+use lc_tests::ipv4;
 use prost::Message;
 use shm_layout::counters::WorkerCounter as Counter;
 use shm_layout::filters::{Filter, Snapshot};
@@ -567,34 +569,43 @@ pub(crate) type End = (u8, u16);
 
 /// A datagram of UDP over IPv4.
 pub(crate) fn udp(from: End, to: End, payload: &[u8]) -> Vec<u8> {
-    let mut datagram = Vec::new();
-    for port in [from.1, to.1, payload.len() as u16 + 8, 0] {
-        datagram.extend_from_slice(&port.to_be_bytes());
-    }
-    datagram.extend_from_slice(payload);
-    ipv4(from.0, to.0, (0, 0), &datagram)
+    ipv4::udp(whole(from), whole(to), payload)
 }
 
 /// The same, in fragments of `len` bytes of payload each, a multiple of 8.
 pub(crate) fn fragmented(from: End, to: End, payload: &[u8], len: usize, id: u16) -> Vec<Vec<u8>> {
-    let whole = udp(from, to, payload);
-    let pieces: Vec<_> = whole[20..].chunks(len).collect();
+    let datagram = ipv4::datagram((from.1, to.1), payload);
+    let pieces: Vec<_> = datagram.chunks(len).collect();
     let fragment = |(number, piece): (usize, &&[u8])| {
         let more = u16::from(number + 1 < pieces.len()) << 13;
         let offset = (number * len / 8) as u16;
-        ipv4(from.0, to.0, (id, more | offset), piece)
+        ipv4::fragment(
+            ipv4::UDP,
+            host(from.0),
+            host(to.0),
+            (id, more | offset),
+            piece,
+        )
     };
     pieces.iter().enumerate().map(fragment).collect()
 }
 
-fn ipv4(from: u8, to: u8, (id, fragment): (u16, u16), payload: &[u8]) -> Vec<u8> {
-    let mut packet = vec![0x45, 0];
-    packet.extend_from_slice(&(payload.len() as u16 + 20).to_be_bytes());
-    packet.extend_from_slice(&id.to_be_bytes());
-    packet.extend_from_slice(&fragment.to_be_bytes());
-    packet.extend_from_slice(&[64, 17, 0, 0, 10, 0, 0, from, 10, 0, 0, to]);
-    packet.extend_from_slice(payload);
-    packet
+/// A segment of TCP over IPv4, by sequence and acknowledgement number.
+pub(crate) fn tcp(from: End, to: End, numbers: (u32, u32), flags: u8, payload: &[u8]) -> Vec<u8> {
+    ipv4::tcp(whole(from), whole(to), numbers, flags, payload)
+}
+
+/// A packet of IPv4 between two hosts.
+pub(crate) fn ip(protocol: u8, from: u8, to: u8, payload: &[u8]) -> Vec<u8> {
+    ipv4::packet(protocol, host(from), host(to), payload)
+}
+
+fn whole((number, port): End) -> ipv4::End {
+    (host(number), port)
+}
+
+fn host(number: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 0, 0, number)
 }
 
 /// A message of SIP: `INVITE`, or `200 INVITE`, of the call `id` from `user` to `bob`; with the callee's tag, where there is one; it

@@ -17,8 +17,9 @@
 //! | I3, E10-E12, H12-H14 | nothing here: original packets are forwarded, there are no files by Call-ID, and addresses are no text |
 
 use lc_daemon::config::NoFilterPolicy;
+use lc_tests::ipv4::{ACK, PSH};
 
-use super::harness::{End, Harness, SECOND, Setup, report, rtp, sip, udp};
+use super::harness::{End, Harness, SECOND, Setup, report, rtp, sip, tcp, udp};
 
 const CALLER: End = (1, 16_400);
 const CALLEE: End = (2, 30_000);
@@ -126,24 +127,16 @@ fn ts(method: &str, id: &str, asserted: Option<&str>, tag: &str) -> Vec<u8> {
     )
 }
 
-/// A segment of TCP over IPv4.
-fn tcp(from: End, to: End, sequence: u32, payload: &[u8]) -> Vec<u8> {
-    let mut packet = vec![0x45, 0];
-    packet.extend((40 + payload.len() as u16).to_be_bytes());
-    packet.extend([0, 0, 0, 0, 64, 6, 0, 0, 10, 0, 0, from.0, 10, 0, 0, to.0]);
-    packet.extend(from.1.to_be_bytes());
-    packet.extend(to.1.to_be_bytes());
-    packet.extend(sequence.to_be_bytes());
-    packet.extend([0, 0, 0, 1, 0x50, 0x18, 0xff, 0xff, 0, 0, 0, 0]);
-    packet.extend(payload);
-    packet
+/// A segment of a connection.
+fn segment(from: End, to: End, sequence: u32, payload: &[u8]) -> Vec<u8> {
+    tcp(from, to, (sequence, 1), PSH | ACK, payload)
 }
 
 /// Gives `messages` of one connection, a segment each.
 fn give_stream(harness: &mut Harness, from: End, to: End, messages: &[Vec<u8>]) {
     let mut sequence = 1;
     for message in messages {
-        harness.give(&tcp(from, to, sequence, message));
+        harness.give(&segment(from, to, sequence, message));
         sequence += message.len() as u32;
     }
 }
@@ -316,8 +309,8 @@ fn the_directions_of_a_connection_are_apart() {
     let invite = super::harness::message("INVITE", "c", "alice", "", Some(CALLER));
     let answer = super::harness::message("200 INVITE", "c", "alice", "callee", Some(CALLEE));
     let mut harness = wants(&["alice"]);
-    harness.give(&tcp(A, B, 1, &invite));
-    harness.give(&tcp(B, A, 1, &answer));
+    harness.give(&segment(A, B, 1, &invite));
+    harness.give(&segment(B, A, 1, &answer));
     harness.work();
     let ways: Vec<_> = harness
         .arrived()
@@ -329,9 +322,9 @@ fn the_directions_of_a_connection_are_apart() {
 
     let mut harness = wants(&["alice"]);
     let cut = invite.len() - 10;
-    harness.give(&tcp(A, B, 1, &invite[..cut]));
-    harness.give(&tcp(B, A, 1, &answer));
-    harness.give(&tcp(A, B, 1 + cut as u32, &invite[cut..]));
+    harness.give(&segment(A, B, 1, &invite[..cut]));
+    harness.give(&segment(B, A, 1, &answer));
+    harness.give(&segment(A, B, 1 + cut as u32, &invite[cut..]));
     let media = harness.give(&rtp(STRANGER, CALLER, 7, 1));
     harness.finish();
     let mut messages = told(&mut harness);

@@ -1,31 +1,12 @@
 //! SIP over TCP, in WebSockets and over SCTP, through the desk.
 
+use lc_tests::ipv4::{ACK, FIN, SYN};
 use shm_layout::counters::WorkerCounter as Counter;
 
-use super::harness::{Death, End, Harness, MILLISECOND, SECOND, Setup, message};
+use super::harness::{Death, End, Harness, MILLISECOND, SECOND, Setup, ip, message, tcp};
 
-const SYN: u8 = 2;
-const ACK: u8 = 16;
-const FIN: u8 = 1;
 const PHONE: End = (1, 40_000);
 const SERVER: End = (2, 5060);
-
-fn ip(protocol: u8, from: u8, to: u8, payload: &[u8]) -> Vec<u8> {
-    let mut packet = vec![0x45, 0];
-    packet.extend_from_slice(&(payload.len() as u16 + 20).to_be_bytes());
-    packet.extend_from_slice(&[0, 0, 0, 0, 64, protocol, 0, 0, 10, 0, 0, from, 10, 0, 0, to]);
-    packet.extend_from_slice(payload);
-    packet
-}
-
-fn tcp(from: End, to: End, (seq, ack): (u32, u32), flags: u8, payload: &[u8]) -> Vec<u8> {
-    let mut segment = [from.1.to_be_bytes(), to.1.to_be_bytes()].concat();
-    segment.extend_from_slice(&seq.to_be_bytes());
-    segment.extend_from_slice(&ack.to_be_bytes());
-    segment.extend_from_slice(&[0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
-    segment.extend_from_slice(payload);
-    ip(6, from.0, to.0, &segment)
-}
 
 /// One side of a connection, whose segments stand in order.
 struct Side {

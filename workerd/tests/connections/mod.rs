@@ -1,7 +1,6 @@
 //! The TCP connections of a capture, as a protocol tells of them.
 
-use std::path::Path;
-
+use lc_tests::traces::Trace;
 use lc_workerd::decode::{Addr, Transport, decode};
 use lc_workerd::flows::{FlowTable, Seed, Signal, Timeouts, Zone};
 use lc_workerd::reassembly::{
@@ -10,8 +9,8 @@ use lc_workerd::reassembly::{
 use lc_workerd::session::script::{Recorder, Told};
 use lc_workerd::session::{At, Course, Ends, Protocol};
 
-/// What `protocol` tells of all TCP connections of `capture`, whatever they carry; nothing where it can't be read.
-pub fn told(protocol: impl Protocol, capture: &Path) -> Vec<Told> {
+/// What `protocol` tells of all TCP connections of a capture, whatever they carry.
+pub fn told(protocol: impl Protocol, trace: &Trace) -> Vec<Told> {
     let mut flows =
         FlowTable::<Option<ConnectionId>>::new(1 << 20, Seed::known(1), &Timeouts::default())
             .unwrap();
@@ -21,9 +20,7 @@ pub fn told(protocol: impl Protocol, capture: &Path) -> Vec<Told> {
         recorder: Recorder::default(),
         time_ns: 0,
     };
-    let packets =
-        lc_tests::capture::read(capture).map_or_else(|_| Vec::new(), |capture| capture.packets);
-    for packet in &packets {
+    for packet in &trace.packets().unwrap() {
         let decoded = decode(packet.link_type as u16, &packet.bytes);
         if decoded.transport != Some(Transport::Tcp) || decoded.fault.is_some() {
             continue;

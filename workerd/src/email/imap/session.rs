@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use lc_proto::details::Details;
+use shm_layout::counters::WorkerCounter as Counter;
 
 use super::command::{Command, mailbox_name};
 use super::response::Response;
@@ -395,8 +396,10 @@ impl<T: Tell> Talk<'_, T> {
             }
             self.session.has_secrets = false;
         }
-        if let Some(command) = command.filter(|_| !is_told) {
-            self.command(&command);
+        match command {
+            Some(command) if !is_told => self.command(&command),
+            Some(_) => {}
+            None => self.tell.count(Counter::MailUnknown),
         }
     }
 
@@ -410,8 +413,9 @@ impl<T: Tell> Talk<'_, T> {
             self.mailbox(&mailbox);
         }
         let Some(verb) = command.verb else {
-            return;
+            return self.tell.count(Counter::MailUnknown);
         };
+        self.tell.count(Counter::MailCommands);
         self.heard.put_command(verb);
         if verb == "DONE" {
             return;

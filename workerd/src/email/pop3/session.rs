@@ -1,6 +1,7 @@
 //! Follows POP3 sessions.
 
 use lc_proto::details::Details;
+use shm_layout::counters::WorkerCounter as Counter;
 
 use super::command::Command;
 use super::reply::{Listed, Reply, Status};
@@ -270,11 +271,14 @@ impl<T: Tell> Talk<'_, T> {
             self.session.has_secrets = false;
         }
         let Some(command) = command else {
+            self.tell.count(Counter::MailUnknown);
             return self.ask("", None, false);
         };
         let Some(verb) = verb else {
+            self.tell.count(Counter::MailUnknown);
             return self.ask("unknown", None, false);
         };
+        self.tell.count(Counter::MailCommands);
         self.session.sides.is_joined = false;
         self.heard.put_command(verb);
         let fit = &mut self.session.judged.fit;

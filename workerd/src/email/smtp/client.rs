@@ -1,5 +1,7 @@
 //! What the client says.
 
+use shm_layout::counters::WorkerCounter as Counter;
+
 use super::command::{Command, Verb};
 use super::pairing::Asked;
 use super::session::{Phase, Stage, Talk};
@@ -82,6 +84,7 @@ impl<T: Tell> Talk<'_, T> {
                 self.claim(self.exchange(), end);
             }
             None => {
+                self.tell.count(Counter::MailUnknown);
                 self.ask(Asked::Unknown);
                 self.claim(self.exchange(), end);
             }
@@ -89,6 +92,7 @@ impl<T: Tell> Talk<'_, T> {
     }
 
     fn command(&mut self, command: Command<'_>, end: u64) {
+        self.tell.count(Counter::MailCommands);
         self.session.sides.is_joined = false;
         let verb = command.verb;
         if verb == Verb::Mail && self.session.deal.stage == Stage::Over {

@@ -21,6 +21,8 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+use shm_layout::counters::WorkerCounter as Counter;
+
 use self::frames::{Event, Frames};
 use self::hpack::{Decoded, Decoder};
 use super::head::{Head, Start};
@@ -163,6 +165,7 @@ impl Connection {
                     start,
                 } => {
                     if side.decoder.decode(block, &mut self.decoded).is_err() {
+                        tell.count(Counter::HttpMalformed);
                         self.give_up(clerk, direction, tell);
                         return;
                     }
@@ -196,6 +199,7 @@ impl Connection {
                     side.claim(id, side.frames.offset(), tell);
                 }
                 Event::Broken => {
+                    tell.count(Counter::HttpMalformed);
                     self.give_up(clerk, direction, tell);
                     return;
                 }
