@@ -4,8 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -14,8 +15,8 @@ use lc_tests::capture::{self, Packet};
 use lc_tests::compare::Difference;
 use lc_tests::flow::Flow;
 use lc_tests::node::{Node, PATIENCE};
-use lc_tests::processor::{self, Told};
-use lc_tests::switch::{self, Switch};
+use lc_tests::peers::Peers;
+use lc_tests::processor::{self, Told, filter};
 use nix::sched::{CloneFlags, setns};
 use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use quinn::{Endpoint, EndpointConfig, TokioRuntime, TransportConfig};
@@ -29,8 +30,6 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tempfile::tempdir;
 
-const CLIENT: usize = 1;
-const SERVER: usize = 2;
 const PORT: u16 = 4433;
 /// What a client says, and how much the server answers, in bytes.
 const QUESTION: &[u8] = b"what is there?";
@@ -129,16 +128,14 @@ fn socket(namespace: &str, address: SocketAddr) -> UdpSocket {
     made.join().unwrap()
 }
 
-fn endpoint(
-    switch: &Switch,
-    host: usize,
-    port: u16,
-    server: Option<quinn::ServerConfig>,
-) -> Endpoint {
-    let address = SocketAddr::new(switch::address(host).parse().unwrap(), port);
-    let socket = socket(switch.host(host), address);
+fn endpoint(namespace: &str, address: SocketAddr, server: Option<quinn::ServerConfig>) -> Endpoint {
+    let socket = socket(namespace, address);
     let runtime = Arc::new(TokioRuntime);
     Endpoint::new(EndpointConfig::default(), server, socket, runtime).unwrap()
+}
+
+fn server_address(peers: &Peers) -> SocketAddr {
+    SocketAddr::new(peers.server_address().parse().unwrap(), PORT)
 }
 
 fn provider(suites: &[SupportedCipherSuite]) -> Arc<CryptoProvider> {
@@ -162,7 +159,7 @@ async fn serve(endpoint: Endpoint) {
 }
 
 /// Asks, and gives the client's port.
-async fn ask(switch: &Switch, wish: &Wish, roots: RootCertStore) -> u16 {
+async fn ask(peers: &Peers, wish: &Wish, roots: RootCertStore) -> u16 {
     // Initial packets need the first of these suites.
     let mut suites = vec![wish.suite, cipher_suite::TLS13_AES_128_GCM_SHA256];
     suites.dedup();
@@ -184,9 +181,9 @@ async fn ask(switch: &Switch, wish: &Wish, roots: RootCertStore) -> u16 {
         transport.enable_segmentation_offload(false);
         config.transport_config(Arc::new(transport));
     }
-    let endpoint = endpoint(switch, CLIENT, 0, None);
-    let server = SocketAddr::new(switch::address(SERVER).parse().unwrap(), PORT);
-    let connecting = endpoint.connect_with(config, server, wish.name).unwrap();
+    let endpoint = endpoint(peers.client(), (Ipv4Addr::UNSPECIFIED, 0).into(), None);
+    let connecting = endpoint.connect_with(config, server_address(peers), wish.name);
+    let connecting = connecting.unwrap();
     let connection = connecting.await.unwrap();
     let agreed = connection
         .handshake_data()
@@ -204,7 +201,7 @@ async fn ask(switch: &Switch, wish: &Wish, roots: RootCertStore) -> u16 {
 }
 
 /// Makes all connections, each from a port of its own.
-async fn talk(switch: &Switch, wishes: Vec<Wish>) -> Vec<Known> {
+async fn talk(peers: &Peers, wishes: Vec<Wish>) -> Vec<Known> {
     let names: Vec<String> = wishes.iter().map(|wish| wish.name.to_owned()).collect();
     let certified = rcgen::generate_simple_self_signed(names).unwrap();
     let certificate = certified.cert.der().clone();
@@ -227,11 +224,11 @@ async fn talk(switch: &Switch, wishes: Vec<Wish>) -> Vec<Known> {
     config.alpn_protocols = vec![b"h3".to_vec()];
     let config = Arc::new(QuicServerConfig::try_from(config).unwrap());
     let config = quinn::ServerConfig::with_crypto(config);
-    let server = endpoint(switch, SERVER, PORT, Some(config));
+    let server = endpoint(peers.server(), server_address(peers), Some(config));
     let serving = tokio::spawn(serve(server.clone()));
     let mut known = Vec::new();
     for wish in wishes {
-        let asked = ask(switch, &wish, roots.clone());
+        let asked = ask(peers, &wish, roots.clone());
         let port = tokio::time::timeout(PATIENCE, asked)
             .await
             .expect("the server answers");
@@ -253,29 +250,17 @@ struct Listening {
 }
 
 impl Listening {
-    fn start(switch: &Switch, sink: &Path, arguments: &[&str]) -> Self {
-        let sink_text = sink.to_string_lossy();
-        let usual = [
-            "--interface",
-            switch::INTERFACE,
-            "--workers",
-            "2",
-            "--sink",
-            &sink_text,
-        ];
-        let node = Node::start_in(switch.name(), arguments.iter().chain(&usual)).unwrap();
-        let has_filters = arguments.contains(&"--filters");
-        let is_ready = |status: &Value| {
+    fn start(peers: &Peers, sink: PathBuf, mode: &str, more: &[&str]) -> Self {
+        let arguments: Vec<&OsStr> = more.iter().map(OsStr::new).collect();
+        let node = peers.capture(mode, &sink, &arguments).unwrap();
+        let has_filters = |status: &Value| {
             let filters = &status["filters"]["workers"];
-            status["captures"][0]["state"] == "running"
-                && status["processor"]["connection"] == "streaming"
-                && (!has_filters || filters[0] != 0 && filters[1] != 0)
+            filters[0] != 0 && filters[1] != 0
         };
-        node.wait_until(is_ready).expect("the node captures");
-        Self {
-            node,
-            sink: sink.to_owned(),
+        if more.contains(&"--filters") {
+            node.wait_until(has_filters).expect("workers have filters");
         }
+        Self { node, sink }
     }
 
     /// What was told, and the packets of the connections from these ports, without their times: every listener has its own.
@@ -388,28 +373,26 @@ fn check_ja4(heard: &Heard, ja4: &str) {
 
 #[test]
 fn connections_of_quinn_are_told_and_filtered_by_name() {
-    let Some(switch) = Switch::new("quic", 2) else {
-        lc_tests::skipped!("network namespaces can't be made here (root is needed)");
+    let Some(peers) = Peers::new("quic", &[]) else {
         return;
     };
     let folder = tempdir().unwrap();
     let filters = folder.path().join("filters.toml");
-    let text = "[[filters]]\nid = \"w\"\ntype = \"tls_sni\"\npattern = \"*.wanted.example\"\nenabled = true\n";
-    fs::write(&filters, text).unwrap();
+    fs::write(&filters, filter("w", "tls_sni", "*.wanted.example")).unwrap();
     let filters = filters.to_string_lossy();
-    let listen = |name: &str, arguments: &[&str]| {
-        Listening::start(&switch, &folder.path().join(name), arguments)
+    let listen = |name: &str, mode: &str, more: &[&str]| {
+        Listening::start(&peers, folder.path().join(name), mode, more)
     };
-    let witness = listen("witness", &["hunt", "--no-filter-policy", "allow"]);
-    let alone = listen("alone", &["tls"]);
-    let among = listen("among", &["hunt", "--modes", "dns,http,tls,email"]);
-    let filtered = listen("filtered", &["tls", "--filters", &filters]);
+    let witness = listen("witness", "hunt", &["--no-filter-policy", "allow"]);
+    let alone = listen("alone", "tls", &[]);
+    let among = listen("among", "hunt", &["--modes", "dns,http,tls,email"]);
+    let filtered = listen("filtered", "tls", &["--filters", &filters]);
 
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
-    let known = runtime.block_on(talk(&switch, wishes()));
+    let known = runtime.block_on(talk(&peers, wishes()));
     let all: BTreeSet<u16> = known.iter().map(|known| known.port).collect();
     let is_wanted = |known: &&Known| known.wish.name.ends_with(".wanted.example");
     let wanted: BTreeSet<u16> = known
