@@ -5,8 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use rustix::fs::{FallocateFlags, OFlags, fallocate, fcntl_getfl, fdatasync};
-use rustix::io::{Errno, retry_on_intr};
+use rustix::fs::{OFlags, fcntl_getfl, fdatasync};
 use rustix::mm::ProtFlags;
 
 use crate::mapping::Mapping;
@@ -14,7 +13,7 @@ use crate::mapping::Mapping;
 /// Address space is taken in such pieces, also beyond the end of the file, so that a file that grows is seldom mapped anew.
 const PIECE: usize = 16 << 20;
 
-/// An open file, read and written through one shared mapping that is made when it is first needed. For one thread at a time.
+/// An open file, worked on through one shared mapping that is made when it is first needed; what it grows by is written at positions. For one thread at a time.
 pub struct MappedFile {
     file: File,
     access: ProtFlags,
@@ -68,7 +67,8 @@ impl MappedFile {
         let end = offset
             .checked_add(bytes.len() as u64)
             .ok_or(io::ErrorKind::FileTooLarge)?;
-        let mapped = self.reach(end)?
+        // New pages come one by one on a mapping, each with a fault and work of the file system; `pwrite` takes many at once.
+        let mapped = end <= self.size()?
             && self.copy(offset, bytes.len(), |mapping, at| mapping.write(at, bytes));
         match mapped {
             true => Ok(()),
@@ -93,20 +93,6 @@ impl MappedFile {
     /// Whatever the system says; then any part of what was written since the last success may be lost for good. It says so once.
     pub fn sync(&self) -> io::Result<()> {
         Ok(fdatasync(&self.file)?)
-    }
-
-    /// Sees to it that the file reaches to `end` in blocks of its own. False where its file system can't promise any.
-    fn reach(&self, end: u64) -> io::Result<bool> {
-        let size = self.size()?;
-        if end <= size {
-            return Ok(true);
-        }
-        let more = || fallocate(&self.file, FallocateFlags::empty(), size, end - size);
-        match retry_on_intr(more) {
-            Ok(()) => Ok(true),
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
     }
 
     /// Has `copy` work on the mapping, which then reaches to `offset + len` at least. False when there is none, or when it hit a fault.
