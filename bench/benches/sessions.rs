@@ -23,6 +23,7 @@ use lc_workerd::session::{At, Content, Course, Ends, Exchange, Note, Protocol, T
 use lc_workerd::tls::fingerprint::ja4;
 use lc_workerd::tls::hello::{Carrier, ClientHello};
 use lc_workerd::tls::{Extent, Tls};
+use shm_layout::counters::WorkerCounter;
 
 const ETHERNET: u16 = 1;
 /// Packets of each kind.
@@ -102,6 +103,10 @@ impl Tell for Listener {
 
     fn about(&mut self, exchange: Exchange, note: Note<'_>) {
         black_box((exchange, note));
+    }
+
+    fn count(&mut self, counter: WorkerCounter) {
+        black_box(counter);
     }
 
     fn settle(&mut self, exchange: Exchange) {

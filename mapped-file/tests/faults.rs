@@ -219,9 +219,8 @@ fn child(wrapper: &[&str], test: &str, place: &Path) -> Output {
 fn in_small_file_system(test: &str) {
     let folder = tempdir().unwrap();
     let place = folder.path().display();
-    let mount = format!(
-        "mount -t tmpfs -o size={CAPACITY} tmpfs '{place}' || exit 77; exec \"$0\" \"$@\""
-    );
+    let mount =
+        format!("mount -t tmpfs -o size={CAPACITY} tmpfs '{place}' || exit 77; exec \"$0\" \"$@\"");
     let wrapper = [
         "unshare",
         "--user",

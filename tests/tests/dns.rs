@@ -18,9 +18,6 @@ use lc_tests::tshark;
 use serde_json::Value;
 use tempfile::tempdir;
 
-/// Captures that are read by themselves, since the clock of packets makes years of the time between them and others.
-const ALONE: [&str; 2] = ["dns-reversed-tcp.pcap", "dns_over_tcp.pcapng"];
-
 /// Captures whose interface has a name of its own.
 const INTERFACES: [(&str, &str); 1] = [("dns-google-nsid.pcapng", "eno1")];
 
@@ -108,14 +105,8 @@ fn run(files: &[&Path], workers: &str, sink: &Path, more: &[OsString]) -> Vec<To
 fn messages_are_those_that_are_known_to_be_there() {
     let Some(captures) = captures() else { return };
     for workers in ["1", "4"] {
-        let is_alone = |trace: &&Trace| ALONE.contains(&trace.name());
-        let (alone, together): (Vec<_>, Vec<_>) = captures.iter().partition(is_alone);
-        let runs = alone.into_iter().map(|one| vec![one]).chain([together]);
-        let told = runs.flat_map(|traces| {
-            let files: Vec<&Path> = traces.iter().map(|trace| &*trace.path).collect();
-            run(&files, workers, tempdir().unwrap().path(), &[])
-        });
-        let told: Vec<Told> = told.collect();
+        let files: Vec<&Path> = captures.iter().map(|trace| &*trace.path).collect();
+        let told = run(&files, workers, tempdir().unwrap().path(), &[]);
         let mut wrong = Vec::new();
         for trace in &captures {
             let name = trace.name();

@@ -42,15 +42,10 @@ const OTHER: [(&str, &str); 10] = [
     ("query-method.pcap", "QUERY is not known to TShark"),
 ];
 
-/// Captures that are played by themselves: the name of their interface is told instead of that of the file, or their packets wait for long, such as those of connections that are
-/// picked up in their middle. The others are played in the order of
-/// their times: behind a capture of a later year, what waits to be understood counts as late, and is dropped.
-const ALONE: [&str; 6] = [
-    "TwoHttpRequests.pcap",
-    "http2-nghttp2.pcap",
+/// Captures that are played by themselves: the name of their interface is told instead of that of the file.
+const ALONE: [&str; 3] = [
     "http2.pcapng",
     "http_asymmetric.pcapng",
-    "http_compressed.pcap",
     "http_starting_with_reply.pcapng",
 ];
 
@@ -93,14 +88,6 @@ fn captures() -> Option<Vec<Trace>> {
     Some(traces)
 }
 
-/// When the first packet of a capture was taken, in seconds.
-fn first_second(trace: &Trace) -> i64 {
-    let packets = trace.packets().unwrap();
-    packets
-        .first()
-        .map_or(0, |packet| packet.time_ns / 1_000_000_000)
-}
-
 /// Runs `lc-hunt http` over `files`, and gives what arrived.
 fn run(files: &[&Path], workers: &str, sink: &Path, more: &[OsString]) -> Vec<Told> {
     processor::told_of_files("http", files, workers, sink, more).unwrap()
@@ -119,11 +106,10 @@ fn messages_are_those_that_are_known_to_be_there() {
             }
         };
         let is_alone = |trace: &&Trace| ALONE.contains(&trace.name());
-        let (alone, mut together): (Vec<_>, Vec<_>) = captures.iter().partition(is_alone);
+        let (alone, together): (Vec<_>, Vec<_>) = captures.iter().partition(is_alone);
         for trace in alone {
             play(&[&trace.path], Some(trace.name()));
         }
-        together.sort_by_key(|trace| first_second(trace));
         let together: Vec<&Path> = together.iter().map(|trace| &*trace.path).collect();
         play(&together, None);
         let mut wrong = Vec::new();

@@ -46,7 +46,7 @@ impl Chain {
 pub struct Waiting<O> {
     /// Where it lies.
     pub position: Position,
-    /// When it was captured, in nanoseconds.
+    /// When it came, in nanoseconds of its owner's clock.
     pub time_ns: u64,
     /// Its length in bytes; 0 for what is told of a message without its packet.
     pub bytes: u32,

@@ -188,17 +188,10 @@ impl<R: Roster> SessionDesk<R> {
         }
         let found = self.sessions.look(means.judge, &hand.sight(), position);
         if self.sessions.has_left(position) {
-            let PacketHeader {
-                captured_len,
-                timestamp_ns,
-                ..
-            } = hand.header;
+            let captured_len = hand.header.captured_len;
             let is_ours = matches!(found, Found::Ours(_));
             if let Some(position) = position
-                && !(is_ours
-                    && self
-                        .sessions
-                        .see_again(position, captured_len, timestamp_ns))
+                && !(is_ours && self.sessions.see_again(position, captured_len))
             {
                 self.done.push(position);
             }
@@ -257,11 +250,7 @@ impl<R: Roster> SessionDesk<R> {
 
     /// Has the packet at hand wait. It lies at `position` if it was held.
     fn hold(&mut self, means: &mut Means<'_>, position: Option<Position>) {
-        let PacketHeader {
-            captured_len,
-            timestamp_ns,
-            ..
-        } = self.hand.header;
+        let captured_len = self.hand.header.captured_len;
         let position = match position {
             Some(position) => Ok(position),
             None => {
@@ -270,7 +259,7 @@ impl<R: Roster> SessionDesk<R> {
             }
         };
         match position {
-            Ok(position) => self.sessions.hold(position, captured_len, timestamp_ns),
+            Ok(position) => self.sessions.hold(position, captured_len),
             Err(_) => {
                 self.sessions.lose();
                 means.commit.add(Counter::HeldDropped, 1);
@@ -349,16 +338,10 @@ impl<R: Roster> SessionDesk<R> {
 
     /// Has a fragment wait that stands for nothing itself.
     fn hold_part(&mut self, means: &mut Means<'_>) {
-        let PacketHeader {
-            captured_len,
-            timestamp_ns,
-            ..
-        } = self.hand.header;
+        let captured_len = self.hand.header.captured_len;
         means.commit.add(Counter::Held, 1);
         match self.hand.put_aside(means.held) {
-            Ok(position) => self
-                .sessions
-                .hold_part(position, captured_len, timestamp_ns),
+            Ok(position) => self.sessions.hold_part(position, captured_len),
             Err(_) => means.commit.add(Counter::HeldDropped, 1),
         }
     }
@@ -487,8 +470,7 @@ impl<R: Roster> SessionDesk<R> {
         }
         self.sessions.tidy(means.commit);
         self.sessions.report(means.commit);
-        self.journal
-            .tell(means.calls, &mut self.sessions, self.latest_ns);
+        self.journal.tell(means.calls, &mut self.sessions);
         let kept_back = self.kept_back.counter(means.judge);
         let commit = &mut *means.commit;
 

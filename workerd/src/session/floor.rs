@@ -22,6 +22,7 @@ use crate::desk::held::Position;
 use crate::desk::verdict::Standing;
 use crate::detect::{self, Context, Detector, Layer};
 use crate::flows::Direction;
+use crate::flows::clock::Clock;
 use crate::matcher::{Judge, Kind, Kinds};
 use crate::reassembly::{ConnectionId, Event, Ledger, Spot};
 use crate::tls::secrets::SessionKeys;
@@ -179,7 +180,10 @@ pub(super) struct Floor<R: Roster> {
     /// The packet at hand, and what the streams call it.
     pub hand: Packet,
     pub token: Position,
+    /// Its time.
     pub now_ns: u64,
+    /// How long things last.
+    pub clock: Clock,
     early_bytes: usize,
     /// Sessions that wait, by when they are to go on at the latest.
     pending: VecDeque<(u64, SessionRef)>,
@@ -213,6 +217,7 @@ impl<R: Roster> Floor<R> {
             hand: Packet::default(),
             token: 0,
             now_ns: 0,
+            clock: Clock::default(),
             early_bytes: 0,
             pending: VecDeque::new(),
             overdue: Vec::new(),
@@ -248,9 +253,15 @@ impl<R: Roster> Floor<R> {
         }
     }
 
+    /// Time has gone on to that of a packet, or goes back to it.
+    pub fn see(&mut self, time_ns: u64) {
+        self.now_ns = time_ns;
+        self.clock.see(time_ns);
+    }
+
     /// Begins a session. If there are too many, one gives way.
     pub fn begin(&mut self, judge: Judge<'_>, mut session: Session<R::State>) -> SessionRef {
-        session.seen_ns = self.now_ns;
+        session.seen_ns = self.clock.passed_ns();
         if self.sessions.len() >= MOST_SESSIONS {
             let places = self.sessions.places();
             let contenders = (0..CONTENDERS).filter_map(|nth| {
@@ -281,7 +292,7 @@ impl<R: Roster> Floor<R> {
         let Some(session) = self.sessions.get_mut(id) else {
             return false;
         };
-        session.seen_ns = self.now_ns;
+        session.seen_ns = self.clock.passed_ns();
         if let Phase::Known(_) = session.phase {
             session.sides[direction as usize].begin_again();
             let payload = Said::Datagram(payload);
@@ -427,7 +438,7 @@ impl<R: Roster> Floor<R> {
         if let Some(overdue) = self.overdue.pop() {
             return Some(overdue);
         }
-        let is_late = |(until_ns, _): &mut (u64, _)| at_end || *until_ns <= self.now_ns;
+        let is_late = |(until_ns, _): &mut (u64, _)| at_end || *until_ns <= self.clock.passed_ns();
         self.pending.pop_front_if(is_late).map(|(_, id)| id)
     }
 
@@ -536,7 +547,7 @@ impl<R: Roster> Floor<R> {
             Course::Wait => {
                 if let Some(session) = self.sessions.get_mut(id) {
                     session.pending = Some(Box::default());
-                    let until_ns = self.now_ns + pending::PATIENCE_NS;
+                    let until_ns = self.clock.passed_ns() + pending::PATIENCE_NS;
                     self.pending.push_back((until_ns, id));
                     self.has_news = true;
                 }

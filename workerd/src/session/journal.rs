@@ -45,9 +45,6 @@ struct Told {
     protocol: String,
     #[prost(bool, tag = "10")]
     is_gone: bool,
-    /// The packets' time, in nanoseconds.
-    #[prost(uint64, tag = "11")]
-    time_ns: u64,
     /// A [`Point`], encoded.
     #[prost(bytes = "vec", tag = "12")]
     point: Vec<u8>,
@@ -139,19 +136,18 @@ impl Exchange {
 }
 
 impl Told {
-    fn at(ends: &Ends, carrier: Carrier, time_ns: u64) -> Self {
+    fn at(ends: &Ends, carrier: Carrier) -> Self {
         Self {
             client: octets(ends.client.0),
             client_port: ends.client.1.into(),
             server: octets(ends.server.0),
             server_port: ends.server.1.into(),
             is_stream: carrier == Carrier::Stream,
-            time_ns,
             ..Self::default()
         }
     }
 
-    fn of(account: &Account, time_ns: u64) -> Self {
+    fn of(account: &Account) -> Self {
         let waypoint = &account.waypoint;
         let places = waypoint.claimed.into_iter().zip(waypoint.spots);
         Self {
@@ -163,7 +159,7 @@ impl Told {
             exchanges: account.exchanges.iter().map(Exchange::of).collect(),
             is_exact: account.is_exact,
             seen: account.seen.clone(),
-            ..Self::at(&account.ends, account.carrier, time_ns)
+            ..Self::at(&account.ends, account.carrier)
         }
     }
 
@@ -224,22 +220,17 @@ impl Journal {
                 let heirloom = told.heirloom(ends.client, record.position);
                 let heirloom = heirloom.filter(|_| !told.is_gone);
                 sessions.bequeath_seen(&told.seen);
-                sessions.bequeath(&ends, carrier, heirloom, told.time_ns);
+                sessions.bequeath(&ends, carrier, heirloom);
             }
         });
     }
 
     /// Tells what has changed since, as far as there is room.
-    pub fn tell<R: Roster>(
-        &mut self,
-        log: &mut LogWriter,
-        sessions: &mut Sessions<R>,
-        time_ns: u64,
-    ) {
+    pub fn tell<R: Roster>(&mut self, log: &mut LogWriter, sessions: &mut Sessions<R>) {
         while let Some((ends, carrier)) = sessions.next_gone() {
             let told = Told {
                 is_gone: true,
-                ..Told::at(&ends, carrier, time_ns)
+                ..Told::at(&ends, carrier)
             };
             self.append(log, &told);
         }
@@ -247,7 +238,7 @@ impl Journal {
             let Some(account) = sessions.account(id) else {
                 continue;
             };
-            let told = Told::of(&account, time_ns);
+            let told = Told::of(&account);
             if let Some(position) = self.append(log, &told) {
                 sessions.told(id, position);
             }

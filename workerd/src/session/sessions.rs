@@ -208,7 +208,9 @@ impl<R: Roster> Sessions<R> {
         sight: &Sight<'_>,
         position: Option<Position>,
     ) -> Found {
-        self.floor.now_ns = self.floor.now_ns.max(sight.header.timestamp_ns);
+        self.floor.see(sight.header.timestamp_ns);
+        // Both clocks agree: what streams wait for is given up before packets have waited for too long.
+        self.streams.see(sight.header.timestamp_ns);
         self.floor.hand.clear();
         self.at_hand.connection = None;
         if sight.decoded.fragment {
@@ -362,7 +364,7 @@ impl<R: Roster> Sessions<R> {
         floor.token = token;
         floor.hand.whose = Whose::Unclaimed;
         let payload = sight.payload();
-        let now_ns = floor.now_ns;
+        let now_ns = floor.clock.passed_ns();
         let is_resting = floor
             .sessions
             .get_mut(memory.session)
@@ -460,7 +462,7 @@ impl<R: Roster> Sessions<R> {
     }
 
     /// The packet at hand waits, at `position`, behind those of its session that wait already.
-    pub fn hold(&mut self, position: Position, bytes: u32, time_ns: u64) {
+    pub fn hold(&mut self, position: Position, bytes: u32) {
         let AtHand {
             session: id,
             direction,
@@ -484,8 +486,7 @@ impl<R: Roster> Sessions<R> {
         }
         let waiting = Waiting {
             position,
-            // A file may go back in time; then it has not waited since.
-            time_ns: floor.now_ns.max(time_ns),
+            time_ns: floor.clock.passed_ns(),
             bytes,
             is_media: false,
             owner: id,
@@ -512,7 +513,7 @@ impl<R: Roster> Sessions<R> {
     }
 
     /// The packet at hand, at `position`, has left before a predecessor died. Whether it is still needed.
-    pub fn see_again(&mut self, position: Position, bytes: u32, time_ns: u64) -> bool {
+    pub fn see_again(&mut self, position: Position, bytes: u32) -> bool {
         let floor = &mut self.floor;
         let waypoint = floor.hand.waypoint.take();
         let owner = self.at_hand.session;
@@ -521,7 +522,7 @@ impl<R: Roster> Sessions<R> {
         };
         let waiting = Waiting {
             position,
-            time_ns,
+            time_ns: floor.clock.passed_ns(),
             bytes,
             is_media: false,
             owner,
@@ -532,14 +533,14 @@ impl<R: Roster> Sessions<R> {
     }
 
     /// A packet waits, at `position`, that is a part of what was at hand: it goes where the packets of its session without payload go.
-    pub fn hold_part(&mut self, position: Position, bytes: u32, time_ns: u64) {
+    pub fn hold_part(&mut self, position: Position, bytes: u32) {
         let AtHand {
             session, direction, ..
         } = self.at_hand;
         self.at_hand.connection = None;
         self.floor.hand.clear();
         self.floor.assign_hand(session, direction, 0..0);
-        self.hold(position, bytes, time_ns);
+        self.hold(position, bytes);
     }
 
     /// There is no room for the packet at hand.
@@ -651,7 +652,10 @@ impl<R: Roster> Sessions<R> {
     /// Gives up what was waited for too long in streams, forgets what is over, and compares undecided exchanges with new filters; with `at_end`, all of it, since no more packets come. Once per batch.
     pub fn advance(&mut self, judge: Judge<'_>, now_ns: u64, at_end: bool) {
         let Self { streams, floor, .. } = self;
-        floor.now_ns = floor.now_ns.max(now_ns);
+        if now_ns > 0 {
+            floor.see(now_ns);
+            streams.see(now_ns);
+        }
         floor.token = GONE;
         floor.exchanges.compare_some(judge);
         let mut reader = Reader {
@@ -661,9 +665,6 @@ impl<R: Roster> Sessions<R> {
             direction: Direction::Request,
             session: SessionRef::default(),
         };
-        if now_ns > 0 {
-            streams.see(now_ns);
-        }
         match at_end {
             true => streams.close_all(&mut reader),
             false => streams.advance(&mut reader),
@@ -683,7 +684,7 @@ impl<R: Roster> Sessions<R> {
 
     fn forget_some(&mut self, judge: Judge<'_>) {
         let floor = &mut self.floor;
-        let now_ns = floor.now_ns;
+        let now_ns = floor.clock.passed_ns();
         for id in std::mem::take(&mut floor.over) {
             let session = floor.sessions.get(id);
             match session.map(|session| &session.phase) {
@@ -725,7 +726,7 @@ impl<R: Roster> Sessions<R> {
     /// Drops packets that have waited for too long, but not what is wanted.
     fn drop_late(&mut self) {
         while let Some(oldest) = self.floor.room.oldest() {
-            let is_late = oldest.time_ns + LONGEST_WAIT_NS <= self.floor.now_ns;
+            let is_late = oldest.time_ns + LONGEST_WAIT_NS <= self.floor.clock.passed_ns();
             if !is_late || self.oldest().is_some_and(|(_, is_wanted)| is_wanted) {
                 return;
             }
@@ -859,14 +860,8 @@ impl<R: Roster> Sessions<R> {
     }
 
     /// A predecessor has told of a session; or that it is over, without `heirloom`.
-    pub fn bequeath(
-        &mut self,
-        ends: &Ends,
-        carrier: Carrier,
-        heirloom: Option<Heirloom>,
-        time_ns: u64,
-    ) {
-        self.inherited_until_ns = self.inherited_until_ns.max(time_ns + INHERITED_NS);
+    pub fn bequeath(&mut self, ends: &Ends, carrier: Carrier, heirloom: Option<Heirloom>) {
+        self.inherited_until_ns = self.floor.clock.passed_ns() + INHERITED_NS;
         let key = Key::new(ends, carrier);
         match heirloom {
             Some(heirloom) if self.inherited.len() < floor::MOST_SESSIONS => {
