@@ -348,13 +348,17 @@ fn a_full_disk_that_drops_nothing_makes_the_rings_wait() {
     let config = node.config(&address.to_string(), &with_policy(&node, "drop-newest"));
     let _running = Running::start(config);
     let mut sent = 0;
+    let has_room = |node: &Node| node.workers[0].ring.used() <= node::TX_BYTES * 9 / 10;
+    let is_full = |node: &Node| node.observer.forwarder.disk().state == DiskState::Full;
     // Until the ring stays full.
-    loop {
-        emit_long(&mut node, sent..sent + 1, Priority::Normal);
-        sent += 1;
-        let full = node.observer.forwarder.disk().state == DiskState::Full;
-        if full && node.workers[0].ring.used() > node::TX_BYTES * 9 / 10 {
-            break;
+    while has_room(&node) || !is_full(&node) {
+        if has_room(&node) {
+            emit_long(&mut node, sent..sent + 1, Priority::Normal);
+            sent += 1;
+        } else {
+            until("there is room, or the disk is full", || {
+                has_room(&node) || is_full(&node)
+            });
         }
     }
     assert!(node.committed().on_disk() > 10_000);
