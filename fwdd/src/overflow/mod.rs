@@ -29,8 +29,8 @@
 //!
 //! Files are mapped into memory ([`mapped_file`]); what they grow by is written at positions, into the same pages.
 //! A page that the system can't give, because the disk is full or fails or because somebody has cut the file, is
-//! an error with a number all the same, not the SIGBUS that it is on a plain mapping. Mapped are the segment that is written, the one that
-//! is read, and the position; each other one for a moment, when it is looked at or dropped. Their pages belong to the
+//! an error with a number all the same, not the SIGBUS that it is on a plain mapping. Mapped are the segment that is read
+//! and the position; each other one for a moment, when it is looked at or dropped. Their pages belong to the
 //! page cache, which the kernel takes back when it needs to.
 //!
 //! | module | what it does |
