@@ -193,6 +193,14 @@ counters! {
         RtpEvents = "worker_rtp_events_total",
         /// RTP packets of calls that carry comfort noise.
         RtpNoise = "worker_rtp_comfort_noise_packets_total",
+        /// TLS sessions that were decrypted.
+        TlsDecrypted = "worker_tls_decrypted_sessions_total",
+        /// TLS sessions that were not: their secrets did not come in time, the suite or version is not decrypted, or bytes are missing.
+        TlsUndecrypted = "worker_tls_undecrypted_sessions_total",
+        /// TLS records that did not open, though secrets of their session are known.
+        TlsRecordsFailed = "worker_tls_failed_records_total",
+        /// TLS sessions whose secrets went with a packet.
+        TlsKeysTold = "worker_tls_keys_told_sessions_total",
         /// DNS messages.
         DnsMessages = "worker_dns_messages_total",
         /// What came in place of a DNS message, and is none.
@@ -209,14 +217,6 @@ counters! {
         MailCommands = "worker_mail_commands_total",
         /// What came in place of such a command, and is none that is known.
         MailUnknown = "worker_mail_unknown_commands_total",
-        /// TLS sessions that were decrypted.
-        TlsDecrypted = "worker_tls_decrypted_sessions_total",
-        /// TLS sessions that were not: their secrets did not come in time, the suite or version is not decrypted, or bytes are missing.
-        TlsUndecrypted = "worker_tls_undecrypted_sessions_total",
-        /// TLS records that did not open, though secrets of their session are known.
-        TlsRecordsFailed = "worker_tls_failed_records_total",
-        /// TLS sessions whose secrets went with a packet.
-        TlsKeysTold = "worker_tls_keys_told_sessions_total",
     }
 }
 

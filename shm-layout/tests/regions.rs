@@ -77,7 +77,7 @@ fn each_field_of_the_header_is_checked() {
 fn bodies_keep_their_sizes_and_counters_are_only_appended() {
     assert_eq!(
         [Session::BYTES, Worker::BYTES, Forwarder::BYTES],
-        [168_960, 2_304, 1_102_976]
+        [169_600, 2_304, 1_102_976]
     );
     let last = [
         CaptureCounter::ALL[11].metric(),

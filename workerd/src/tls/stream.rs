@@ -147,7 +147,10 @@ impl Side {
             match part.header.content {
                 Content::Handshake if !connection.is_dark(at.direction) => {
                     let mut piece = part.bytes;
-                    while let Some(message) = self.messages.next(&mut piece, parts.room) {
+                    // Not behind the last of them, wherever the record is cut.
+                    while !connection.is_dark(at.direction)
+                        && let Some(message) = self.messages.next(&mut piece, parts.room)
+                    {
                         let last = content_end - piece.len() as u64;
                         connection.take(
                             at,
