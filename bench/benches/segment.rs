@@ -81,14 +81,17 @@ fn repeat(times: u64, once: impl Fn() -> Duration) -> Duration {
     (0..times).map(|_| once()).sum()
 }
 
-/// A new segment, from its creation to its closing.
+/// A new segment, from its creation to its closing. It has its length from the beginning: what a [`MappedFile`] grows by does not go through
+/// the mapping.
 fn write<W: Way>(path: &Path, record: usize) -> Duration {
     let _ = std::fs::remove_file(path);
     let bytes = vec![0x5a; record];
     let begin = Instant::now();
     let mut options = File::options();
     options.read(true).write(true).create_new(true);
-    let file = W::of(options.open(path).expect("a file"));
+    let file = options.open(path).expect("a file");
+    file.set_len(SEGMENT).expect("a longer file");
+    let file = W::of(file);
     for offset in (0..SEGMENT).step_by(record) {
         file.write(&bytes, offset);
     }
