@@ -3,13 +3,12 @@
 
 mod disk;
 
-use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use disk::{FakeDisk, Fault};
@@ -17,6 +16,7 @@ use lc_fwdd::overflow::{
     Appended, Directory, DirectoryError, Disk, Options, Policy, Record, Span, State, Store,
     StoreError, Survey, SyncPolicy, Unavailable,
 };
+use lc_tests::child::{self, in_file_system_of, place};
 use tempfile::tempdir;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -791,28 +791,6 @@ fn a_survey_sees_what_waits_and_what_is_damaged() {
     assert_eq!(store.counters().lost.packets, damaged.lost_packets);
 }
 
-/// Where a child that runs one of the ignored tests works.
-const PLACE: &str = "LC_FWDD_TEST_PLACE";
-
-/// A child that runs one ignored test of this file in `place`, by way of `wrapper`.
-fn child(wrapper: &[&str], test: &str, place: &Path) -> Command {
-    let exe = std::env::current_exe().unwrap();
-    let mut words = wrapper
-        .iter()
-        .map(OsString::from)
-        .chain([exe.into_os_string()]);
-    let mut command = Command::new(words.next().unwrap());
-    command
-        .args(words)
-        .args(["--exact", test, "--ignored", "--nocapture"])
-        .env(PLACE, place);
-    command
-}
-
-fn place() -> Option<PathBuf> {
-    std::env::var_os(PLACE).map(PathBuf::from)
-}
-
 #[test]
 #[ignore = "the child of a_killed_process_leaves_all_that_it_stored"]
 fn appends_until_it_is_killed() {
@@ -832,7 +810,8 @@ const OPTIONS_LARGE: Options = Options {
 #[test]
 fn a_killed_process_leaves_all_that_it_stored() {
     let base = tempdir().unwrap();
-    let mut process = child(&[], "appends_until_it_is_killed", base.path())
+    let mut process = child::of(&[], "appends_until_it_is_killed", base.path())
+        .unwrap()
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -874,27 +853,5 @@ fn fills_the_file_system() {
 #[test]
 fn a_full_file_system_is_a_state() {
     let base = tempdir().unwrap();
-    let mount = format!(
-        "mount -t tmpfs -o size=4m tmpfs '{}' || exit 77; exec \"$0\" \"$@\"",
-        base.path().display()
-    );
-    let wrapper = [
-        "unshare",
-        "--user",
-        "--map-root-user",
-        "--mount",
-        "sh",
-        "-c",
-        &mount,
-    ];
-    let output = match child(&wrapper, "fills_the_file_system", base.path()).output() {
-        Ok(output) => output,
-        Err(error) => return lc_tests::skipped!("no unshare: {error}"),
-    };
-    let said = String::from_utf8_lossy(&output.stdout);
-    match output.status.code() {
-        Some(0) => assert!(said.contains("1 passed"), "{said}"),
-        _ if said.contains("running 1 test") => panic!("{said}"),
-        _ => lc_tests::skipped!("no file system of its own can be mounted"),
-    }
+    in_file_system_of(4 << 20, "fills_the_file_system", base.path()).unwrap();
 }

@@ -1,15 +1,14 @@
 //! One test per fault. Those that need a small file system of their own, or that end in a signal, run in a child.
 #![allow(clippy::unwrap_used)]
 
-use std::ffi::OsString;
 use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use lc_tests::child::{self, in_file_system_of, place};
 use mapped_file::MappedFile;
 use rustix::io::Errno;
 use tempfile::tempdir;
@@ -82,7 +81,8 @@ fn a_file_cut_again_and_again_during_reads_and_writes_is_no_end() {
 
 #[test]
 fn a_full_disk_is_an_error_and_costs_nothing_written_before() {
-    in_small_file_system("fills_a_disk");
+    let folder = tempdir().unwrap();
+    in_file_system_of(CAPACITY, "fills_a_disk", folder.path()).unwrap();
 }
 
 #[test]
@@ -112,7 +112,8 @@ fn fills_a_disk() {
 
 #[test]
 fn a_hole_on_a_full_disk_is_an_error_and_reads_as_zeros() {
-    in_small_file_system("works_in_a_hole");
+    let folder = tempdir().unwrap();
+    in_file_system_of(CAPACITY, "works_in_a_hole", folder.path()).unwrap();
 }
 
 #[test]
@@ -145,7 +146,8 @@ fn works_in_a_hole() {
 #[test]
 fn a_fault_in_memory_of_somebody_else_kills_as_ever() {
     let folder = tempdir().unwrap();
-    let output = child(&[], "touches_a_page_that_is_not_there", folder.path());
+    let child = child::of(&[], "touches_a_page_that_is_not_there", folder.path());
+    let output = child.unwrap().output().unwrap();
     assert_eq!(output.status.signal(), Some(libc::SIGBUS), "{output:?}");
 }
 
@@ -168,7 +170,8 @@ fn touches_a_page_that_is_not_there() {
 #[test]
 fn a_signal_that_was_sent_kills_as_ever() {
     let folder = tempdir().unwrap();
-    let output = child(&[], "is_sent_the_signal", folder.path());
+    let child = child::of(&[], "is_sent_the_signal", folder.path());
+    let output = child.unwrap().output().unwrap();
     assert_eq!(output.status.signal(), Some(libc::SIGBUS), "{output:?}");
 }
 
@@ -191,55 +194,4 @@ fn install_handler(place: &Path) {
     fs::write(&path, b"mapped").unwrap();
     let mut bytes = [0; 6];
     assert_eq!(open(&path).read_at(&mut bytes, 0).unwrap(), 6);
-}
-
-// Children.
-
-/// Where a child works.
-const PLACE: &str = "MAPPED_FILE_TEST_PLACE";
-
-fn place() -> Option<PathBuf> {
-    std::env::var_os(PLACE).map(PathBuf::from)
-}
-
-/// Runs one ignored test of this file in a child that works in `place`, by way of `wrapper`.
-fn child(wrapper: &[&str], test: &str, place: &Path) -> Output {
-    let exe = std::env::current_exe().unwrap();
-    let words = wrapper.iter().map(OsString::from);
-    let mut words = words.chain([exe.into_os_string()]);
-    Command::new(words.next().unwrap())
-        .args(words)
-        .args(["--exact", test, "--ignored", "--nocapture"])
-        .env(PLACE, place)
-        .output()
-        .unwrap()
-}
-
-/// The same in a small file system of its own.
-fn in_small_file_system(test: &str) {
-    let folder = tempdir().unwrap();
-    let place = folder.path().display();
-    let mount =
-        format!("mount -t tmpfs -o size={CAPACITY} tmpfs '{place}' || exit 77; exec \"$0\" \"$@\"");
-    let wrapper = [
-        "unshare",
-        "--user",
-        "--map-root-user",
-        "--mount",
-        "sh",
-        "-c",
-    ];
-    if Command::new("unshare").arg("--version").output().is_err() {
-        return lc_tests::skipped!("there is no unshare");
-    }
-    let output = child(&[&wrapper[..], &[&mount]].concat(), test, folder.path());
-    let said = String::from_utf8_lossy(&output.stdout);
-    match output.status.code() {
-        Some(0) => assert!(said.contains("1 passed"), "{said}"),
-        // Nothing of it ran.
-        Some(_) if !said.contains("running 1 test") => {
-            lc_tests::skipped!("no file system of its own can be mounted");
-        }
-        _ => panic!("{:?}: {said}", output.status),
-    }
 }

@@ -31,6 +31,7 @@
 pub mod calls;
 pub mod capture;
 pub mod chaos;
+pub mod child;
 pub mod compare;
 pub mod conformance;
 pub mod conversations;

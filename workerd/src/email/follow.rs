@@ -81,6 +81,7 @@ impl<C: Conversation> Protocol for Follower<C> {
         let conversation = state.get_or_insert_with(|| Box::new(C::begin(tell.begin())));
         conversation.hear(at, event, &mut self.means, tell)
     }
+
     fn place(&self, state: &Self::State, cited: &mut Cited) -> Option<Place> {
         state.as_ref()?.place(cited)
     }
