@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use shm_layout::counters::WorkerCounter as Counter;
 
 use super::toy::{self, Toy};
-use crate::voip::harness::{Death, End, Harness, MILLISECOND, Memory, SECOND, Setup, tcp};
+use crate::voip::harness::{End, Harness, MILLISECOND, Memory, SECOND, Setup, tcp};
 
 const RST: u8 = 4;
 const CLIENT: End = (1, 40_000);
@@ -492,20 +492,7 @@ fn packets(steps: &[Step]) -> Vec<Vec<u8>> {
 fn outcome(steps: &[Step], batch: usize, deaths: &[(usize, usize)]) -> (Vec<u64>, usize) {
     let mut harness = harness(Setup::default());
     harness.batch = batch;
-    let mut deaths = deaths.iter();
-    for (number, packet) in packets(steps).iter().enumerate() {
-        if number % 16 == 0
-            && let Some((at, how)) = deaths.next()
-        {
-            harness.dies_at(*at, Death::ALL[*how]);
-        }
-        harness.give(packet);
-        if number % 3 == 0 {
-            harness.work();
-        }
-    }
-    harness.finish();
-    harness.check_ledger();
+    harness.play_with_deaths(&packets(steps), deaths);
     (harness.numbers(), harness.deaths)
 }
 

@@ -20,7 +20,7 @@ use crate::email::smtp::Smtp;
 use crate::flows::Direction;
 use crate::http::Http;
 use crate::reassembly::Limits;
-use crate::voip::harness::{Death, Harness, Memory, Setup};
+use crate::voip::harness::{Harness, Memory, Setup};
 
 const ACK: u8 = 16;
 
@@ -228,20 +228,7 @@ fn outcome(packets: &[Vec<u8>], batch: usize, deaths: &[(usize, usize)]) -> (Vec
     let memory = Memory::new(0, &setup);
     let mut harness = Harness::with(memory, vec![], setup, desk);
     harness.batch = batch;
-    let mut deaths = deaths.iter();
-    for (number, packet) in packets.iter().enumerate() {
-        if number % 16 == 0
-            && let Some((at, how)) = deaths.next()
-        {
-            harness.dies_at(*at, Death::ALL[*how]);
-        }
-        harness.give(packet);
-        if number % 3 == 0 {
-            harness.work();
-        }
-    }
-    harness.finish();
-    harness.check_ledger();
+    harness.play_with_deaths(packets, deaths);
     let mut numbers = harness.numbers();
     numbers.sort_unstable();
     (numbers, harness.deaths)

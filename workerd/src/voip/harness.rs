@@ -320,6 +320,24 @@ impl<R: Roster> Harness<R> {
         self.death = Some((self.commits + commit, death));
     }
 
+    /// Gives all packets, and works now and then. Meanwhile the worker dies, each time after so many commits and in one of the [ways](Death::ALL).
+    pub(crate) fn play_with_deaths(&mut self, packets: &[Vec<u8>], deaths: &[(usize, usize)]) {
+        let mut deaths = deaths.iter();
+        for (number, packet) in packets.iter().enumerate() {
+            if number % 16 == 0
+                && let Some((at, how)) = deaths.next()
+            {
+                self.dies_at(*at, Death::ALL[*how]);
+            }
+            self.give(packet);
+            if number % 3 == 0 {
+                self.work();
+            }
+        }
+        self.finish();
+        self.check_ledger();
+    }
+
     /// Handles what there is, until there is no more, or no room for it, or the worker has died.
     pub(crate) fn work(&mut self) {
         let deaths = self.deaths;
